@@ -1,0 +1,468 @@
+"""Every golden case of the reference implementations, through conversion, adapter and tokenizer.
+
+A case is a pair NAME.json and NAME.safetensors in the folder that `VCLIP_PARITY_DIR` names: tensors
+under the key names of the released checkpoints, inputs, and what the reference computed from them.
+Whatever sizes and switches a case has, the path is the same: a released file is written, converted,
+loaded as an adapter, given class names and pixels, and compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vclip_cli.models import load_adapter
+from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.backbone import load_backbone
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.convert import ConversionReport, convert_checkpoint
+from vclip_cli.models.prompts import encode_prompts
+
+FOLDER = Path(os.environ.get("VCLIP_PARITY_DIR") or Path(__file__).parent / "parity")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}
+PROMPT_SWITCHES = {
+    "global": "use_global_prompts",
+    "local": "use_local_prompts",
+    "summary": "use_summary_token",
+}
+OPEN_CLIP_HEAD = 64
+KNOWN_SIZES = {
+    *("embed_dim", "image_size", "patch_size", "text_width", "text_layers"),
+    *("vision_width", "vision_layers"),
+    *("num_frames", "num_global_prompts", "text_num_prompts", "CSC"),  # Vita-CLIP
+    *("T", "mit_layers", "prompts_layers"),  # X-CLIP
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_the_folder_holds_cases():
+    assert NAMES, f"no parity case in {FOLDER}"
+    for name in NAMES:
+        assert (FOLDER / f"{name}.safetensors").is_file(), f"{name}.json has no .safetensors"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_case(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    case = Case(name, tmp_path, monkeypatch)
+    compare = find_comparison(case)
+    with torch.no_grad():
+        compare(case)
+    case.finish()
+
+
+def test_an_unknown_config_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    case = Case(NAMES[0], tmp_path, monkeypatch)
+    case.meta["arch"]["experts"] = 4
+    with pytest.raises(AssertionError, match="unknown sizes"):
+        case._write_architecture()
+
+
+def test_an_unknown_method_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    case = Case(NAMES[0], tmp_path, monkeypatch)
+    case.meta = {**case.meta, "method": "another", "cfg_TRAINER_ViFi_CLIP": {}}
+    with pytest.raises(AssertionError, match="does not know the method"):
+        find_comparison(case)
+
+
+class Case:
+    """A case's tensors and settings, and the record of what has been compared."""
+
+    def __init__(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.name, self.folder = name, tmp_path
+        self.meta: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+        self.tensors = load_file(FOLDER / f"{name}.safetensors")
+        self.outputs = {k[7:]: v for k, v in self.tensors.items() if k.startswith("output/")}
+        self.compared: dict[str, float] = {}
+        self.left_out: set[str] = set()
+        self.backbone_name = f"parity-{name}"
+        monkeypatch.setenv("VCLIP_PATH", str(tmp_path))
+        self._write_architecture()
+
+    def _write_architecture(self) -> None:
+        arch = self.meta["arch"]
+        unknown = set(arch) - KNOWN_SIZES
+        assert not unknown, f"{self.name}: unknown sizes {sorted(unknown)}"
+        assert self.meta["heads"].startswith(f"width//{OPEN_CLIP_HEAD}"), self.meta["heads"]
+        config = {
+            "embed_dim": arch["embed_dim"],
+            "quick_gelu": True,
+            "vision_cfg": {
+                "image_size": arch["image_size"],
+                "patch_size": arch["patch_size"],
+                "width": arch["vision_width"],
+                "layers": arch["vision_layers"],
+                "head_width": OPEN_CLIP_HEAD,
+            },
+            "text_cfg": {
+                "context_length": self.meta.get("context_length", 77),
+                "vocab_size": self.meta.get("vocab_size", 49408),
+                "width": arch["text_width"],
+                "layers": arch["text_layers"],
+                "heads": arch["text_width"] // OPEN_CLIP_HEAD,
+            },
+        }
+        path = self.folder / "backbones" / f"{self.backbone_name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(config))
+
+    def _full_table(self, rows: Tensor) -> Tensor:
+        table = torch.zeros(self.meta.get("vocab_size", 49408), rows.shape[1])
+        table[self.tensors["vocab/ids"]] = rows.float()
+        return table
+
+    def state(self) -> dict[str, Tensor]:
+        """What the released checkpoint's `model` holds."""
+        state = {k[6:]: v.float() for k, v in self.tensors.items() if k.startswith("state/")}
+        for key, rows in self.tensors.items():
+            if key.startswith("state_rows/"):
+                state[key[11:]] = self._full_table(rows)
+        return state
+
+    def base_weights(self) -> str | None:
+        """A file of base CLIP weights where the case has some of its tensors, else None."""
+        given = {
+            key[10:]: self._full_table(rows)
+            for key, rows in self.tensors.items()
+            if key.startswith("base_rows/")
+        }
+        if not given:
+            return None
+        weights = load_backbone(self.backbone_name, "random").clip.state_dict() | given
+        path = self.folder / "base.safetensors"
+        save_file(weights, path)
+        return str(path)
+
+    def convert(
+        self, state: dict[str, Tensor] | None = None, **arguments: Any
+    ) -> tuple[Adapter, ConversionReport]:
+        """The adapter from a released file with `state`, laid out as the authors' code saves it."""
+        released, ours = self.folder / "released.pth", self.folder / "ours.safetensors"
+        settings = {"TRAINER": {"ViFi_CLIP": self.meta.get("cfg_TRAINER_ViFi_CLIP", {})}}
+        content = {"model": state or self.state(), "optimizer": {}, "epoch": 3, "config": settings}
+        torch.save(content, released)
+        report = convert_checkpoint(
+            released,
+            ours,
+            backbone_name=self.backbone_name,
+            pretrained=self.base_weights(),
+            **arguments,
+        )
+        accounted = {name.removeprefix("module.") for name in content["model"]}
+        assert accounted | {"optimizer", "epoch", "config"} == {*report.used, *report.dropped}
+        return load_adapter(ours), report
+
+    def expect(self, name: str, value: Tensor | None) -> None:
+        """Compare with the reference's output of that name, where the case has it."""
+        if name not in self.outputs:
+            return
+        assert value is not None, f"{self.name}: {name} was not computed"
+        expected = self.outputs[name]
+        value = value.reshape(expected.shape).float()
+        self.compared[name] = (value - expected).abs().max().item()
+        torch.testing.assert_close(
+            value, expected, **TOLERANCE, msg=lambda text: f"{self.name}: {name}: {text}"
+        )
+
+    def leave_out(self, pattern: str) -> None:
+        """Outputs that are given for information, with no claim on another implementation."""
+        self.left_out |= {name for name in self.outputs if re.fullmatch(pattern, name)}
+
+    def finish(self) -> None:
+        """Every output has been compared or left out on purpose, the logits among the compared."""
+        forgotten = set(self.outputs) - set(self.compared) - self.left_out
+        assert not forgotten, f"{self.name}: not compared: {sorted(forgotten)}"
+        assert "logits" in self.compared
+        if log := os.environ.get("VCLIP_PARITY_LOG"):
+            worst = max(self.compared, key=self.compared.__getitem__)
+            with Path(log).open("a") as stream:
+                stream.write(
+                    f"{self.name}: logits {self.compared['logits']:.2e}, worst "
+                    f"{self.compared[worst]:.2e} ({worst}), {len(self.compared)} outputs\n"
+                )
+
+    @property
+    def tap_frame(self) -> int:
+        """The flattened index of the frame whose tokens the case holds."""
+        if "tap_frame" in self.meta:
+            return self.meta["tap_frame"]["flat_index"]
+        told = re.search(r"flattened frame index (\d+)", self.meta["outputs"].get("inter/*", ""))
+        return int(told.group(1)) if told else self.meta["batch"] * self.meta["frames"] - 1
+
+
+class Seen(dict[str, Tensor]):
+    """Intermediate values by name, from an adapter that shows them."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        adapter.observe = self.__setitem__
+
+    def expect_visual(self, case: Case) -> None:
+        """The image tower's intermediates, of the tapped frame and of all CLS tokens."""
+        frame = case.tap_frame
+        for ours, theirs in (("visual/before_ln_pre", "before"), ("visual/ln_pre", "after")):
+            if ours in self:
+                case.expect(f"inter/visual_{theirs}_ln_pre_tapframe", self[ours][frame])
+        for index in range(case.meta["arch"]["vision_layers"]):
+            block = self[f"visual/block{index}"]
+            case.expect(f"inter/visual_block{index}_tapframe", block[frame])
+            case.expect(f"inter/visual_block{index}_cls", block[:, 0])
+
+    def expect_text(self, case: Case, ids: Tensor) -> None:
+        """The text tower's intermediates, at the end-of-text token of each prompt."""
+        last = ids.argmax(dim=-1)
+        for index in range(case.meta["arch"]["text_layers"]):
+            block = self[f"text/block{index}"]
+            case.expect(f"inter/text_block{index}_eot", block[torch.arange(len(ids)), last])
+
+
+def hook_towers(adapter: Adapter, seen: Seen) -> None:
+    """Show what goes through open_clip's own modules, for methods that leave the towers as is."""
+    clip = adapter.clip
+
+    def show(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: seen.__setitem__(name, output)
+
+    clip.visual.ln_pre.register_forward_hook(show("visual/ln_pre"))
+    for index, block in enumerate(clip.visual.transformer.resblocks):
+        block.register_forward_hook(show(f"visual/block{index}"))
+    for index, block in enumerate(clip.transformer.resblocks):
+        block.register_forward_hook(show(f"text/block{index}"))
+    clip.transformer.register_forward_pre_hook(lambda m, x: seen.__setitem__("text/in", x[0]))
+
+
+def find_comparison(case: Case) -> Callable[[Case], None]:
+    """The comparison for a case's method and config; a failure where none is known."""
+    method = case.meta["method"]
+    if "cfg_TRAINER_ViFi_CLIP" in case.meta and re.match(r"ViFi-CLIP|CLIP mean pooling", method):
+        return compare_vifi
+    known = {"Vita-CLIP": compare_vita, "X-CLIP": compare_x_clip}
+    assert method in known, f"{case.name}: the test does not know the method {method!r}"
+    return known[method]
+
+
+def one_each(prompts: list[str]) -> list[list[str]]:
+    return [[prompt] for prompt in prompts]
+
+
+# ViFi-CLIP, with and without prompts --------------------------------------------------------------
+
+
+def compare_vifi(case: Case) -> None:
+    config = dict(case.meta["cfg_TRAINER_ViFi_CLIP"])
+    known = {"PROMPT_MODEL", "N_CTX_VISION", "N_CTX_TEXT", "CTX_INIT", "USE", "ZS_EVAL"}
+    known |= {"PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT"}
+    assert set(config) <= known, f"{case.name}: unknown settings {set(config) - known}"
+    prompted = any("VPT" in key or key.endswith("prompt_learner.ctx") for key in case.state())
+    bare = {"context_words": ""} if prompted and config["ZS_EVAL"] else None
+    adapter, report = case.convert(options=bare)
+    assert report.method == ("vl-prompt" if prompted else "vifi-clip")
+    seen = Seen(adapter)
+    words, classes = config["CTX_INIT"].replace("_", " "), case.meta["classes"]
+    if config["ZS_EVAL"]:
+        prompts = list(classes)
+    elif config["PROMPT_MODEL"]:  # the reference replaces underscores in this branch only
+        prompts = [f"{name.replace('_', ' ')}." for name in classes]
+    elif prompted:  # vision prompts alone: the adapter puts the words itself
+        prompts = [f"{name}." for name in classes]
+    else:
+        prompts = [f"{words} {name}." for name in classes]
+    if not prompted:
+        hook_towers(adapter, seen)
+        compare_clip_itself(case, adapter, prompts)
+    check_vifi(case, adapter, seen, prompts)
+
+
+def compare_clip_itself(case: Case, adapter: Adapter, prompts: list[str]) -> None:
+    """The same weights under the method `clip`."""
+    clip = ClipAdapter(adapter.backbone)
+    logits = clip.score(
+        clip.encode_video(case.tensors["input/video"]), clip.encode_text(one_each(prompts))
+    )
+    case.expect("logits", logits)
+
+
+def check_vifi(case: Case, adapter: Any, seen: Seen, prompts: list[str]) -> None:
+    ids = case.tensors["input/eval_token_ids"]
+    text = adapter.encode_text(one_each(prompts))
+    if case.meta.get("prompts") and adapter.name == "vifi-clip":
+        assert torch.equal(adapter.backbone.tokenize(prompts), ids)
+    seen.expect_text(case, ids)
+    if "text/in" in seen:
+        case.expect("inter/text_transformer_input_class0", seen["text/in"][0])
+        case.expect("text_features", encode_prompts(adapter.backbone, prompts))
+    else:
+        positions = adapter.clip.positional_embedding
+        case.expect("inter/text_transformer_input_class0", seen["text/input"][0] + positions)
+        case.expect("text_features", seen["text/embeddings"])
+
+    video = case.tensors["input/video"]
+    frames = adapter.encode_frames(video)
+    seen.expect_visual(case)
+    case.expect("frame_features", frames)
+    case.expect("video_features", frames.mean(dim=1))
+    case.expect("logit_scale_exp", adapter.logit_scale())
+    logits = adapter.score(adapter.encode_video(video), text)
+    case.expect("logits", logits)
+    case.expect("probs", logits.softmax(dim=-1))
+    if any(name.startswith("zs_eval/") for name in case.outputs):
+        bare = case.meta["zs_eval"]["prompts"]
+        assert bare == case.meta["classes"]
+        case.expect("zs_eval/text_features", encode_prompts(adapter.backbone, bare))
+        zero_shot = adapter.score(adapter.encode_video(video), adapter.encode_text(one_each(bare)))
+        case.expect("zs_eval/logits", zero_shot)
+
+
+# Vita-CLIP ----------------------------------------------------------------------------------------
+
+
+def vita_options(case: Case) -> dict[str, Any]:
+    """What the weights do not tell: the context's place and words."""
+    flags = dict(case.meta["flags"])
+    known = {*PROMPT_SWITCHES.values(), "use_text_prompt_learning", "text_prompt_pos"}
+    known |= {"text_prompt_init", "text_prompt_CSC"}
+    assert set(flags) <= known, f"{case.name}: unknown flags {set(flags) - known}"
+    assert flags.get("use_text_prompt_learning", True), "the reference needs its text tower"
+    return {
+        "class_position": flags.get("text_prompt_pos", "end"),
+        "context_words": flags.get("text_prompt_init", ""),
+    }
+
+
+def vita_prompts(classes: list[str]) -> list[list[str]]:
+    return [[f"{name.replace('_', ' ')}."] for name in classes]
+
+
+def compare_vita(case: Case) -> None:
+    options = vita_options(case)
+    classes = case.meta["classes"]
+    adapter, report = case.convert(classes=classes, options=options)
+    arch, flags = case.meta["arch"], case.meta["flags"]
+    config = report.config
+    assert config["frames"] == arch["num_frames"]
+    assert config["summary_token"] == flags["use_summary_token"]
+    assert config["local_prompts"] == flags["use_local_prompts"]
+    switched_on = arch["num_global_prompts"] if flags["use_global_prompts"] else 0
+    assert config["global_prompts"] == switched_on
+    seen = Seen(adapter)
+    text = adapter.encode_text(vita_prompts(classes))
+    seen.expect_text(case, case.tensors["input/token_ids"])
+    case.expect("inter/prompts_class0", seen["text/input"][0])
+    case.expect("text_features", seen["text/embeddings"])
+
+    video = case.tensors["input/video"].transpose(1, 2)
+    frames = adapter.encode_frames(video)
+    seen.expect_visual(case)
+    frame = case.tap_frame
+    for index in range(arch["vision_layers"]):
+        block = f"visual/block{index}"
+        theirs = f"inter/visual_block{index}"
+        case.expect(f"{theirs}_cls_proj", seen.get(f"{block}/cls_projection"))
+        case.expect(f"{theirs}_attn_tokens_tapframe", seen[f"{block}/attention_input"][frame])
+    case.expect("frame_features", frames)
+    case.expect("video_features", frames.mean(dim=1))
+    case.expect("logit_scale_exp", adapter.logit_scale())
+    logits = adapter.score(adapter.encode_video(video), text)
+    case.expect("logits", logits)
+    case.expect("probs", logits.softmax(dim=-1))
+    compare_vita_variants(case, options, video)
+    case.leave_out(r"quirk_2x_frames/.*")
+
+
+def compare_vita_variants(case: Case, options: dict[str, Any], video: Tensor) -> None:
+    """The same weights with the class name elsewhere, with other classes, with prompts off."""
+    classes = case.meta["classes"]
+    groups = {name.split("/")[0] for name in case.outputs if "/" in name}
+    for group in sorted(groups - {"inter", "quirk_2x_frames"}):
+        if position := re.fullmatch(r"pos_(end|front|middle)", group):
+            changes = {"class_position": position.group(1)}
+        elif switches := re.fullmatch(r"ablation_(\w+)", group):
+            on = set(switches.group(1).split("_")) - {"none", "only"}
+            assert on <= set(PROMPT_SWITCHES), f"{case.name}: unknown ablation {group}"
+            changes = {
+                "summary_token": "summary" in on,
+                "local_prompts": "local" in on,
+            }
+            if "global" not in on:
+                changes["global_prompts"] = 0
+        else:
+            assert group == "transfer", f"{case.name}: unknown outputs {group}/*"
+            changes, classes = {}, case.meta["transfer_classes"]
+        variant, _ = case.convert(classes=case.meta["classes"], options=options | changes)
+        seen = Seen(variant)
+        text = variant.encode_text(vita_prompts(classes))
+        classes = case.meta["classes"]
+        case.expect(f"{group}/text_features", seen["text/embeddings"])
+        case.expect(f"{group}/frame_features", variant.encode_frames(video))
+        case.expect(f"{group}/logits", variant.score(variant.encode_video(video), text))
+
+
+# X-CLIP -------------------------------------------------------------------------------------------
+
+
+def compare_x_clip(case: Case) -> None:
+    adapter, report = case.convert()
+    arch = case.meta["arch"]
+    assert report.config["frames"] == arch["T"]
+    assert report.config["integration_layers"] == arch["mit_layers"]
+    assert report.config["prompt_layers"] == arch["prompts_layers"]
+    seen = Seen(adapter)
+    hook_towers(adapter, seen)
+    classes = case.meta["classes"]
+    assert torch.equal(adapter.backbone.tokenize(classes), case.tensors["input/token_ids"])
+    text = adapter.encode_text(one_each(classes))
+    seen.expect_text(case, case.tensors["input/token_ids"])
+    case.expect("text_features", text)
+
+    video = case.tensors["input/video"]
+    embeddings, context = adapter.encode_frames(video)
+    seen.expect_visual(case)
+    for index in range(arch["vision_layers"]):
+        message = seen[f"visual/block{index}/message"]
+        case.expect(f"inter/visual_block{index}_message_tokens", message)
+    case.expect("frame_features", embeddings)
+    case.expect("img_features_mean", context)
+    encoded = adapter.encode_video(video)
+    for index in range(arch["mit_layers"]):
+        case.expect(f"inter/mit_block{index}", seen[f"integration/block{index}"])
+    case.expect("video_features", encoded[:, 0])
+    logits = adapter.score(encoded, text)
+    case.expect("text_prompt_offset", seen["text/offset"])
+    case.expect("logit_scale_exp", adapter.logit_scale())
+    case.expect("logits", logits)
+    case.expect("probs", logits.softmax(dim=-1))
+    if "hf" in case.meta:
+        compare_hugging_face(case)
+
+
+def compare_hugging_face(case: Case) -> None:
+    """The same weights under the names of Hugging Face's XCLIPModel."""
+    state = case.state()
+    stored = {}
+    for name, theirs in case.meta["hf"]["key_map"].items():
+        value = state.pop(name)
+        value = value.T.contiguous() if name in ("visual.proj", "text_projection") else value
+        parts = value.chunk(len(theirs)) if len(theirs) > 1 else [value]
+        stored |= dict(zip(theirs, parts, strict=True))
+    assert not state, f"{case.name}: no Hugging Face name for {sorted(state)}"
+    stored["vision_model.embeddings.position_ids"] = torch.arange(5)[None]
+    adapter, report = case.convert(stored)
+    assert report.layout.startswith("X-CLIP as Hugging Face")
+    video = adapter.encode_video(case.tensors["input/video"])
+    seen = Seen(adapter)
+    text = adapter.encode_text(one_each(case.meta["classes"]))
+    case.expect("hf/logits_per_video", adapter.score(video, text))
+    normalised = torch.nn.functional.normalize(video[:, 0], dim=-1)
+    case.expect("hf/video_embeds", normalised)
+    prompted = torch.nn.functional.normalize(text + seen["text/offset"], dim=-1)
+    case.expect("hf/text_embeds", prompted)

@@ -1,0 +1,58 @@
+"""`config.yaml`: a person's or a project's defaults for the shared options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.errors import SpecError, did_you_mean
+from vclip_cli.folders import project_folder, user_config_folder
+
+FILE_NAME = "config.yaml"
+
+
+def known_keys() -> dict[str, type]:
+    """The keys that a config file may hold, spelled as the flags without dashes in front."""
+    text, number, switch = str, int, bool
+    return {
+        "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
+        "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
+        "shots": number, "seed": number, "device": text, "precision": text,
+        "batch-size": number, "workers": number, "resume": switch,
+    }  # fmt: skip
+
+
+def read_config() -> dict[str, Any]:
+    """Option values by parameter name, the project's file over the user's.
+
+    Raises SpecError for an unknown key or a value of the wrong kind, with file and line.
+    """
+    values: dict[str, Any] = {}
+    for folder in (user_config_folder(), project_folder()):
+        path = folder / FILE_NAME
+        if path.is_file():
+            values.update(_read_one(path))
+    return values
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    from vclip_cli.yaml_files import read_yaml
+
+    content, lines = read_yaml(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SpecError("a config file holds a mapping", where=str(path))
+    keys = known_keys()
+    for key, value in content.items():
+        where = f"{path}:{lines.get((key,), 1)}"
+        if key not in keys:
+            raise SpecError(f"unknown key {key!r}", where=where, hint=did_you_mean(str(key), keys))
+        if type(value) is not keys[key]:
+            raise SpecError(
+                f"{key}: wrong kind of value",
+                where=where,
+                found=repr(value),
+                expected=keys[key].__name__,
+            )
+    return {key.replace("-", "_"): value for key, value in content.items()}

@@ -1,0 +1,159 @@
+"""What is printed and where: results to stdout, everything else to stderr.
+
+On a terminal: colours, panels and bars. Elsewhere: plain lines, none of them wrapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from vclip_cli.errors import VclipError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PLAIN_WIDTH = 240
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class _Verbosity:
+    """-1 quiet, 0 normal, 1 verbose: set once by the options -q and -v."""
+
+    level = 0
+
+
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """What `-q` and `-v` ask for; `-q` wins."""
+    _Verbosity.level = -1 if quiet else int(verbose)
+
+
+def is_verbose() -> bool:
+    """Whether `-v` was given."""
+    return _Verbosity.level > 0
+
+
+@lru_cache(maxsize=2)
+def _console(error: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(stderr=error, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def printable(text: str) -> str:
+    """Text without control codes, which could rewrite what a terminal shows."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+
+
+def show(result: Any) -> None:
+    """Print a result (text or a Rich table) to stdout."""
+    from rich.text import Text
+
+    _console(False).print(Text(printable(result)) if isinstance(result, str) else result)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def say(message: str) -> None:
+    """Tell the person something on stderr, unless -q."""
+    if _Verbosity.level >= 0:
+        from rich.text import Text
+
+        _console(True).print(Text(printable(message)))
+
+
+def warn(message: str) -> None:
+    """A warning on stderr; -q does not silence it."""
+    from rich.text import Text
+
+    _console(True).print(Text.assemble(("warning: ", "yellow"), printable(message)))
+
+
+def show_error(error: VclipError) -> None:
+    """One panel (plain lines where stderr is no terminal): what, where, found, expected, hint."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console = _console(True)
+    labels = {"where": "where", "found": "found", "expected": "expected", "hint": "try"}
+    parts = [(labels[k], printable(v)) for k, v in error.as_dict().items() if k in labels]
+    if not console.is_terminal:
+        console.print(Text(f"error: {printable(error.what)}"))
+        for label, value in parts:
+            console.print(Text(f"  {label}: {value}"))
+        return
+    body = Text(printable(error.what))
+    for label, value in parts:
+        body.append(f"\n{label}: ", style="dim")
+        body.append(value)
+    console.print(Panel(body, title=error.title, title_align="left", border_style="red"))
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
+    if _Verbosity.level < 0 or total == 0:
+        yield lambda count: None
+    elif _console(True).is_terminal:
+        with _bar(description, total, done) as advance:
+            yield advance
+    else:
+        yield _lines(description, total, done)
+
+
+@contextlib.contextmanager
+def _bar(description: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console(True), transient=True) as bars:
+        task = bars.add_task(description, total=total, completed=done)
+        yield lambda count: bars.update(task, advance=count)
+
+
+def _lines(description: str, total: int, done: int) -> Callable[[int], None]:
+    started = last = time.monotonic()
+    fresh = 0
+
+    def advance(count: int) -> None:
+        nonlocal fresh, last
+        fresh += count
+        now = time.monotonic()
+        finished = done + fresh >= total
+        if not finished and now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        rate = fresh / max(now - started, 1e-9)
+        left = (total - done - fresh) / rate if rate else 0.0
+        ending = "" if finished else f", {left:,.0f} s left"
+        say(f"{description}: {done + fresh}/{total}, {rate:,.1f}/s{ending}")
+
+    return advance

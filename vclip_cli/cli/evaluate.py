@@ -1,0 +1,175 @@
+"""`vclip eval`: a method on the test sets of a protocol."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import progress, say, show, show_json, warn
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.evaluate import Evaluated, EvaluationPlan
+
+DEFAULT_PROTOCOL = "zero-shot"
+
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="Only this test split of the protocol. May be repeated."),
+]
+
+
+def evaluate(
+    protocol: options.Protocol = None,
+    dataset: options.Datasets = None,
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    splits: Splits = None,
+    template: options.Templates = None,
+    text: options.TextVariant = None,
+    frames: options.Frames = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    decoder: options.Decoder = "exact",
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: options.BatchSize = 8,
+    workers: options.Workers = 0,
+    limit: options.Limit = None,
+    allow_overlap: options.Overlap = False,
+    out: options.Out = None,
+    resume: options.Resume = True,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Score a method on all test sets of a protocol; write predictions and a record for each.
+
+    Example:  vclip eval --protocol zero-shot --dataset toy
+    """
+    from vclip_cli.engine.evaluate import EvaluationRequest, plan_evaluation
+    from vclip_cli.engine.evaluate import evaluate as run
+    from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.settings import ViewRequest, read_templates
+
+    if not dataset:
+        raise UsageError(
+            "no dataset was named", hint="--dataset NAME; see: vclip data list, or try toy"
+        )
+    if out is not None and len(dataset) > 1:
+        raise UsageError("--out takes the run of one dataset", found=f"{len(dataset)} datasets")
+    evaluated: list[Evaluated] = []
+    plans: list[EvaluationPlan] = []
+    for name in dataset:
+        request = EvaluationRequest(
+            protocol=protocol or DEFAULT_PROTOCOL,
+            dataset=name,
+            method=MethodRequest(method, backbone, pretrained, checkpoint),
+            views=ViewRequest(frames, clips, crops, read_templates(template), text, decoder),
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            limit=limit,
+            splits=tuple(splits) if splits else None,
+            allow_overlap=allow_overlap,
+            out=out,
+            resume=resume,
+            command=("vclip", *sys.argv[1:]),
+        )
+        plan = plan_evaluation(request)
+        plans.append(plan)
+        if not dry_run:
+            evaluated += run(plan, progress=progress)
+    if dry_run:
+        show_json({"plans": [_planned(plan) for plan in plans]})
+    elif as_json:
+        show_json({"results": [result_document(entry) for entry in evaluated]})
+    else:
+        show_results(evaluated)
+
+
+def _planned(plan: EvaluationPlan) -> dict[str, Any]:
+    return {
+        "out": str(plan.folder),
+        "run_sha256": plan.sha256,
+        "device": str(plan.computing.device),
+        **plan.identity,
+        "tests": [
+            {
+                "name": test.name,
+                "videos": int(test.rows["video"].nunique()),
+                "absent": int((test.rows["path"] == "").sum()),
+                "classes": len(test.classes),
+            }
+            for test in plan.tests
+        ],
+    }
+
+
+def result_document(entry: Evaluated) -> dict[str, Any]:
+    """One test set's result, as `--json` gives it."""
+    record = entry.record
+    return {
+        "test": entry.test.name,
+        "method": record.adapter.name,
+        "metrics": {name: metric.model_dump() for name, metric in record.metrics.items()},
+        "counts": record.counts.model_dump(),
+        "partial": record.partial,
+        "record": str(entry.path),
+        "predictions": str(entry.path.parent / record.predictions.file)
+        if record.predictions
+        else None,
+        "reused": entry.reused,
+    }
+
+
+def show_results(evaluated: list[Evaluated]) -> None:
+    """The table of what was just measured, failures, and where everything lies."""
+    from rich.table import Table
+
+    table = Table("test set", "method", "scored / listed", "classes")
+    names = list(dict.fromkeys(name for entry in evaluated for name in entry.record.metrics))
+    for name in names:
+        table.add_column(f"{name} [95 % interval]".replace("[", r"\["), justify="right")
+    for entry in evaluated:
+        counts = entry.record.counts
+        cells = [_cell(entry, name) for name in names]
+        table.add_row(
+            entry.test.name,
+            entry.record.adapter.name,
+            f"{counts.scored:,} / {counts.listed:,}",
+            str(len(entry.record.dataset.classes)),
+            *cells,
+        )
+    show(table)
+    for entry in evaluated:
+        record = entry.record
+        if record.failures:
+            first = record.failures[0]
+            warn(
+                f"{entry.test.name}: {record.counts.failed:,} of {record.counts.listed:,} listed"
+                f" videos could not be scored, such as {first.video!r}: {first.reason}"
+            )
+        if record.partial:
+            warn(f"{entry.test.name}: partial (--limit); tables leave it out unless asked")
+        if entry.reused:
+            say(f"{entry.test.name}: already there; --no-resume does it again")
+    for folder in sorted({entry.path.parent for entry in evaluated}):
+        say(f"record and predictions: {shlex.quote(str(folder))}/")
+
+
+def _cell(entry: Evaluated, name: str) -> str:
+    metric = entry.record.metrics.get(name)
+    if metric is None:
+        return ""
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.1f}"
+    return rf"{metric.value:.1f} \[{metric.low:.1f}, {metric.high:.1f}]"

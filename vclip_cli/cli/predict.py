@@ -1,0 +1,116 @@
+"""`vclip predict`: ranked labels for any video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import progress, show, show_error, show_json
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.predict import RankedLabels
+
+Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO...")]
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels", "-l", help="Labels with commas between; a label set; or a .txt or .yaml file."
+    ),
+]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")]
+Single = Annotated[
+    bool, typer.Option("--allow-single-frame", help="Take still images under a video's name.")
+]
+
+
+def predict(
+    videos: Videos,
+    labels: Labels,
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    template: options.Templates = None,
+    text: options.TextVariant = None,
+    frames: options.Frames = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    decoder: options.Decoder = "exact",
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    top: Top = 5,
+    allow_single_frame: Single = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Rank labels for each video.
+
+    Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
+    """
+    from vclip_cli.cli.label_lists import read_labels
+    from vclip_cli.engine.devices import pick_device
+    from vclip_cli.engine.methods import MethodRequest, load_method
+    from vclip_cli.engine.predict import predict_videos
+    from vclip_cli.engine.scoring import Computing
+    from vclip_cli.engine.settings import ViewRequest, read_templates, resolve_settings
+
+    for path in videos:
+        if not path.exists():
+            raise UsageError("no such video", where=str(path))
+    label_set = read_labels(labels)
+    computing = Computing(pick_device(device), precision, batch_size=1)
+    loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
+    asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
+    settings = resolve_settings(loaded.adapter, asked, allow_single=allow_single_frame)
+    results = predict_videos(
+        loaded,
+        videos,
+        label_set,
+        settings.reading,
+        computing,
+        variant=settings.text,
+        templates=settings.templates,
+        top=top,
+        progress=progress,
+    )
+    if as_json:
+        show_json({"method": loaded.describe(), "predictions": [_document(r) for r in results]})
+    else:
+        for result in results:
+            _show(result)
+    failed = [result.error for result in results if result.error is not None]
+    for error in failed:
+        show_error(error)
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+def _document(result: RankedLabels) -> dict[str, Any]:
+    if result.error is not None:
+        return {"video": result.video, "error": result.error.as_dict()}
+    return {
+        "video": result.video,
+        "labels": [
+            {"rank": rank, "label": label, "probability": probability}
+            for rank, (label, probability) in enumerate(result.labels, start=1)
+        ],
+    }
+
+
+def _show(result: RankedLabels) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from vclip_cli.cli.console import printable
+
+    if result.error is not None:
+        return
+    table = Table("rank", "label", "probability", title=Text(printable(result.video)))
+    for rank, (label, probability) in enumerate(result.labels, start=1):
+        table.add_row(str(rank), Text(printable(label)), f"{probability:.4f}")
+    show(table)

@@ -1,0 +1,107 @@
+"""`vclip protocols`: what can be named with --protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import say, show, show_json
+
+if TYPE_CHECKING:
+    from vclip_cli.data.protocol import Entry, Protocol
+
+
+def protocols(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this protocol (a name or a .yaml file).")
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """List the protocols, or show one: its lists, settings and published recipes.
+
+    Example:  vclip protocols base-to-novel
+    """
+    from rich.table import Table
+
+    from vclip_cli.data.protocol import list_protocols, load_protocol
+
+    if name is not None:
+        protocol = load_protocol(name)
+        if as_json:
+            show_json({**protocol.model_dump(mode="json"), "sha256": protocol.sha256})
+        else:
+            _show_one(protocol)
+        return
+    found = {known: load_protocol(path) for known, path in list_protocols().items()}
+    if as_json:
+        rows = [
+            {
+                "name": known,
+                "version": protocol.version,
+                "title": protocol.title,
+                "kind": protocol.kind,
+                "sha256": protocol.sha256,
+                "recipes": list(protocol.recipes),
+            }
+            for known, protocol in found.items()
+        ]
+        show_json({"protocols": rows})
+        return
+    table = Table("protocol", "version", "title", "tests on", "recipes")
+    for known, protocol in found.items():
+        datasets = ", ".join(dict.fromkeys(_dataset(entry) for entry in protocol.test))
+        recipes = ", ".join(protocol.recipes) or "none"
+        table.add_row(known, str(protocol.version), protocol.title, datasets, recipes)
+    show(table)
+
+
+def _show_one(protocol: Protocol) -> None:
+    from rich.table import Table
+
+    settings = [f"{protocol.title} ({protocol.name}, version {protocol.version})"]
+    settings.append(
+        f"{protocol.frames} frames, {protocol.views.clips}x{protocol.views.crops} views"
+    )
+    if protocol.shots:
+        settings.append("shots " + ", ".join(map(str, protocol.shots)))
+    if protocol.seeds:
+        settings.append("seeds " + ", ".join(map(str, protocol.seeds)))
+    settings.append("metrics " + ", ".join(protocol.metrics))
+    show("\n".join(settings))
+    lists = Table("use", "dataset", "split", "part", "classes", "draw")
+    for use, entries in (("train", protocol.train), ("test", protocol.test)):
+        for entry in entries:
+            lists.add_row(
+                use,
+                _dataset(entry),
+                " or ".join(entry.split) + (" (on request)" if entry.optional else ""),
+                entry.part or "",
+                entry.classes or (f"half by {entry.halves}" if entry.halves else "all"),
+                entry.draw if use == "train" else "",
+            )
+    show(lists)
+    if protocol.recipes:
+        recipes = Table("recipe", "method", "for", "frames", "rate", "length", "batch", "source")
+        for name, recipe in protocol.recipes.items():
+            schedule = recipe.schedule
+            length = f"{schedule.epochs} epochs" if schedule.epochs else f"{schedule.steps} steps"
+            recipes.add_row(
+                name,
+                recipe.method,
+                ", ".join(recipe.datasets) or "any",
+                str(recipe.frames),
+                f"{recipe.optimizer.learning_rate:g}",
+                length,
+                str(recipe.batch_size),
+                recipe.source,
+            )
+        show(recipes)
+    say(f"source: {protocol.source.strip()}")
+
+
+def _dataset(entry: Entry) -> str:
+    return "any other" if entry.dataset == "*" else entry.dataset

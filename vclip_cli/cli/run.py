@@ -1,0 +1,124 @@
+"""`vclip run`: a whole protocol, for several methods and seeds."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import progress, say, show, show_json
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.matrix import Job
+
+Methods = Annotated[
+    str, typer.Option("--methods", help="Methods with commas between, such as clip,vita-clip.")
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", help="Seeds with commas between; default: the protocol's."),
+]
+ShotCounts = Annotated[
+    str | None,
+    typer.Option("--shots", help="Shots with commas between; default: the protocol's."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="As in vclip train, for every method."),
+]
+
+
+def run(
+    methods: Methods,
+    protocol: options.Protocol = None,
+    dataset: options.Datasets = None,
+    seeds: Seeds = None,
+    shots: ShotCounts = None,
+    settings: Settings = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: options.BatchSize = 8,
+    workers: options.Workers = 0,
+    limit: options.Limit = None,
+    out: options.Out = None,
+    resume: options.Resume = True,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train and evaluate every method with every seed; what is done is skipped, the rest resumed.
+
+    Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
+    """
+    from vclip_cli.engine.matrix import MatrixRequest, plan_matrix, run_job
+
+    if protocol is None or not dataset:
+        raise UsageError(
+            "a protocol and a dataset are needed", hint="--protocol base-to-novel --dataset toy"
+        )
+    request = MatrixRequest(
+        protocol=protocol,
+        datasets=tuple(dataset),
+        methods=_names(methods),
+        seeds=_numbers(seeds, "--seeds"),
+        shots=_numbers(shots, "--shots"),
+        settings=tuple(settings or ()),
+        backbone=backbone,
+        pretrained=pretrained,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        out=out,
+        resume=resume,
+        command=("vclip", *sys.argv[1:]),
+    )
+    jobs = plan_matrix(request)
+    if dry_run:
+        show_json({"jobs": [job.as_dict() for job in jobs]})
+        return
+    results = []
+    for number, job in enumerate(jobs, start=1):
+        say(f"[{number}/{len(jobs)}] {job}")
+        results.append(_result(job, run_job(request, job, progress=progress)))
+    if as_json:
+        show_json({"results": results})
+        return
+    for result in results:
+        measured = ", ".join(f"{test} {value:.1f}" for test, value in result["top1"].items())
+        show(f"{result['job']}: {measured}")
+    say(f"as a table:  vclip table {request.folder}")
+
+
+def _result(job: Job, evaluated: list[Any]) -> dict[str, Any]:
+    return {
+        "job": str(job),
+        **job.as_dict(),
+        "top1": {
+            entry.test.name: next(iter(entry.record.metrics.values())).value for entry in evaluated
+        },
+        "records": [str(entry.path) for entry in evaluated],
+    }
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError("no method was named", hint="--methods clip,vita-clip")
+    return names
+
+
+def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise UsageError(f"{option} {text!r}", expected="whole numbers with commas between")
+    return tuple(int(part) for part in parts)

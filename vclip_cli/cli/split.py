@@ -1,0 +1,295 @@
+"""`vclip split`: write a protocol's lists, import lists, verify them. Never loads torch."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import say, show, show_json, warn
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vclip_cli.data.dataset import Dataset
+    from vclip_cli.data.protocol import Protocol
+    from vclip_cli.data.split import SharedVideos, Split
+
+DIFFERS = 6
+
+
+def split(
+    dataset: Annotated[
+        str | None, typer.Argument(help="A registered dataset, or toy.", show_default=False)
+    ] = None,
+    protocol: options.Protocol = None,
+    shots: options.Shots = None,
+    seed: options.Seed = None,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="The K-shot draw is the beginning of the 2K-shot one.")
+    ] = False,
+    from_list: Annotated[
+        Path | None,
+        typer.Option("--from-list", help="Import this list (any list format), by file names."),
+    ] = None,
+    from_labels: Annotated[
+        Path | None,
+        typer.Option("--from-labels", help="The names behind the imported list's numbers."),
+    ] = None,
+    part: Annotated[
+        str, typer.Option("--part", help="What the imported list is: train, test, …")
+    ] = "train",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            help="Refuse a training list that shares videos with this official split or split file."
+            " May be repeated.",
+        ),
+    ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Write an overlapping list, and mark it.")
+    ] = False,
+    show_file: Annotated[
+        Path | None, typer.Option("--show", help="Summarise a split file instead.")
+    ] = None,
+    verify_file: Annotated[
+        Path | None,
+        typer.Option("--verify", help="Make a split file again and compare; exit code 6 if other."),
+    ] = None,
+    out: options.Out = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write the training and test lists of a protocol for a dataset, each a CSV with provenance.
+
+    Example:  vclip split hmdb51 --protocol few-shot --shots 16 --seed 1
+    """
+    if show_file is not None or verify_file is not None:
+        if dataset is not None or (show_file and verify_file):
+            raise UsageError("--show and --verify take one split file and no dataset")
+        if show_file is not None:
+            _show_split(show_file, as_json)
+        elif verify_file is not None:
+            _verify(verify_file, from_list, from_labels, as_json)
+        return
+    if dataset is None:
+        raise UsageError("no dataset was named", hint="vclip split DATASET --protocol P")
+    from vclip_cli.data.overlap import marked
+    from vclip_cli.data.protocol import load_protocol
+    from vclip_cli.engine.datasets import open_dataset
+
+    opened = open_dataset(dataset)
+    chosen = load_protocol(protocol) if protocol is not None else None
+    training, tests = _plan(opened, chosen, shots, seed, nested, from_list, from_labels, part)
+    overlaps = _guard(opened, training, tests, against or [], allow_overlap)
+    parts = [*([marked(training, overlaps)] if training is not None else []), *tests]
+    group = chosen.name if chosen is not None else "imported"
+    folder = (out or Path("splits")) / opened.config.name / group
+    _write(folder, parts, opened, chosen, overlaps, from_list, as_json)
+
+
+def _plan(
+    dataset: Dataset,
+    protocol: Protocol | None,
+    shots: int | None,
+    seed: int | None,
+    nested: bool,
+    from_list: Path | None,
+    from_labels: Path | None,
+    part: str,
+) -> tuple[Split | None, list[Split]]:
+    """The training (or imported) list, and the protocol's test lists."""
+    from vclip_cli.data.imported import import_split
+    from vclip_cli.data.plan import plan_tests, plan_training, trains_on
+
+    if from_list is None and (protocol is None or from_labels is not None):
+        missing = "--protocol" if protocol is None else "--from-list"
+        raise UsageError(f"{missing} is missing", hint="see: vclip protocols, vclip split --help")
+    tests = [test.listed for test in plan_tests(protocol, dataset)] if protocol else []
+    if from_list is not None:
+        if shots is not None or nested:
+            raise UsageError("an imported list is not drawn: leave out --shots and --nested")
+        reference = protocol.reference if protocol else None
+        listed = import_split(
+            dataset, from_list, labels_file=from_labels, part=part, protocol=reference
+        )
+        return listed, tests if part.split()[0] == "train" else []
+    assert protocol is not None
+    if not trains_on(protocol, dataset):
+        if shots is not None or nested:
+            raise UsageError(
+                f"the protocol {protocol.name!r} does not train on {dataset.config.name!r}",
+                found="--nested" if shots is None else f"--shots {shots}",
+            )
+        return None, tests
+    training, _ = plan_training(protocol, dataset, shots=shots, seed=seed, nested=nested)
+    return training, tests
+
+
+def _guard(
+    dataset: Dataset,
+    training: Split | None,
+    tests: Sequence[Split],
+    against: Sequence[str],
+    allowed: bool,
+) -> list[SharedVideos]:
+    """Refuse overlaps of the training list with the protocol's tests and with `--against`."""
+    from vclip_cli.data.official import official_split
+    from vclip_cli.data.overlap import check_overlap
+    from vclip_cli.data.split import read_split
+
+    if training is None:
+        if against:
+            raise UsageError("--against compares a training list, and there is none here")
+        return []
+    lists = {test.provenance.part: test.rows["video"].tolist() for test in tests}
+    for name in against:
+        if name.endswith(".csv"):
+            lists[name] = read_split(Path(name)).rows["video"].tolist()
+        else:
+            lists[name] = official_split(dataset.manifest, name)["video"].tolist()
+    return check_overlap(training.rows["video"].tolist(), lists, allowed=allowed)
+
+
+def _write(
+    folder: Path,
+    parts: Sequence[Split],
+    dataset: Dataset,
+    protocol: Protocol | None,
+    overlaps: Sequence[SharedVideos],
+    from_list: Path | None,
+    as_json: bool,
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from vclip_cli.data.overlap import describe_overlap
+    from vclip_cli.data.split import write_split
+    from vclip_cli.files import require_writable_folder
+
+    require_writable_folder(folder)
+    rows: list[dict[str, Any]] = []
+    for entry in parts:
+        facts = entry.provenance
+        path = folder / f"{_file_name(entry, from_list)}.csv"
+        write_split(entry, path)
+        rows.append(
+            {
+                "path": str(path),
+                "part": facts.part,
+                "rule": facts.rule.model_dump(exclude_none=True),
+                "shots": facts.shots,
+                "seed": facts.seed,
+                "videos": facts.videos,
+                "classes": facts.classes,
+                "sha256": facts.sha256,
+                "remarks": facts.remarks,
+            }
+        )
+    for overlap in overlaps:
+        warn(f"allowed: {describe_overlap(overlap)}")
+    for remark in dict.fromkeys(remark for row in rows for remark in row["remarks"]):
+        warn(remark)
+    if as_json:
+        show_json(
+            {
+                "dataset": dataset.config.name,
+                "protocol": protocol.reference.model_dump() if protocol else None,
+                "manifest_sha256": dataset.manifest.sha256,
+                "files": rows,
+                "overlaps": [overlap.model_dump() for overlap in overlaps],
+            }
+        )
+        return
+    table = Table("part", "videos", "classes", "sha256", "file")
+    for row in rows:
+        cells = (row["part"], f"{row['videos']:,}", str(row["classes"]), row["sha256"][:12])
+        table.add_row(*(Text(cell) for cell in (*cells, row["path"])))
+    show(table)
+
+
+def _file_name(entry: Split, from_list: Path | None) -> str:
+    facts = entry.provenance
+    words = facts.part.replace(" ", "_")
+    if facts.rule.name == "imported" and from_list is not None:
+        return f"{words}_{from_list.stem}"
+    if facts.shots is None:
+        return words
+    return f"{words}_{facts.shots}-shot_seed-{facts.seed}" + "_nested" * facts.rule.nested
+
+
+def _show_split(path: Path, as_json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from vclip_cli.data.overlap import describe_overlap
+    from vclip_cli.data.split import read_split
+    from vclip_cli.hashing import sha256_bytes
+
+    found = read_split(path, altered=True)
+    facts = found.provenance
+    altered = sha256_bytes(found.csv) != facts.sha256
+    counts = found.rows.loc[found.rows["class"] != "", "class"].value_counts()
+    per_class = {"fewest": int(counts.min()), "most": int(counts.max())} if len(counts) else {}
+    if as_json:
+        document = {"path": str(path), **facts.model_dump(mode="json")}
+        show_json({**document, "altered": altered, "videos_per_class": per_class})
+    else:
+        table = Table("what", "value", show_header=False)
+        rule = facts.rule.model_dump(exclude_none=True, exclude_defaults=True)
+        values = {
+            "dataset": facts.dataset,
+            "part": facts.part,
+            "protocol": f"{facts.protocol.name}, version {facts.protocol.version}"
+            if facts.protocol
+            else "none",
+            "rule": ", ".join(f"{key} {value}" for key, value in rule.items()),
+            "shots, seed": f"{facts.shots}, {facts.seed}" if facts.shots else "none",
+            "imported": facts.imported.file if facts.imported else "no",
+            "videos, classes": f"{facts.videos:,}, {facts.classes:,}",
+            "videos a class": f"{per_class['fewest']} to {per_class['most']}" if per_class else "",
+            "sha256": facts.sha256,
+            "written by": f"vclip {facts.vclip_version}",
+        }
+        for key, value in values.items():
+            table.add_row(key, Text(str(value)))
+        show(table)
+        for remark in facts.remarks:
+            say(remark)
+    for overlap in facts.overlaps_allowed:
+        warn(f"allowed: {describe_overlap(overlap)}")
+    if altered:
+        warn("the rows were altered after the split was written")
+
+
+def _verify(path: Path, from_list: Path | None, from_labels: Path | None, as_json: bool) -> None:
+    from vclip_cli.data.split import read_split
+    from vclip_cli.data.verify import verify_split
+    from vclip_cli.engine.datasets import open_dataset
+
+    found = read_split(path, altered=True)
+    dataset = open_dataset(found.provenance.dataset)
+    result = verify_split(found, dataset, list_file=from_list, labels_file=from_labels)
+    if as_json:
+        show_json(
+            {
+                "path": str(path),
+                "matches": result.matches,
+                "differences": list(result.differences),
+                "remarks": list(result.remarks),
+            }
+        )
+    elif result.matches:
+        show(f"matches: {shlex.quote(str(path))}, {found.provenance.videos:,} videos")
+    else:
+        show("\n".join([f"differs: {shlex.quote(str(path))}", *result.differences]))
+    for remark in result.remarks:
+        say(remark)
+    if not result.matches:
+        raise typer.Exit(DIFFERS)

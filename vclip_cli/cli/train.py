@@ -1,0 +1,220 @@
+"""`vclip train`: train a method on the training split of a protocol."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import progress, say, show, show_json, warn
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.training.train import Trained, TrainingPlan
+
+_TRAINING = "Training"
+
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", help="A recipe of the protocol by name; default: the method's own.",
+        rich_help_panel=_TRAINING,
+    ),
+]  # fmt: skip
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", rich_help_panel=_TRAINING,
+        help="Override a value of the recipe or an option of the method. May be repeated.",
+    ),
+]  # fmt: skip
+SelectOn = Annotated[
+    str | None,
+    typer.Option(
+        "--select-on", metavar="SPLIT", rich_help_panel=_TRAINING,
+        help="Keep the epoch that is best on this split, which must not be tested on.",
+    ),
+]  # fmt: skip
+Flip = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip", rich_help_panel=_TRAINING,
+        help="The recipe's flips; off by default where class texts speak of left and right.",
+    ),
+]  # fmt: skip
+Checkpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing", rich_help_panel=_TRAINING,
+        help="Less memory for more time: activations are computed again on the way back.",
+    ),
+]  # fmt: skip
+SaveEvery = Annotated[
+    int,
+    typer.Option(
+        "--save-every", min=1, rich_help_panel=_TRAINING,
+        help="Steps between the states that an interrupted run goes on from.",
+    ),
+]  # fmt: skip
+StopAfter = Annotated[
+    int | None,
+    typer.Option(
+        "--stop-after", min=1, rich_help_panel=_TRAINING,
+        help="Leave after this many steps in all; the same command without it goes on.",
+    ),
+]  # fmt: skip
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--start-from", rich_help_panel=_TRAINING,
+        help="Begin with the weights of this checkpoint (vl-prompt: of a vifi-clip).",
+    ),
+]  # fmt: skip
+
+
+def train(
+    protocol: options.Protocol = None,
+    dataset: options.Dataset = None,
+    method: options.Method = None,
+    shots: options.Shots = None,
+    seed: options.Seed = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    start_from: Start = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    select_on: SelectOn = None,
+    flip: Flip = None,
+    gradient_checkpointing: Checkpointing = False,
+    save_every: SaveEvery = 50,
+    stop_after: StopAfter = None,
+    frames: options.Frames = None,
+    decoder: options.Decoder = "exact",
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: options.BatchSize = 8,
+    workers: options.Workers = 0,
+    limit: options.Limit = None,
+    allow_overlap: options.Overlap = False,
+    out: options.Out = None,
+    resume: options.Resume = True,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a method by its published recipe; write a checkpoint of what trained.
+
+    Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
+    """
+    from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.training.train import TrainingRequest, plan_run
+    from vclip_cli.engine.training.train import train as run
+
+    for value, name, example in (
+        (protocol, "protocol", "--protocol few-shot"),
+        (dataset, "dataset", "--dataset toy"),
+        (method, "method", "--method vita-clip"),
+    ):
+        if value is None:
+            raise UsageError(f"no {name} was named", hint=example)
+    request = TrainingRequest(
+        protocol=str(protocol),
+        dataset=str(dataset),
+        method=MethodRequest(method, backbone, pretrained),
+        start_from=start_from,
+        recipe=recipe,
+        settings=tuple(settings or ()),
+        shots=shots,
+        seed=seed,
+        frames=frames,
+        select_on=select_on,
+        flip=flip,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        decoder=decoder,
+        limit=limit,
+        gradient_checkpointing=gradient_checkpointing,
+        allow_overlap=allow_overlap,
+        save_every=save_every,
+        stop_after=stop_after,
+        out=out,
+        resume=resume,
+    )
+    plan = plan_run(request)
+    if dry_run:
+        show_json(_planned(plan))
+        return
+    say(_headline(plan))
+    trained = run(plan, progress=progress)
+    if as_json:
+        show_json(training_document(plan, trained))
+    else:
+        _show(plan, trained)
+
+
+def _planned(plan: TrainingPlan) -> dict[str, Any]:
+    from vclip_cli.engine.training.loop import steps_of
+
+    steps, an_epoch = steps_of(len(plan.split.rows), plan.recipe)
+    return {
+        "out": str(plan.folder),
+        "run_sha256": plan.sha256,
+        "videos": len(plan.split.rows),
+        "classes": len(plan.classes),
+        "steps": steps,
+        "steps_an_epoch": an_epoch,
+        "recipe_name": plan.recipe_name,
+        "overrides": {key: list(values) for key, values in plan.overrides.items()},
+        **plan.identity,
+    }
+
+
+def _headline(plan: TrainingPlan) -> str:
+    planned = _planned(plan)
+    changes = "".join(
+        f"\n  † {key}: {used!r} instead of {published!r}"
+        for key, (published, used) in plan.overrides.items()
+    )
+    return (
+        f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
+        f" classes: {planned['steps']:,} steps, recipe {plan.recipe_name!r}, seed {plan.seed}"
+        f"{changes}"
+    )
+
+
+def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:
+    """A finished training run, as `--json` gives it."""
+    return {
+        "method": plan.method.adapter.name,
+        "checkpoint": str(trained.checkpoint),
+        "steps": trained.steps,
+        "loss": trained.loss,
+        "selected": trained.selected,
+        "failures": trained.failures,
+        "seed": plan.seed,
+        "split_sha256": plan.split.sha256,
+        "reused": trained.reused,
+    }
+
+
+def _show(plan: TrainingPlan, trained: Trained) -> None:
+    if trained.failures:
+        video, (_, reason) = next(iter(trained.failures.items()))
+        warn(f"{len(trained.failures):,} training videos failed, such as {video!r}: {reason}")
+    if trained.checkpoint.suffix != ".safetensors":
+        say(f"stopped after step {trained.steps}; the same command goes on from there")
+        return
+    if trained.reused:
+        say("already trained; --no-resume does it again")
+    show(f"checkpoint: {trained.checkpoint}")
+    say(
+        f"loss {trained.loss:.4f} after {trained.steps:,} steps; test it with:\n"
+        f"  vclip eval --protocol {plan.protocol.name} --dataset {plan.request.dataset}"
+        f" --checkpoint {shlex.quote(str(trained.checkpoint))}"
+    )

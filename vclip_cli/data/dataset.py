@@ -1,0 +1,306 @@
+"""Registered datasets: a name, where videos and annotations lie, and the manifest built of them.
+
+`datasets/NAME.yaml` lies in the project's `.vclip/` or the user's config folder, and beside it
+`NAME.manifest.parquet`, which is built again when the annotations or the folders of videos change.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from vclip_cli import __version__
+from vclip_cli.data.annotations import Annotations
+from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.label_set import (
+    LabelSet,
+    label_set_from_names,
+    load_label_set,
+    write_label_set,
+)
+from vclip_cli.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from vclip_cli.data.readers import detect_format, load_reader
+from vclip_cli.data.videos_on_disk import folders_unchanged
+from vclip_cli.errors import DataError, SpecError, StorageError, UsageError, did_you_mean
+from vclip_cli.files import write_text
+from vclip_cli.folders import project_folder, user_config_folder
+from vclip_cli.hashing import sha256_file
+from vclip_cli.resources import list_yaml, user_folders
+from vclip_cli.yaml_files import load_model
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ANNOTATION_ENDINGS = {".txt", ".csv", ".json", ".lst", ".list"}
+
+
+class DatasetConfig(BaseModel):
+    """`datasets/NAME.yaml`.
+
+    videos: the root of the video files, None for lists alone. annotations: folder or file, None
+    when the class folders say it all. format: a reader's name. label_set: a name or a .yaml file.
+    backbone, pretrained: what to take for this dataset where nothing else is said.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    videos: str | None = None
+    annotations: str | None = None
+    format: str
+    label_set: str
+    backbone: str | None = None
+    pretrained: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a dataset's name holds letters, digits and . _ - only")
+        return name
+
+    @property
+    def source(self) -> Path:
+        """What the reader reads: the annotations, or the folder of videos itself."""
+        chosen = self.annotations or self.videos
+        if chosen is None:
+            raise SpecError(f"the dataset {self.name!r} has neither videos nor annotations")
+        return Path(chosen)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset ready for use; `videos_root` is None when only its lists are here."""
+
+    config: DatasetConfig
+    label_set: LabelSet
+    manifest: Manifest
+    videos_root: Path | None
+
+
+def list_datasets() -> dict[str, Path]:
+    """Every registered dataset: name to config file. The project's come before the user's."""
+    found: dict[str, Path] = {}
+    for folder in user_folders():
+        for path in sorted((folder / "datasets").glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def add_dataset(
+    name: str,
+    *,
+    videos: Path | None = None,
+    annotations: Path | None = None,
+    format: str | None = None,
+    label_set: str | None = None,
+    backbone: str | None = None,
+    pretrained: str | None = None,
+    user: bool = False,
+) -> Dataset:
+    """Register a dataset, or register it anew, and build its manifest.
+
+    label_set: a name, a .yaml file, or a list of class names (.txt or .csv); without it the label
+    set of the dataset's or the format's name is taken, and else one is written from the classes
+    found. user: into the user's config folder, not the project's.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"not a name for a dataset: {name!r}", expected="letters, digits and . _ - only"
+        )
+    if videos is None and annotations is None:
+        raise UsageError("neither videos nor annotations were given")
+    for given in (videos, annotations):
+        if given is not None and not given.exists():
+            raise DataError("no such file or folder", where=str(given))
+    base = user_config_folder() if user else project_folder()
+    source = annotations or videos
+    assert source is not None
+    format = load_reader(format or detect_format(source)).__name__.rpartition(".")[2]
+    config = DatasetConfig(
+        name=name,
+        videos=None if videos is None else str(videos.resolve()),
+        annotations=None if annotations is None else str(annotations.resolve()),
+        format=format,
+        label_set=_settle_label_set(name, label_set, format, source, base / "label_sets"),
+        backbone=backbone,
+        pretrained=pretrained,
+    )
+    dataset = _build(config)
+    path = base / "datasets" / f"{name}.yaml"
+    _write_config(config, path)
+    write_manifest(dataset.manifest, _manifest_path(path))
+    return dataset
+
+
+def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
+    """A registered dataset with its manifest, rebuilt first when its files have changed.
+
+    rescan: rebuild in any case. Raises UsageError for an unknown name, SpecError for a broken
+    config, DataError for broken or vanished files.
+    """
+    known = list_datasets()
+    if name not in known:
+        raise UsageError(
+            f"unknown dataset {name!r}",
+            hint=did_you_mean(name, known) or f"register it: vclip data add {name} --videos DIR",
+        )
+    path = known[name]
+    config = load_model(path, DatasetConfig)
+    if config.name != name:
+        raise SpecError(
+            "the key 'name' differs from the file's name", where=str(path), found=repr(config.name)
+        )
+    config = _anchored(config, path.parent.parent.parent)
+    if not rescan and (dataset := _from_cache(config, _manifest_path(path))):
+        return dataset
+    dataset = _build(config)
+    try:
+        write_manifest(dataset.manifest, _manifest_path(path))
+    except StorageError:  # a config folder shared read-only: the manifest is then built each time
+        return dataset
+    return dataset
+
+
+def _build(config: DatasetConfig) -> Dataset:
+    label_set = load_label_set(config.label_set)
+    _require_there(config)
+    annotations = load_reader(config.format).read(config.source, label_set)
+    root = None if config.videos is None else Path(config.videos)
+    manifest = build_manifest(
+        annotations, root, label_set, dataset=config.name, source_files=_hashes(config)
+    )
+    return Dataset(config, label_set, manifest, root)
+
+
+def _from_cache(config: DatasetConfig, path: Path) -> Dataset | None:
+    """The dataset with its stored manifest, None when that is missing, damaged or outdated."""
+    if not path.is_file():
+        return None
+    label_set = load_label_set(config.label_set)
+    _require_there(config)
+    root = None if config.videos is None else Path(config.videos)
+    try:
+        manifest = read_manifest(path)
+    except DataError:
+        return None
+    fresh = (
+        manifest.package_version == __version__
+        and manifest.label_set_sha256 == label_set.sha256
+        and manifest.source_files == _hashes(config)
+        and (root is None or folders_unchanged(root, manifest.folders))
+    )
+    return Dataset(config, label_set, manifest, root) if fresh else None
+
+
+def _settle_label_set(
+    name: str, given: str | None, format: str, source: Path, own_folder: Path
+) -> str:
+    """The label set's name or file; writes one of the dataset's own where none is known."""
+    own_file = own_folder / f"{name}.yaml"
+    if given is not None and not given.endswith((".txt", ".csv")):
+        load_label_set(given)
+        return str(Path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
+    if given is not None:
+        classes = list(read_class_names(Path(given)).values())
+        _write_own(name, classes, f"the names in {Path(given).name}", own_file, keep_order=True)
+        return name
+    reader = load_reader(format)
+    if own_file.is_file():
+        _extend(own_file, reader.read(source))
+        return name
+    if name in list_yaml("label_sets"):
+        return name
+    if reader.LABEL_SET is not None:
+        return reader.LABEL_SET
+    annotations = reader.read(source)
+    if annotations.label_set is not None:
+        return annotations.label_set
+    found = f"the classes found in {source.name} when it was registered"
+    _write_own(name, _classes(annotations), found, own_file)
+    return name
+
+
+def _write_own(
+    name: str, classes: list[str], source: str, path: Path, keep_order: bool = False
+) -> None:
+    label_set = label_set_from_names(name, name, classes, source)
+    if keep_order:
+        by_name = {entry.name: entry for entry in label_set.classes}
+        ordered = [by_name[class_name] for class_name in dict.fromkeys(classes)]
+        label_set = label_set.model_copy(update={"classes": ordered})
+    write_label_set(label_set, path)
+
+
+def _extend(path: Path, annotations: Annotations) -> None:
+    """Append classes that are new since the label set was written; what is there stays."""
+    label_set = load_label_set(str(path))
+    known = set(label_set.names)
+    folded_out = [name for name in _classes(annotations) if name not in known]
+    fresh = [name for name in folded_out if not _resolves(label_set, name)]
+    if fresh:
+        added = label_set_from_names(label_set.name, label_set.title, fresh).classes
+        values = {"classes": [*label_set.classes, *added], "version": label_set.version + 1}
+        write_label_set(label_set.model_copy(update=values), path)
+
+
+def _resolves(label_set: LabelSet, name: str) -> bool:
+    try:
+        label_set.resolve(name)
+    except DataError:
+        return False
+    return True
+
+
+def _classes(annotations: Annotations) -> list[str]:
+    return sorted({name for name in annotations.rows["class"].unique() if name})
+
+
+def _require_there(config: DatasetConfig) -> None:
+    for what, place in (("videos", config.videos), ("annotations", config.annotations)):
+        if place is not None and not Path(place).exists():
+            raise DataError(
+                f"the {what} of the dataset {config.name!r} are gone",
+                where=place,
+                hint="mount or restore them, or register the dataset again: vclip data add",
+            )
+
+
+def _anchored(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """Relative paths of a hand-written config stand from the folder that holds `.vclip/`."""
+    places = {
+        key: str(folder / Path(place).expanduser())
+        for key in ("videos", "annotations")
+        if (place := getattr(config, key)) is not None
+    }
+    if config.label_set.endswith((".yaml", ".yml")):
+        places["label_set"] = str(folder / Path(config.label_set).expanduser())
+    return config.model_copy(update=places)
+
+
+def _hashes(config: DatasetConfig) -> dict[str, str]:
+    """The annotation files by relative name, down to two folders deep, with their sha256."""
+    if config.annotations is None:
+        return {}
+    source = Path(config.annotations)
+    if source.is_file():
+        return {source.name: sha256_file(source)}
+    files = [
+        path
+        for folder in (source, *sorted(path for path in source.iterdir() if path.is_dir()))
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _ANNOTATION_ENDINGS and path.is_file()
+    ]
+    return {path.relative_to(source).as_posix(): sha256_file(path) for path in files}
+
+
+def _write_config(config: DatasetConfig, path: Path) -> None:
+    import yaml
+
+    values = config.model_dump(exclude_none=True)
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _manifest_path(config_path: Path) -> Path:
+    return config_path.with_name(f"{config_path.stem}.manifest.parquet")

@@ -1,0 +1,266 @@
+"""From a protocol and a dataset to the very lists: what is tested, and what is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.official import has_split
+from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
+from vclip_cli.data.selection import Selection, make_split, select
+from vclip_cli.data.split import Rule, Split
+from vclip_cli.errors import DataError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """One list of videos to score, and the candidate classes.
+
+    name: `dataset/split` or `dataset/split/part`. rows: columns `video, path, class`, one row per
+    video and label; `path` is empty when absent, `class` for a video without labels. classes: the
+    candidates in order. listed: the split that the rows are, with its provenance.
+    """
+
+    __test__ = False  # pytest takes classes that begin with Test for its own
+
+    dataset: str
+    split: str
+    part: str | None
+    name: str
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    multi_label: bool
+    split_sha256: str
+    manifest_sha256: str
+    label_set_sha256: str
+    listed: Split
+
+
+def plan_tests(
+    protocol: Protocol,
+    dataset: Dataset,
+    *,
+    splits: Iterable[str] | None = None,
+    subset: str | None = None,
+) -> list[TestSet]:
+    """The test sets of a protocol for a dataset, in the protocol's order.
+
+    splits: only those, by split, part, `split/part` or whole name; this is how optional ones are
+    asked for. subset: only the part of that name, or else only the classes of that subset of the
+    label set. Raises UsageError for what the protocol does not have, DataError where the dataset
+    lacks a split.
+    """
+    _require_kind(protocol, dataset)
+    entries = _entries(protocol, protocol.test, dataset, "tests on")
+    wanted = list(splits) if splits is not None else None
+    if wanted is None:
+        chosen = [entry for entry in entries if not entry.optional]
+    else:
+        chosen = _chosen(entries, wanted, dataset)
+    parts = [entry for entry in chosen if entry.part == subset]
+    if subset is not None and parts:
+        chosen, subset = parts, None
+    tests = []
+    for entry in chosen:
+        rule = _rule(entry, dataset)
+        if subset is not None:
+            rule = rule.model_copy(update={"subset": subset, "half": None, "halves": None})
+        tests.append(_test_set(protocol, dataset, entry, rule, subset))
+    return tests
+
+
+def plan_training(
+    protocol: Protocol,
+    dataset: Dataset,
+    *,
+    shots: int | None = None,
+    seed: int | None = None,
+    nested: bool = False,
+) -> tuple[Split, tuple[str, ...]]:
+    """The training split of a protocol for a dataset, and the training classes in order.
+
+    shots, seed: the protocol's only or first one where None. Raises UsageError when the protocol
+    does not train on this dataset, or shots are missing or meaningless, DataError when a class has
+    too few videos.
+    """
+    _require_kind(protocol, dataset)
+    entries = _entries(protocol, protocol.train, dataset, "trains on")
+    if len(entries) != 1:
+        raise UsageError(
+            f"the protocol {protocol.name!r} has {len(entries)} training lists for one dataset",
+            where=dataset.config.name,
+        )
+    entry = entries[0]
+    rule = _rule(entry, dataset)
+    if rule.name == "official":
+        if shots is not None or nested:
+            raise UsageError(
+                f"the protocol {protocol.name!r} trains on the whole of {rule.split!r}",
+                found="--nested" if shots is None else f"--shots {shots}",
+            )
+        seed = None
+    else:
+        shots, seed = _draw_values(protocol, entry, shots, seed)
+    if nested and rule.name != "few-shot":
+        raise UsageError("--nested is for few-shot draws; this one repeats a published draw")
+    rule = rule.model_copy(update={"nested": nested})
+    selection = select(dataset, rule, shots=shots, seed=seed)
+    split = make_split(
+        dataset,
+        selection.rows,
+        rule,
+        training_part(entry),
+        shots=shots,
+        seed=seed,
+        protocol=protocol.reference,
+        remarks=selection.remarks,
+    )
+    return split, selection.classes
+
+
+def trains_on(protocol: Protocol, dataset: Dataset) -> bool:
+    """Whether the protocol has a training list for the dataset."""
+    names = {dataset.config.name, dataset.label_set.name, ANY_DATASET}
+    return any(entry.dataset in names for entry in protocol.train)
+
+
+def training_part(entry: Entry) -> str:
+    """What the training list of an entry is called: `train`, or `train base`."""
+    return "train" if entry.part is None else f"train {entry.part}"
+
+
+def _draw_values(
+    protocol: Protocol, entry: Entry, shots: int | None, seed: int | None
+) -> tuple[int, int]:
+    published = entry.shots if entry.shots is not None else protocol.shots
+    if shots is None:
+        if len(published) != 1:
+            raise UsageError(
+                "the number of training videos a class is missing",
+                expected="--shots " + "|".join(str(number) for number in published),
+            )
+        shots = published[0]
+    if seed is None:
+        seed = protocol.seeds[0] if protocol.seeds else 0
+    return shots, seed
+
+
+def _require_kind(protocol: Protocol, dataset: Dataset) -> None:
+    kind = "multi-label" if dataset.manifest.multi_label else "single-label"
+    if kind != protocol.kind:
+        raise UsageError(
+            f"the protocol {protocol.name!r} is for {protocol.kind} datasets",
+            found=f"{dataset.config.name!r}, which is {kind}",
+            hint="see: vclip protocols",
+        )
+
+
+def _entries(
+    protocol: Protocol, entries: Sequence[Entry], dataset: Dataset, verb: str
+) -> list[Entry]:
+    """The entries for this dataset: by its name, by its label set's name, or those for any.
+
+    Of these the first group of which the dataset has a split at all: a copy that was registered as
+    plain class folders lacks the official splits, and is treated as anybody's own videos.
+    """
+    groups = [
+        [entry for entry in entries if entry.dataset == name]
+        for name in dict.fromkeys((dataset.config.name, dataset.label_set.name, ANY_DATASET))
+    ]
+    groups = [group for group in groups if group]
+    if not groups:
+        known = list(dict.fromkeys(entry.dataset for entry in entries))
+        raise UsageError(
+            f"the protocol {protocol.name!r} {verb} {', '.join(known) or 'nothing'},"
+            f" not on {dataset.config.name!r}",
+            hint="see: vclip protocols " + protocol.name,
+        )
+    for group in groups:
+        if any(_first_split(entry, dataset) for entry in group if not entry.optional):
+            return group
+    wanted = dict.fromkeys(name for entry in groups[0] for name in entry.split)
+    raise DataError(
+        f"the protocol {protocol.name!r} {verb} splits that {dataset.config.name!r} does not have",
+        found=", ".join(dataset.manifest.splits) or "no split at all",
+        expected=", ".join(wanted),
+        hint="add the missing lists to the annotations, or sort your own videos into the folders"
+        " train/ and test/",
+    )
+
+
+def _first_split(entry: Entry, dataset: Dataset) -> str | None:
+    return next((name for name in entry.split if has_split(dataset.manifest, name)), None)
+
+
+def _names(entry: Entry, dataset: Dataset) -> set[str]:
+    """All the ways to name a test list on the command line."""
+    split = _first_split(entry, dataset) or entry.split[0]
+    short = split if entry.part is None else f"{split}/{entry.part}"
+    return {split, entry.part or split, short, f"{dataset.config.name}/{short}"}
+
+
+def _chosen(entries: Sequence[Entry], wanted: Sequence[str], dataset: Dataset) -> list[Entry]:
+    names = [_names(entry, dataset) for entry in entries]
+    known = sorted(set().union(*names))
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"the protocol has no test split {name!r}", hint=did_you_mean(name, known)
+            )
+    return [entry for entry, own in zip(entries, names, strict=True) if own & set(wanted)]
+
+
+def _rule(entry: Entry, dataset: Dataset) -> Rule:
+    split = _first_split(entry, dataset) or entry.split[0]
+    half = entry.part if entry.halves is not None else None
+    halves = entry.halves
+    if halves == "either":
+        has_both = {"base", "novel"} <= set(dataset.label_set.subsets)
+        halves = "subsets" if has_both else "training-counts"
+    counted_in = None
+    if halves == "training-counts":
+        fitting = [name for name in entry.counted_in if has_split(dataset.manifest, name)]
+        counted_in = (fitting or entry.counted_in)[0]
+    return Rule.model_validate(
+        {
+            "name": entry.draw,
+            "split": split,
+            "subset": entry.classes,
+            "half": half,
+            "halves": halves,
+            "counted_in": counted_in,
+        }
+    )
+
+
+def _test_set(
+    protocol: Protocol, dataset: Dataset, entry: Entry, rule: Rule, subset: str | None
+) -> TestSet:
+    selection: Selection = select(dataset, rule)
+    part = entry.part or subset
+    split = str(rule.split)
+    short = split if part is None else f"{split}/{part}"
+    listed = make_split(
+        dataset,
+        selection.rows,
+        rule,
+        short.replace("/", " "),
+        protocol=protocol.reference,
+        remarks=selection.remarks,
+    )
+    return TestSet(
+        dataset=dataset.config.name,
+        split=split,
+        part=part,
+        name=f"{dataset.config.name}/{short}",
+        rows=selection.rows,
+        classes=selection.classes,
+        multi_label=dataset.manifest.multi_label,
+        split_sha256=listed.sha256,
+        manifest_sha256=dataset.manifest.sha256,
+        label_set_sha256=dataset.label_set.sha256,
+        listed=listed,
+    )

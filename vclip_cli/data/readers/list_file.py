@@ -1,0 +1,153 @@
+"""A list of videos with labels, or a folder of such lists named after their splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from vclip_cli.data.annotations import COLUMNS, Annotations
+from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.split_names import split_name
+from vclip_cli.data.video_list import ListEntry, read_video_list
+from vclip_cli.data.videos_on_disk import without_ending
+from vclip_cli.errors import DataError
+
+TITLE = "list of videos: `path label`, `path,label`, `path l1 l2 …`, or a CSV with a header"
+LABEL_SET = None
+GENERIC = True
+
+_LIST_ENDINGS = (".txt", ".csv", ".lst", ".list")
+_NAMES_FILES = ("classes.txt", "classes.csv", "labels.txt", "labels.csv", "class_names.txt")
+
+
+def detects(folder_or_file: Path) -> bool:
+    """A text file, or a folder with a list for at least one split."""
+    if folder_or_file.is_dir():
+        return any(_is_list(path) for path in folder_or_file.iterdir())
+    return folder_or_file.suffix.lower() in _LIST_ENDINGS
+
+
+def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations:
+    """Read the list or lists. The id of a video is its relative path without the ending.
+
+    Numbers are ids of a `classes.txt` beside the lists, or indices into the label set; without
+    either they are class names themselves. A line with several numbers makes the set multi-label.
+    Raises DataError with file and line.
+    """
+    is_folder = folder_or_file.is_dir()
+    lists = _lists(folder_or_file) if is_folder else {"": folder_or_file}
+    if not lists:
+        raise DataError(
+            "the folder holds no list",
+            where=str(folder_or_file),
+            expected="files such as train.txt, validation.csv, test.txt",
+        )
+    names = _names(folder_or_file) if is_folder else None
+    rows: list[tuple[str, str, str, str]] = []
+    first_seen: dict[str, tuple[str, str]] = {}
+    read_lists = [(split, read_video_list(path)) for split, path in lists.items()]
+    multi_label = any(len(entry.labels) > 1 for _, found in read_lists for entry in found.entries)
+    numbered = False
+    for split, found in read_lists:
+        for entry in found.entries:
+            where = f"{found.path}:{entry.line}"
+            if not entry.labels and not multi_label:
+                raise DataError(
+                    "wrong number of columns", where=where, found="1", expected="a path and a label"
+                )
+            video = without_ending(entry.path)
+            classes = [_class_name(label, label_set, names, where) for label in entry.labels]
+            numbered |= label_set is None and names is None and all(map(str.isdecimal, classes))
+            if not multi_label:
+                _require_same_label(first_seen, video, classes[0], where)
+            part = _split_of(entry, split, where)
+            rows.extend((video, entry.path, name, part) for name in classes or [""])
+    remarks: tuple[str, ...] = ()
+    if numbered:
+        remarks = ("the labels are numbers without names: write the names into the label set",)
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
+    return Annotations(table, None, multi_label, remarks)
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    """Split name to list file. Raises DataError when two files are named after one split."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not _is_list(path):
+            continue
+        name = split_name(path.stem) or ""
+        if name in found:
+            raise DataError(
+                f"two lists of the split {name!r}",
+                where=str(folder),
+                found=f"{found[name].name} and {path.name}",
+                hint="give one list alone, or keep one file a split in the folder",
+            )
+        found[name] = path
+    return found
+
+
+def _is_list(path: Path) -> bool:
+    named = path.suffix.lower() in _LIST_ENDINGS and split_name(path.stem) is not None
+    return named and path.is_file()
+
+
+def _names(folder: Path) -> dict[str, str] | None:
+    for name in _NAMES_FILES:
+        if (folder / name).is_file():
+            return read_class_names(folder / name)
+    return None
+
+
+def _class_name(
+    label: str, label_set: LabelSet | None, names: dict[str, str] | None, where: str
+) -> str:
+    try:
+        return class_behind(label, label_set, names)
+    except DataError as error:
+        raise DataError(
+            error.what, where=where, found=error.found, expected=error.expected, hint=error.hint
+        ) from None
+
+
+def class_behind(label: str, label_set: LabelSet | None, names: dict[str, str] | None) -> str:
+    """The class name that a label of a list stands for: a number or a name in any spelling.
+
+    names: label id to name; it comes before the label set's order. Raises DataError.
+    """
+    if label.isdecimal() and names is not None:
+        if str(int(label)) not in names:
+            raise DataError(
+                f"the label id {label} has no name", expected=f"one of {len(names)} ids"
+            )
+        label = names[str(int(label))]
+    elif label.isdecimal() and label_set is not None and label not in label_set.names:
+        if int(label) >= len(label_set.names):
+            last = len(label_set.names) - 1
+            raise DataError(f"the label {label} is no class", expected=f"0 to {last}")
+        return label_set.names[int(label)]
+    return label_set.resolve(label) if label_set is not None else label
+
+
+def _require_same_label(
+    first_seen: dict[str, tuple[str, str]], video: str, name: str, where: str
+) -> None:
+    known, known_at = first_seen.setdefault(video, (name, where))
+    if known != name:
+        raise DataError(
+            f"the video {video!r} has two labels in a single-label list",
+            where=where,
+            found=f"{name!r}, and {known!r} in {known_at}",
+            hint="a multi-label list holds all labels of a video in one line: path l1 l2 …",
+        )
+
+
+def _split_of(entry: ListEntry, of_file: str, where: str) -> str:
+    if not entry.split:
+        return of_file or "all"
+    part = split_name(entry.split) or entry.split
+    if ";" in part:
+        raise DataError("a split's name must not hold ';'", where=where, found=repr(entry.split))
+    return part

@@ -1,0 +1,151 @@
+"""Carrying out a split's rule on a dataset: the same function draws a split and rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from vclip_cli.data.base_to_novel import draw_base, halves_by_counts
+from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.few_shot import draw_few_shot
+from vclip_cli.data.official import official_split
+from vclip_cli.data.split import (
+    COLUMNS,
+    ImportedFile,
+    ProtocolReference,
+    Provenance,
+    Rule,
+    Split,
+    rows_as_csv,
+)
+from vclip_cli.errors import DataError, UsageError
+from vclip_cli.hashing import sha256_bytes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen rows of a manifest (`video, path, class`), and the candidate classes in order."""
+
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def select(
+    dataset: Dataset, rule: Rule, *, shots: int | None = None, seed: int | None = None
+) -> Selection:
+    """Carry out a rule other than `imported`.
+
+    Raises DataError when the dataset does not allow it.
+    """
+    if rule.split is None:
+        raise UsageError(f"the rule {rule.name!r} names no split")
+    classes, remarks = candidate_classes(dataset, rule)
+    rows = official_split(dataset.manifest, rule.split)
+    if not dataset.manifest.multi_label and (rows["class"] == "").any():
+        unlabelled = int((rows["class"] == "").sum())
+        if unlabelled == len(rows):
+            raise DataError(
+                f"the videos of {rule.split!r} have no labels", where=dataset.config.name
+            )
+        remarks = (*remarks, f"{unlabelled:,} videos without a label were left out")
+    chosen = set(classes)
+    if dataset.manifest.multi_label and len(chosen) == len(dataset.label_set.names):
+        chosen.add("")
+    kept = rows[rows["class"].isin(chosen)]
+    if kept.empty:
+        raise DataError(
+            f"no video of {rule.split!r} is of a class that was asked for",
+            where=dataset.config.name,
+        )
+    if rule.name != "official":
+        kept = _draw(kept, classes, rule, shots, seed)
+    return Selection(
+        kept[["video", "path", "class"]].reset_index(drop=True), tuple(classes), remarks
+    )
+
+
+def candidate_classes(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:
+    """The classes that a rule is about, in order, and remarks on how they were found."""
+    label_set = dataset.label_set
+    if rule.half is not None:
+        return _half(dataset, rule)
+    if rule.subset is not None:
+        return label_set.subset(rule.subset), ()
+    return list(label_set.names), ()
+
+
+def _half(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:
+    label_set = dataset.label_set
+    stated = {name: label_set.subsets.get(name) for name in ("base", "novel")}
+    if rule.halves == "subsets":
+        return label_set.subset(str(rule.half)), ()
+    counted = official_split(dataset.manifest, rule.counted_in or "train")
+    base, novel = halves_by_counts(_as_counts(counted), label_set.names)
+    remarks = []
+    if stated["base"] is not None and set(stated["base"]) != set(base):
+        other = sum(name not in set(base) for name in stated["base"])
+        remarks.append(
+            f"the halves by the training counts of this copy differ from the label set's published"
+            f" ones in {other} classes"
+        )
+    return (base if rule.half == "base" else novel), tuple(remarks)
+
+
+def _as_counts(rows: pd.DataFrame) -> dict[str, int]:
+    """Class to the number of its videos."""
+    counts = rows.drop_duplicates(["video", "class"])["class"].value_counts()
+    return {str(name): int(count) for name, count in counts.items()}
+
+
+def _draw(
+    rows: pd.DataFrame, classes: Sequence[str], rule: Rule, shots: int | None, seed: int | None
+) -> pd.DataFrame:
+    if shots is None or seed is None:
+        raise UsageError(f"the rule {rule.name!r} needs --shots and --seed")
+    found = {name: group.tolist() for name, group in rows.groupby("class")["video"]}
+    videos_of: Mapping[str, Sequence[str]] = {name: found.get(name, []) for name in classes}
+    if rule.name == "base-to-novel":
+        drawn = draw_base(videos_of, shots, seed)
+    else:
+        drawn = draw_few_shot(videos_of, shots, seed, nested=rule.nested)
+    order = {video: None for videos in drawn.values() for video in videos}
+    rank = {video: position for position, video in enumerate(order)}
+    kept = rows[rows["video"].isin(rank)]
+    return kept.assign(rank=kept["video"].map(rank)).sort_values("rank", kind="stable")
+
+
+def make_split(
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    rule: Rule,
+    part: str,
+    *,
+    shots: int | None = None,
+    seed: int | None = None,
+    protocol: ProtocolReference | None = None,
+    imported: ImportedFile | None = None,
+    remarks: Sequence[str] = (),
+) -> Split:
+    """A split of chosen rows (`video`, `class`) with its whole provenance."""
+    rows = rows[COLUMNS].reset_index(drop=True)
+    provenance = Provenance(
+        dataset=dataset.config.name,
+        part=part,
+        protocol=protocol,
+        rule=rule,
+        shots=shots,
+        seed=seed,
+        manifest_sha256=dataset.manifest.sha256,
+        label_set=dataset.label_set.name,
+        label_set_sha256=dataset.label_set.sha256,
+        imported=imported,
+        rows=len(rows),
+        videos=int(rows["video"].nunique()),
+        classes=int(rows.loc[rows["class"] != "", "class"].nunique()),
+        sha256=sha256_bytes(rows_as_csv(rows)),
+        remarks=list(remarks),
+    )
+    return Split(rows, provenance)

@@ -1,0 +1,214 @@
+"""Finding listed videos under a root, in whatever layout somebody keeps them.
+
+Names are compared as plain strings and never used as patterns: real ones hold `[ ] # & ( ! ; =`
+and may begin with `-`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vclip_cli.data.label_set import fold
+from vclip_cli.errors import DataError
+
+VIDEO_ENDINGS = frozenset(
+    (
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    )
+)
+_WITH_TIMES = re.compile(r"(?s)(.+)_\d{6}_\d{6}")
+
+
+def without_ending(name: str) -> str:
+    """A path or name without its video ending; any other dot stays."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and stem and f".{ending.lower()}" in VIDEO_ENDINGS else name
+
+
+def video_stem(path: str) -> str:
+    """The file name of a path with forward slashes, without folders and video ending."""
+    return without_ending(path.rpartition("/")[2])
+
+
+def without_times(stem: str) -> str:
+    """A Kinetics clip's name without its start and end times; other names unchanged."""
+    match = _WITH_TIMES.fullmatch(stem)
+    return match.group(1) if match else stem
+
+
+@dataclass(frozen=True)
+class VideosOnDisk:
+    """The video files under a root.
+
+    paths: relative, with forward slashes, sorted.
+    folders: every folder walked, relative (`.` is the root), with its modification time in
+      nanoseconds: unchanged times mean that no file has come or gone.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    folders: dict[str, int]
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.paths)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _index(self.paths, video_stem)
+
+    @cached_property
+    def _timed(self) -> dict[str, list[str]]:
+        """Files whose names carry times, by the name without them."""
+        timed = [path for path in self.paths if _WITH_TIMES.fullmatch(video_stem(path))]
+        return _index(timed, lambda path: without_times(video_stem(path)))
+
+    @cached_property
+    def _by_folded_stem(self) -> dict[str, list[str]]:
+        return _index(self.paths, lambda path: video_stem(path).casefold())
+
+    def candidates(self, file: str) -> tuple[int, Sequence[str]]:
+        """The paths that may be a listed file, and how far the names had to be bent.
+
+        0: the very path; 1: the same name and folders, in another place or with another ending;
+        2: the same name; 3: the same name but for the times of a Kinetics clip, or but for case.
+        """
+        if file in self._known:
+            return 0, (file,)
+        stem = video_stem(file)
+        if found := self._by_stem.get(stem):
+            wanted = "/" + without_ending(file)
+            same_folders = [path for path in found if f"/{without_ending(path)}".endswith(wanted)]
+            return (1, same_folders) if same_folders else (2, found)
+        clip = without_times(stem)
+        bent = (self._timed if clip == stem else self._by_stem).get(clip, [])
+        return 3, bent or self._by_folded_stem.get(stem.casefold(), [])
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where listed videos lie.
+
+    paths: video id to path, only for those found.
+    unlisted: the paths that no listed video claims, sorted.
+    remarks: videos with several files, and files that several videos would claim.
+    """
+
+    paths: dict[str, str]
+    unlisted: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def scan_videos(root: Path) -> VideosOnDisk:
+    """Every video file under a root, by its ending; links to folders are followed once.
+
+    Raises DataError when the root is no folder or one of its folders cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError("the folder of videos does not exist", where=str(root))
+    paths: list[str] = []
+    folders: dict[str, int] = {}
+    seen: set[tuple[int, int]] = set()
+    pending = [""]
+    while pending:
+        relative = pending.pop()
+        folder = root / relative
+        try:
+            facts = folder.stat()
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            folders[relative or "."] = facts.st_mtime_ns
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    path = f"{relative}/{entry.name}" if relative else entry.name
+                    if os.path.splitext(entry.name)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122
+                        paths.append(path)
+                    elif entry.is_dir():
+                        pending.append(path)
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+    return VideosOnDisk(root, tuple(sorted(paths)), dict(sorted(folders.items())))
+
+
+def folders_unchanged(root: Path, folders: dict[str, int]) -> bool:
+    """Whether every folder of an earlier scan still has its modification time."""
+    try:
+        return bool(folders) and all(
+            (root / folder).stat().st_mtime_ns == time for folder, time in folders.items()
+        )
+    except OSError:
+        return False
+
+
+def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
+    """Match listed (video id, stated file, class) to the files of a root.
+
+    A file goes to the video whose statement fits it best; where two fit equally badly, neither has
+    it, and that is remarked.
+    """
+    claims: dict[str, list[tuple[int, str]]] = {}
+    several: list[str] = []
+    for video, file, class_name in listed:
+        rank, found = disk.candidates(file or video)
+        if not found:
+            continue
+        path = found[0]
+        if len(found) > 1:
+            path = _in_class_folder(found, class_name)
+            several.append(video)
+        claims.setdefault(path, []).append((rank, video))
+    paths: dict[str, str] = {}
+    contested: list[str] = []
+    for path, claimants in claims.items():
+        best = min(rank for rank, _ in claimants)
+        winners = [video for rank, video in claimants if rank == best]
+        if len(winners) == 1:
+            paths[winners[0]] = path
+        else:
+            contested.append(path)
+    remarks = []
+    if several:
+        remarks.append(f"{_count(several, 'listed video')} with several files; one was taken")
+    if contested:
+        remarks.append(f"{_count(contested, 'file')} that several listed videos fit; none has it")
+    unlisted = tuple(path for path in disk.paths if path not in claims)
+    return Located(paths, unlisted, tuple(remarks))
+
+
+def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
+    wanted = fold(class_name)
+    for path in paths:
+        if wanted in (fold(part) for part in path.split("/")[:-1]):
+            return path
+    return paths[0]
+
+
+def _count(names: Sequence[str], noun: str) -> str:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({shown})"
+
+
+def _index(paths: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(key(path), []).append(path)
+    return found

@@ -1,0 +1,57 @@
+"""Datasets by name: the embedded benchmark, or what a person registered. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.folders import cache_folder
+from vclip_cli.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
+EMBEDDED = ("toy", "toy-shapes")
+
+
+def open_dataset(name: str) -> Dataset:
+    """A dataset by name. Raises UsageError with the near misses for an unknown one."""
+    from vclip_cli.data.dataset import list_datasets, load_dataset
+
+    if name in EMBEDDED:
+        from vclip_cli.toy.dataset import toy_dataset
+
+        return toy_dataset(name, toy_folder())
+    known = list_datasets()
+    if name not in known:
+        hint = did_you_mean(name, [*known, *EMBEDDED])
+        raise UsageError(
+            f"unknown dataset {name!r}",
+            hint=f"{hint} Register one with: vclip data add {name} --videos DIR",
+        )
+    return load_dataset(name)
+
+
+def toy_folder() -> Path:
+    """Where the embedded clips lie in the cache, keyed by what the renderer would draw."""
+    from vclip_cli.toy.world import toy_fingerprint
+
+    return cache_folder() / f"toy-{toy_fingerprint()[:12]}"
+
+
+def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = no_progress) -> None:
+    """Render those of the listed clips that the cache lacks; nothing to do for real datasets."""
+    if name not in EMBEDDED:
+        return
+    from vclip_cli.toy.render import render_toy
+    from vclip_cli.toy.world import toy_clips
+
+    folder, wanted = toy_folder(), set(videos)
+    clips = [clip for clip in toy_clips() if clip.video_id in wanted]
+    missing = [clip.video_id for clip in clips if not (folder / clip.path).is_file()]
+    if missing:
+        there = len(clips) - len(missing)
+        with progress("rendering the toy clips", len(clips), there) as advance:
+            render_toy(folder, lambda done, total: advance(1), only=missing)

@@ -1,0 +1,53 @@
+"""Device and precision, from what was asked for and what the machine has."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+
+from vclip_cli.errors import UsageError, did_you_mean
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(asked: str) -> torch.device:
+    """`auto` is CUDA, else MPS, else the CPU. Raises UsageError for a device that is not there."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        known = ["auto", "cpu", "cuda", "mps"]
+        raise UsageError(f"unknown device {asked!r}", hint=did_you_mean(asked, known)) from None
+    missing = {
+        "cuda": not torch.cuda.is_available()
+        or (device.index or 0) >= max(torch.cuda.device_count(), 1),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if missing.get(device.type, device.type != "cpu"):
+        raise UsageError(f"the device {asked!r} is not available here", hint="see: vclip doctor")
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Mixed precision for the towers; fp32 leaves everything as it is.
+
+    Raises UsageError for an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"unknown precision {precision!r}", hint=did_you_mean(precision, PRECISIONS)
+        )
+    dtype = PRECISIONS[precision]
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def device_name(device: torch.device) -> str:
+    """What a record calls the device: the GPU's own name, or the kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

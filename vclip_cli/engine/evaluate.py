@@ -1,0 +1,385 @@
+"""One method on all test sets of a protocol for one dataset: predictions and records.
+
+Videos that several test sets share are scored once. Exactly the listed ids are scored; what cannot
+be read is listed with its reason.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vclip_cli.data.overlap import check_overlap
+from vclip_cli.data.plan import TestSet, plan_tests
+from vclip_cli.data.protocol import Protocol, Text, load_protocol
+from vclip_cli.data.split import SharedVideos
+from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.methods import (
+    DEFAULT_BACKBONE,
+    LoadedMethod,
+    MethodRequest,
+    load_method,
+)
+from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.scoring import Computing, Scores, encode_text, score_videos
+from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
+from vclip_cli.errors import ComparisonRefused, DataError, UsageError
+from vclip_cli.files import require_writable_folder, write_json
+from vclip_cli.hashing import sha256_file, sha256_json
+from vclip_cli.progress import Progress, no_progress
+from vclip_cli.results.predictions import write_predictions
+from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
+
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
+PREDICTIONS_FILE = "predictions.parquet"
+RUN_FILE = "run.json"
+PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What a person asked of `vclip eval`, for one dataset.
+
+    splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
+    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
+    the command line, for the record.
+    """
+
+    protocol: str
+    dataset: str
+    method: MethodRequest = field(default_factory=MethodRequest)
+    views: ViewRequest = field(default_factory=ViewRequest)
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 8
+    workers: int = 0
+    limit: int | None = None
+    splits: tuple[str, ...] | None = None
+    allow_overlap: bool = False
+    out: Path | None = None
+    resume: bool = True
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished test set: its record, where that lies, and whether an earlier run made it."""
+
+    test: TestSet
+    record: Record
+    path: Path
+    reused: bool
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """All that is decided before the first video is read."""
+
+    request: EvaluationRequest
+    protocol: Protocol
+    dataset: Dataset
+    tests: list[TestSet]
+    method: LoadedMethod
+    settings: Settings
+    computing: Computing
+    identity: dict[str, Any]
+    overlaps: list[SharedVideos]
+    folder: Path
+
+    @property
+    def sha256(self) -> str:
+        """The hash of everything that determines the scores."""
+        return sha256_json(self.identity)
+
+
+def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
+    """Resolve names, load the weights, and refuse what cannot work, before any video is read."""
+    protocol = load_protocol(request.protocol)
+    device = pick_device(request.device)
+    dataset = open_dataset(request.dataset)
+    if dataset.videos_root is None:
+        raise DataError(
+            f"the dataset {request.dataset!r} was registered without videos",
+            hint=f"vclip data add {request.dataset} --videos DIR",
+        )
+    tests = plan_tests(protocol, dataset, splits=request.splits)
+    method = load_method(
+        request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
+    )
+    _check_classes(method, tests)
+    overlaps = _guard_overlap(request, method, tests)
+    views = protocol_views(protocol, dataset, method)
+    settings = resolve_settings(method.adapter, request.views, views)
+    computing = Computing(device, request.precision, request.batch_size, request.workers)
+    identity = {
+        **method.describe(),
+        "protocol": protocol.sha256,
+        "tests": [[test.name, test.split_sha256, list(test.classes)] for test in tests],
+        "manifest": dataset.manifest.sha256,
+        "label_set": dataset.label_set.sha256,
+        "reading": {
+            "sampling": settings.reading.sampling.as_dict(),
+            "preprocessing": settings.reading.preprocessing.as_dict(),
+            "crops": settings.reading.crops,
+            "decoder": settings.reading.decoder,
+        },
+        "templates": list(settings.templates),
+        "text": settings.text,
+        "precision": request.precision,
+        "device": device.type,
+        "batch_size": request.batch_size,
+        "limit": request.limit,
+    }
+    folder = request.out or _default_folder(request, method, sha256_json(identity))
+    return EvaluationPlan(
+        request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder
+    )
+
+
+def _default_folder(request: EvaluationRequest, method: LoadedMethod, sha256: str) -> Path:
+    backbone = Path(str(method.backbone["name"]).replace("/", "-")).name
+    name = f"{method.adapter.name}_{backbone}_{sha256[:10]}"
+    return Path("runs") / Path(request.protocol).stem / request.dataset / name
+
+
+def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
+    """What is stated of frames, views and text: by the protocol, over that by its recipe for the
+    method, over that by the checkpoint, which was trained in one way and not in another."""
+    plan: dict[str, Any] = {
+        "frames": protocol.frames_for(dataset.config.name),
+        "clips": protocol.views.clips,
+        "crops": protocol.views.crops,
+        **_stated_text(protocol.text, dataset),
+    }
+    name = method.adapter.name
+    found = protocol.recipe_for(name, dataset.config.name)
+    for_others = (r for r in protocol.recipes.values() if r.method == name)
+    recipe = found[1] if found is not None else next(for_others, None)
+    if recipe is not None:
+        plan |= {
+            "frames": recipe.frames,
+            "clips": recipe.views.clips,
+            "crops": recipe.views.crops,
+            "rule": recipe.sampling.test,
+            "stride": recipe.sampling.stride if recipe.sampling.test == "dense" else 1,
+            **_stated_text(recipe.text, dataset),
+        }
+    if method.info is not None:
+        plan |= method.info.training.get("evaluation", {})
+        if method.info.templates:
+            plan["templates"] = tuple(method.info.templates)
+    return plan
+
+
+def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
+    """What is stated of the prompts. A paper's text variant that the label set lacks, such as that
+    of a person's own classes, is left out: `natural` stands in for it."""
+    stated: dict[str, Any] = {}
+    if text is not None and text.variant in dataset.label_set.variants:
+        stated["text"] = text.variant
+    if text is not None and text.templates:
+        stated["templates"] = tuple(text.templates)
+    return stated
+
+
+def _guard_overlap(
+    request: EvaluationRequest, method: LoadedMethod, tests: Sequence[TestSet]
+) -> list[SharedVideos]:
+    """Compare the videos that a checkpoint was trained on with those to be scored."""
+    trained = method.info.training if method.info is not None else {}
+    if trained.get("dataset") != request.dataset or not trained.get("videos"):
+        return []
+    return check_overlap(
+        trained["videos"],
+        {test.name: list(test.rows["video"]) for test in tests},
+        allowed=request.allow_overlap,
+    )
+
+
+def _check_classes(method: LoadedMethod, tests: Sequence[TestSet]) -> None:
+    tied = method.adapter.tied_classes
+    if tied is None:
+        return
+    for test in tests:
+        if set(test.classes) != set(tied):
+            foreign = sorted(set(test.classes) - set(tied))
+            raise ComparisonRefused(
+                f"the text side of this {method.adapter.name!r} is tied to its training classes",
+                where=test.name,
+                found=f"{len(foreign)} classes that it was not trained on"
+                + (f", such as {foreign[0]!r}" if foreign else "; some of its own are missing"),
+                expected=f"exactly its {len(tied)} training classes",
+                hint="train with a generic context to score other classes",
+            )
+
+
+def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Evaluated]:
+    """Score all test sets of a plan and write predictions and records.
+
+    An interrupted run goes on after its last whole part; a finished one is read, not repeated.
+    Raises DataError when no listed video can be scored, UsageError when the folder holds another
+    run.
+    """
+    require_writable_folder(plan.folder)
+    if not plan.request.resume:
+        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+    else:
+        _refuse_another_run(plan)
+        finished = [_finished(plan, test) for test in plan.tests]
+        if all(entry is not None for entry in finished):
+            return [entry for entry in finished if entry is not None]
+    write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+    adapter = plan.method.adapter.to(plan.computing.device)
+    done = []
+    for classes, tests in _by_classes(plan.tests).items():
+        ordered = adapter.tied_classes or classes
+        prompts = class_prompts(
+            plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
+        )
+        started, clock = datetime.now(UTC), time.perf_counter()
+        scores = _score_group(plan, tests, prompts, progress)
+        facts = RunFacts(
+            plan=plan,
+            prompts=prompts,
+            classes=list(ordered),
+            started=started,
+            seconds=time.perf_counter() - clock,
+            scored=len(scores.videos),
+        )
+        done += [_finish(plan, test, scores, facts) for test in tests]
+    shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+    return done
+
+
+def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
+    groups: dict[tuple[str, ...], list[TestSet]] = {}
+    for test in tests:
+        groups.setdefault(tuple(test.classes), []).append(test)
+    return groups
+
+
+def _score_group(
+    plan: EvaluationPlan, tests: Sequence[TestSet], prompts: list[list[str]], progress: Progress
+) -> Scores:
+    """Score the union of several test sets over the classes that they share."""
+    items: dict[str, ClipItem] = {}
+    for test in tests:
+        for video, path in listed_videos(test, plan.request.limit):
+            items.setdefault(video, ClipItem(video, path))
+    prepare_videos(plan.request.dataset, items, progress=progress)
+    adapter = plan.method.adapter
+    root = plan.dataset.videos_root
+    assert root is not None  # checked by plan_evaluation
+    sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
+    key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
+    return score_videos(
+        adapter,
+        encode_text(adapter, prompts, plan.computing),
+        root,
+        list(items.values()),
+        plan.settings.reading,
+        plan.computing,
+        plan.folder / PARTS / key[:16],
+        multi_label=tests[0].multi_label,
+        progress=progress,
+        description=f"scoring {', '.join(test.name for test in tests)}",
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def listed_videos(test: TestSet, limit: int | None) -> list[tuple[str, str]]:
+    """The (id, path) of each listed video once, in order; only the first `limit` of them."""
+    firsts = test.rows.drop_duplicates("video")
+    pairs = list(zip(firsts["video"], firsts["path"], strict=True))
+    return pairs if limit is None else pairs[:limit]
+
+
+def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts) -> Evaluated:
+    """Write the predictions and the record of one test set."""
+    wanted = {video for video, _ in listed_videos(test, plan.request.limit)}
+    chosen = [position for position, video in enumerate(scores.videos) if video in wanted]
+    failures = [failure for failure in scores.failures if failure.video in wanted]
+    if not chosen:
+        raise DataError(
+            f"none of the {len(wanted):,} listed videos of {test.name} could be scored",
+            found=failures[0].reason if failures else None,
+            hint=f"vclip data check {test.dataset}",
+        )
+    folder = plan.folder / test.name.replace("/", "_")
+    labels = labels_of(test)
+    videos = [scores.videos[position] for position in chosen]
+    digest = write_predictions(
+        folder / PREDICTIONS_FILE,
+        videos,
+        [labels[video] for video in videos],
+        scores.scores[chosen],
+        facts.classes,
+    )
+    record = build_record(
+        facts,
+        test,
+        [labels[video] for video in videos],
+        scores.scores[chosen],
+        failures,
+        PREDICTIONS_FILE,
+        digest,
+    )
+    write_record(record, folder / RECORD_FILE)
+    return Evaluated(test, record, folder / RECORD_FILE, reused=False)
+
+
+def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
+    """The class names of every listed video, in the order of the rows."""
+    labels: dict[str, tuple[str, ...]] = {}
+    for video, name in zip(test.rows["video"], test.rows["class"], strict=True):
+        labels[video] = labels.get(video, ()) + ((name,) if name else ())
+    return labels
+
+
+def _refuse_another_run(plan: EvaluationPlan) -> None:
+    path = plan.folder / RUN_FILE
+    if not path.is_file():
+        return
+    import json
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != plan.sha256:
+        raise UsageError(
+            "the output folder holds a run with other settings",
+            where=str(plan.folder),
+            hint="choose another with --out, or replace it with --no-resume",
+        )
+
+
+def _finished(plan: EvaluationPlan, test: TestSet) -> Evaluated | None:
+    """The record of an earlier, equal run whose predictions are still what it says."""
+    path = plan.folder / test.name.replace("/", "_") / RECORD_FILE
+    if not path.is_file():
+        return None
+    record = read_record(path)
+    file = record.predictions
+    whole = file is not None and (path.parent / file.file).is_file()
+    if not whole or record.config.get("run_sha256") != plan.sha256:
+        return None
+    if sha256_file(path.parent / file.file) != file.sha256:
+        return None
+    return Evaluated(test, record, path, reused=True)

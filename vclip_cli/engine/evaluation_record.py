@@ -1,0 +1,172 @@
+"""From a scored test set to its record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vclip_cli.engine.clips import Failure
+from vclip_cli.engine.devices import device_name
+from vclip_cli.engine.environment import library_versions, package_facts
+from vclip_cli.results import record as records
+from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
+from vclip_cli.video.decoders import describe_decoder
+
+if TYPE_CHECKING:
+    from vclip_cli.data.plan import TestSet
+    from vclip_cli.engine.evaluate import EvaluationPlan
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """What the test sets of one scoring pass share.
+
+    classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
+    videos it read.
+    """
+
+    plan: EvaluationPlan
+    prompts: list[list[str]]
+    classes: list[str]
+    started: datetime
+    seconds: float
+    scored: int
+
+
+def build_record(
+    facts: RunFacts,
+    test: TestSet,
+    labels: Sequence[tuple[str, ...]],
+    scores: np.ndarray,
+    failures: Sequence[Failure],
+    predictions_file: str,
+    predictions_sha256: str,
+) -> records.Record:
+    """Measure a test set and join the measures with where they come from."""
+    plan, settings = facts.plan, facts.plan.settings
+    method, request = plan.method, plan.request
+    measure = evaluate_multi_label if test.multi_label else evaluate_single_label
+    evaluation = measure(scores, labels, facts.classes)
+    training = method.info.training if method.info is not None else {}
+    reading = settings.reading
+    label_set = plan.dataset.label_set
+    return records.Record(
+        package=records.Package(**package_facts()),
+        command=list(request.command),
+        config=_config(plan),
+        overrides=_overrides(plan),
+        protocol=records.Protocol(
+            name=plan.protocol.name,
+            version=plan.protocol.version,
+            sha256=plan.protocol.sha256,
+            shots=training.get("shots"),
+        ),
+        dataset=records.Dataset(
+            name=test.dataset,
+            split=test.split,
+            part=test.part,
+            manifest_sha256=test.manifest_sha256,
+            split_sha256=test.split_sha256,
+            label_set=records.LabelSet(
+                name=label_set.name, version=label_set.version, sha256=label_set.sha256
+            ),
+            classes=facts.classes,
+        ),
+        prompts=records.Prompts(
+            templates=list(settings.templates), text_variant=settings.text, texts=facts.prompts
+        ),
+        backbone=records.Backbone(**method.backbone),
+        adapter=records.Adapter(
+            name=method.adapter.name,
+            config=method.adapter.config.as_dict(),
+            checkpoint_sha256=method.checkpoint_sha256,
+            trainable_parameters=sum(
+                entry.parameter.numel() for entry in method.adapter.trainable().values()
+            ),
+        ),
+        video=records.Video(
+            frames=reading.sampling.frames,
+            decoder=describe_decoder(reading.decoder),
+            sampling=reading.sampling.as_dict(),
+            views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
+            preprocessing=reading.preprocessing.as_dict(),
+        ),
+        compute=records.Compute(
+            precision=request.precision,
+            device=device_name(plan.computing.device),
+            world_size=1,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            libraries=library_versions(),
+        ),
+        seeds={"train": training.get("seed")},
+        counts=records.Counts(
+            listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
+        ),
+        failures=[records.Failure(**vars(failure)) for failure in failures],
+        partial=request.limit is not None or bool(training.get("partial")),
+        overlap_allowed=bool(facts.plan.overlaps),
+        marks=[
+            f"{overlap.shared:,} of {overlap.of:,} videos of {overlap.test} were trained on"
+            for overlap in facts.plan.overlaps
+            if overlap.test == test.name
+        ],
+        metrics=evaluation.metrics,
+        per_class=evaluation.per_class,
+        without_positives=evaluation.without_positives,
+        predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
+        timing=records.Timing(
+            started=facts.started.isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            wall_seconds=round(facts.seconds, 3),
+            videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
+            host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
+        ),
+    )
+
+
+def _config(plan: EvaluationPlan) -> dict[str, Any]:
+    """The resolved options; where the output lies is no part of a result."""
+    request, reading = plan.request, plan.settings.reading
+    return {
+        "run_sha256": plan.sha256,
+        "protocol": request.protocol,
+        "dataset": request.dataset,
+        "method": plan.method.adapter.name,
+        "frames": reading.sampling.frames,
+        "clips": reading.sampling.clips,
+        "crops": reading.crops,
+        "decoder": reading.decoder,
+        "templates": list(plan.settings.templates),
+        "text": plan.settings.text,
+        "device": request.device,
+        "precision": request.precision,
+        "batch_size": request.batch_size,
+        "workers": request.workers,
+        "limit": request.limit,
+    }
+
+
+def _overrides(plan: EvaluationPlan) -> list[records.Override]:
+    """What differs from the protocol at test time, and from the recipe in training."""
+    used = _config(plan)
+    tested = [
+        records.Override(field=name, protocol=_plain(stated), used=used[name])
+        for name, stated in plan.settings.overrides.items()
+    ]
+    training = plan.method.info.training if plan.method.info is not None else {}
+    trained = [
+        records.Override(field=f"training.{name}", protocol=published, used=changed)
+        for name, (published, changed) in training.get("overrides", {}).items()
+    ]
+    return tested + trained
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

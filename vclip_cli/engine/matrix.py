@@ -1,0 +1,145 @@
+"""A protocol for several methods, shots and seeds: each job trains once and is evaluated once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.data.plan import training_shots
+from vclip_cli.data.protocol import load_protocol
+from vclip_cli.engine.datasets import open_dataset
+from vclip_cli.engine.evaluate import Evaluated, EvaluationRequest, evaluate, plan_evaluation
+from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.training.train import TrainingRequest, plan_run, train
+from vclip_cli.models.registry import find_method
+from vclip_cli.progress import Progress, no_progress
+
+
+@dataclass(frozen=True)
+class MatrixRequest:
+    """What a person asked of `vclip run`; seeds and shots None for the protocol's own."""
+
+    protocol: str
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...] | None = None
+    shots: tuple[int, ...] | None = None
+    settings: tuple[str, ...] = ()
+    backbone: str | None = None
+    pretrained: str | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 8
+    workers: int = 0
+    limit: int | None = None
+    out: Path | None = None
+    resume: bool = True
+    command: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where all runs of the matrix lie."""
+        return self.out or Path("runs") / Path(self.protocol).stem
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of the matrix; shots and seed None where nothing is trained."""
+
+    dataset: str
+    method: str
+    shots: int | None
+    seed: int | None
+
+    def __str__(self) -> str:
+        parts = [self.dataset, self.method]
+        parts += [f"{self.shots} shots"] if self.shots is not None else []
+        parts += [f"seed {self.seed}"] if self.seed is not None else []
+        return ", ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self)
+
+    @property
+    def folder(self) -> str:
+        """The name of the job's folder."""
+        parts = [self.dataset, self.method]
+        parts += [f"{self.shots}shots"] if self.shots is not None else []
+        parts += [f"seed{self.seed}"] if self.seed is not None else []
+        return "_".join(parts)
+
+
+def trains(method: str) -> bool:
+    """Whether a method has anything to train: `clip` has not."""
+    method_class = find_method(method)
+    from vclip_cli.models.contract import Adapter
+
+    return method_class.trainable is not Adapter.trainable
+
+
+def plan_matrix(request: MatrixRequest) -> list[Job]:
+    """The jobs in order: by dataset, method, shots, seed. Methods that train nothing appear once.
+
+    Raises UsageError for unknown names before anything is run.
+    """
+    protocol = load_protocol(request.protocol)
+    jobs = []
+    for dataset in request.datasets:
+        published = training_shots(protocol, open_dataset(dataset))
+        shots = request.shots or tuple(published) or (None,)
+        for method in request.methods:
+            if not trains(method):
+                jobs.append(Job(dataset, method, None, None))
+                continue
+            seeds = request.seeds or tuple(protocol.seeds) or (0,)
+            jobs += [Job(dataset, method, count, seed) for count in shots for seed in seeds]
+    return jobs
+
+
+def run_job(
+    request: MatrixRequest, job: Job, *, progress: Progress = no_progress
+) -> list[Evaluated]:
+    """Train if the method trains, then evaluate on all of the protocol's test sets."""
+    folder = request.folder / job.folder
+    checkpoint = None
+    method = MethodRequest(job.method, request.backbone, request.pretrained)
+    if job.seed is not None:
+        plan = plan_run(
+            TrainingRequest(
+                protocol=request.protocol,
+                dataset=job.dataset,
+                method=method,
+                settings=request.settings,
+                shots=job.shots,
+                seed=job.seed,
+                device=request.device,
+                precision=request.precision,
+                batch_size=request.batch_size,
+                workers=request.workers,
+                limit=request.limit,
+                out=folder / "train",
+                resume=request.resume,
+            )
+        )
+        checkpoint = train(plan, progress=progress).checkpoint
+        method = MethodRequest(
+            job.method, request.backbone, request.pretrained, checkpoint=checkpoint
+        )
+    evaluation = plan_evaluation(
+        EvaluationRequest(
+            protocol=request.protocol,
+            dataset=job.dataset,
+            method=method,
+            device=request.device,
+            precision=request.precision,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            limit=request.limit,
+            out=folder / "test",
+            resume=request.resume,
+            command=request.command,
+        )
+    )
+    return evaluate(evaluation, progress=progress)

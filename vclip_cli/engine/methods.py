@@ -1,0 +1,89 @@
+"""A method, its backbone and its weights, put together from names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.errors import UsageError
+from vclip_cli.hashing import sha256_file
+from vclip_cli.models.backbone import default_weights, load_backbone
+from vclip_cli.models.checkpoint import CheckpointInfo, load_adapter, read_info
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.registry import find_method
+
+DEFAULT_METHOD = "clip"
+DEFAULT_BACKBONE = "ViT-B-16"
+
+
+@dataclass(frozen=True)
+class MethodRequest:
+    """What a person named; None where they named nothing.
+
+    options: values of the method's own config, over its defaults.
+    """
+
+    method: str | None = None
+    backbone: str | None = None
+    pretrained: str | None = None
+    checkpoint: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedMethod:
+    """An adapter in eval mode, and what identifies its weights.
+
+    backbone: the backbone's description, hashed before a checkpoint changed its towers.
+    """
+
+    adapter: Adapter
+    backbone: dict[str, Any]
+    checkpoint_sha256: str | None
+    info: CheckpointInfo | None
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the scores that this method gives: names, config and hashes."""
+        return {
+            "method": self.adapter.name,
+            "config": self.adapter.config.as_dict(),
+            "backbone": self.backbone,
+            "checkpoint_sha256": self.checkpoint_sha256,
+        }
+
+
+def load_method(
+    request: MethodRequest, *, default_backbone: str = DEFAULT_BACKBONE
+) -> LoadedMethod:
+    """Build the adapter that was asked for, on the CPU in float32, in eval mode.
+
+    Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
+    """
+    if request.checkpoint is not None:
+        return _load_checkpoint(request)
+    method = find_method(request.method or DEFAULT_METHOD)
+    name = request.backbone or default_backbone
+    backbone = load_backbone(name, request.pretrained or default_weights(name))
+    facts = backbone.describe()
+    adapter = method(backbone, method.Config.from_dict(request.options)).eval()
+    return LoadedMethod(adapter, facts, None, None)
+
+
+def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
+    assert request.checkpoint is not None
+    info = read_info(request.checkpoint)
+    if request.method not in (None, info.method):
+        raise UsageError(
+            "the checkpoint belongs to another method",
+            where=str(request.checkpoint),
+            found=info.method,
+            expected=request.method,
+            hint=f"--method {info.method}",
+        )
+    name = request.backbone or info.backbone["name"]
+    source = request.pretrained or info.backbone["pretrained"] or default_weights(name)
+    backbone = load_backbone(name, source)
+    facts = backbone.describe()
+    adapter = load_adapter(request.checkpoint, backbone=backbone)
+    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info)

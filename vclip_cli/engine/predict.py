@@ -1,0 +1,72 @@
+"""Ranked labels for single videos, outside any dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vclip_cli.data.label_set import LabelSet
+from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.methods import LoadedMethod
+from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.scoring import Computing, encode_text, score_batch
+from vclip_cli.errors import VclipError
+from vclip_cli.models.contract import Adapter
+from vclip_cli.progress import Progress, no_progress
+
+
+@dataclass(frozen=True)
+class RankedLabels:
+    """The best labels of one video with their probabilities, or why there are none."""
+
+    video: str
+    labels: list[tuple[str, float]]
+    error: VclipError | None = None
+
+
+def predict_videos(
+    method: LoadedMethod,
+    videos: Sequence[Path],
+    label_set: LabelSet,
+    reading: ClipReading,
+    computing: Computing,
+    *,
+    variant: str,
+    templates: Sequence[str],
+    top: int,
+    progress: Progress = no_progress,
+) -> list[RankedLabels]:
+    """Score each video over all labels; a video that cannot be read carries its error instead."""
+    adapter = method.adapter.to(computing.device)
+    prompts = class_prompts(label_set, label_set.names, variant, templates)
+    text = encode_text(adapter, prompts, computing)
+    results = []
+    with progress("predicting", len(videos)) as advance:
+        for path in videos:
+            results.append(
+                _predict_one(adapter, text, path, label_set.names, reading, computing, top)
+            )
+            advance(1)
+    return results
+
+
+def _predict_one(
+    adapter: Adapter,
+    text: Any,
+    path: Path,
+    names: Sequence[str],
+    reading: ClipReading,
+    computing: Computing,
+    top: int,
+) -> RankedLabels:
+    try:
+        views = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
+    except VclipError as error:
+        return RankedLabels(str(path), [], error)
+    scores = score_batch(adapter, text, views.to(computing.device), reading, computing)[0].cpu()
+    order = scores.argsort(descending=True, stable=True)[:top].tolist()
+    return RankedLabels(str(path), [(names[index], float(scores[index])) for index in order])

@@ -1,0 +1,1 @@
+"""Training of adapters: samples, augmentation, mixing, optimiser, loop, resume."""

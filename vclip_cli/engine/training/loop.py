@@ -1,0 +1,240 @@
+"""The training loop: updates of a fixed global batch, whatever memory and processes there are.
+
+Every draw is seeded by what it is for (epoch and video, or step), so a run that was killed goes on
+from its last saved step and ends with the same weights, bit for bit on one kind of machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from vclip_cli.data.protocol import Recipe
+from vclip_cli.engine.training.mixing import (
+    draw_mix,
+    mix_frames,
+    mixes,
+    soft_cross_entropy,
+    soft_targets,
+)
+from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
+from vclip_cli.engine.training.resume import ResumeState, write_state
+from vclip_cli.engine.training.samples import (
+    MicroBatch,
+    SampleReading,
+    TrainingItem,
+    micro_batches,
+    seed_of,
+    updates_of_epoch,
+)
+from vclip_cli.errors import DataError, VclipError
+from vclip_cli.models.contract import Adapter
+from vclip_cli.progress import Progress, no_progress
+from vclip_cli.video.preprocess import normalise
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The videos of a run and how they are read; prompts: one list a class, in target order."""
+
+    root: Path
+    items: Sequence[TrainingItem]
+    reading: SampleReading
+    prompts: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a run is carried out, none of which changes what it computes beyond rounding.
+
+    batch_size: videos at once on a device, the rest of an update by accumulation; save_every: steps
+    between saved states; stop_after: leave after that many steps in all, None to the end.
+    """
+
+    folder: Path
+    batch_size: int
+    workers: int = 0
+    save_every: int = 50
+    stop_after: int | None = None
+
+
+class _Logits(nn.Module):
+    """Frames to logits in one `forward`, which is what a distributed wrapper needs."""
+
+    def __init__(self, adapter: Adapter, prompts: Sequence[Sequence[str]]) -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.prompts = prompts
+        self.fixed_text: Any = None
+
+    def forward(self, frames: Tensor) -> Tensor:
+        text = (
+            self.adapter.encode_text(self.prompts) if self.fixed_text is None else self.fixed_text
+        )
+        return self.adapter.score(self.adapter.encode_video(frames), text)
+
+
+def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
+    """(steps in all, steps an epoch) for `count` training videos."""
+    an_epoch = -(-count // recipe.batch_size)
+    if recipe.schedule.steps is not None:
+        return recipe.schedule.steps, an_epoch
+    assert recipe.schedule.epochs is not None  # the schema has one of the two
+    return recipe.schedule.epochs * an_epoch, an_epoch
+
+
+def plan_updates(
+    count: int, recipe: Recipe, seed: int, steps: int
+) -> Iterator[list[tuple[int, int]]]:
+    """The (epoch, position) keys of each update, `steps` of them."""
+    done, epoch = 0, 0
+    while done < steps:
+        for update in updates_of_epoch(count, recipe.batch_size, seed, epoch):
+            if done == steps:
+                return
+            yield [(epoch, position) for position in update]
+            done += 1
+        epoch += 1
+
+
+def cut(update: Sequence[tuple[int, int]], size: int, paired: bool) -> list[list[tuple[int, int]]]:
+    """An update in pieces of at most `size`; pairs that are mixed stay together."""
+    if paired:
+        size = max(2, size - size % 2)
+    return [list(update[start : start + size]) for start in range(0, len(update), size)]
+
+
+def fit(
+    adapter: Adapter,
+    data: TrainingData,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    options: LoopOptions,
+    state: ResumeState,
+    *,
+    after_epoch: Callable[[int, ResumeState], None] | None = None,
+    progress: Progress = no_progress,
+) -> ResumeState:
+    """Train from `state` to the end, saving on the way; gives the last state.
+
+    The adapter must have `freeze_all_but_trainable` behind it. Raises DataError when no training
+    video can be read.
+    """
+    steps, an_epoch = steps_of(len(data.items), recipe)
+    module = _Logits(adapter, data.prompts)
+    if not adapter.text_trains:
+        adapter.eval()
+        with torch.no_grad(), accelerator.autocast():
+            module.fixed_text = adapter.encode_text(data.prompts)
+    adapter.train()
+    module, optimizer = accelerator.prepare(module, build_optimizer(adapter, recipe))
+    _restore(adapter, optimizer, accelerator, state)
+    paired = mixes(recipe.augmentation)
+    updates = list(plan_updates(len(data.items), recipe, data.reading.seed, steps))[state.step :]
+    pieces = [cut(update, options.batch_size, paired) for update in updates]
+    loader = micro_batches(
+        data.root,
+        data.items,
+        data.reading,
+        [piece for update in pieces for piece in update],
+        workers=options.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    last = min(options.stop_after or steps, steps)
+    with progress("training", steps, state.step) as advance:
+        for update, cut_update in zip(updates, pieces, strict=True):
+            if state.step >= last:
+                break
+            batches = (next(loader) for _ in cut_update)
+            rate = set_rate(optimizer.optimizer, recipe, state.step, steps, an_epoch)
+            loss = _update(
+                module, batches, data, recipe, accelerator, optimizer, state, len(update)
+            )
+            state.step += 1
+            state.losses.append([state.step, loss, rate])
+            advance(1)
+            ends_epoch = state.step % an_epoch == 0
+            if ends_epoch and after_epoch is not None:
+                after_epoch(state.step // an_epoch, state)
+                adapter.train()
+            if state.step % options.save_every == 0 or ends_epoch or state.step == last:
+                _save(adapter, optimizer, accelerator, options.folder, state)
+    return state
+
+
+def _update(
+    module: nn.Module,
+    batches: Iterator[MicroBatch],
+    data: TrainingData,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    optimizer: Any,
+    state: ResumeState,
+    size: int,
+) -> float:
+    """One step of the optimizer over the pieces of one global batch; gives its mean loss."""
+    seed = seed_of("step", data.reading.seed, state.step)
+    mix = draw_mix(recipe.augmentation, np.random.default_rng(seed))
+    torch.manual_seed(seed)
+    classes = len(data.prompts)
+    total, read = torch.zeros((), device=accelerator.device), 0
+    for batch in batches:
+        for failure in batch.failures:
+            state.failures[failure.video] = [failure.path, failure.reason]
+        if batch.frames is None or batch.targets is None:
+            continue
+        read += len(batch.targets)
+        frames = normalise(batch.frames.to(accelerator.device), data.reading.preprocessing)
+        targets = batch.targets.to(accelerator.device)
+        share = None
+        if mix is not None:
+            frames, share = mix_frames(frames, mix)
+        wanted = soft_targets(targets, classes, recipe.augmentation.label_smoothing, share)
+        with accelerator.autocast():
+            logits = module(frames)
+        loss = soft_cross_entropy(logits, wanted).sum() / size
+        accelerator.backward(loss)
+        total += loss.detach()
+    if not read and state.step == 0:
+        raise DataError("none of the first training videos can be read", hint="vclip data check")
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    value = float(total)
+    if not np.isfinite(value):
+        raise VclipError(
+            f"the loss is {value} at step {state.step + 1}",
+            hint="a lower rate (--set learning_rate=…) or --precision fp32",
+        )
+    return value
+
+
+def _save(
+    adapter: Adapter, optimizer: Any, accelerator: Accelerator, folder: Path, state: ResumeState
+) -> None:
+    state.tensors = {
+        name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
+    }
+    state.optimizer = optimizer.state_dict()
+    if accelerator.scaler is not None:
+        state.scaler = accelerator.scaler.state_dict()
+    write_state(folder, state)
+
+
+def _restore(
+    adapter: Adapter, optimizer: Any, accelerator: Accelerator, state: ResumeState
+) -> None:
+    if state.step == 0:
+        return
+    with torch.no_grad():
+        for name, entry in adapter.trainable().items():
+            entry.parameter.copy_(state.tensors[name])
+    optimizer.load_state_dict(state.optimizer)
+    if accelerator.scaler is not None and state.scaler:
+        accelerator.scaler.load_state_dict(state.scaler)

@@ -1,0 +1,78 @@
+"""`--set key=value`: a recipe with some of its values changed, still under its closed schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vclip_cli.data.protocol import Recipe
+from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.yaml_files import parse_scalar, validate_model
+
+_GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
+
+
+def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) -> Recipe:
+    """The recipe with each `key=value` applied.
+
+    A key is a recipe's own (`frames`), dotted (`optimizer.betas`), the last part of a dotted one
+    where only one has it (`learning_rate`), or one of the method's `options`. Raises UsageError for
+    an unknown key, with the near misses, and SpecError for a value of the wrong kind.
+    """
+    values = recipe.model_dump()
+    known = _known(values, options)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting!r}", expected="key=value")
+        if key not in known:
+            raise UsageError(f"unknown setting {key!r}", hint=did_you_mean(key, known))
+        *path, last = known[key]
+        place = values
+        for part in path:
+            place[part] = place[part] if place[part] is not None else {}
+            place = place[part]
+        place[last] = parse_scalar(text, f"--set {setting}")
+        if known[key] == ("schedule", "epochs"):
+            values["schedule"]["steps"] = None
+        elif known[key] == ("schedule", "steps"):
+            values["schedule"]["epochs"] = None
+    return validate_model(values, Recipe, "--set")
+
+
+def changed(published: Recipe, used: Recipe) -> dict[str, tuple[Any, Any]]:
+    """What differs between two recipes: dotted key to (published, used)."""
+    before, after = _flat(published.model_dump()), _flat(used.model_dump())
+    keys = sorted({*before, *after})
+    return {
+        key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Every key that may be set, and where it stands in the recipe."""
+    plain = [key for key in values if key not in (*_GROUPS, "config", "method", "source")]
+    known: dict[str, tuple[str, ...]] = {key: (key,) for key in plain}
+    doubles: set[str] = set()
+    for group in _GROUPS:
+        for key in values[group]:
+            known[f"{group}.{key}"] = (group, key)
+            if key in known:
+                doubles.add(key)
+            known.setdefault(key, (group, key))
+    for key in doubles - set(plain):
+        del known[key]
+    for key in options:
+        known[f"config.{key}"] = ("config", key)
+        known[key] = ("config", key)
+    return known

@@ -1,0 +1,59 @@
+"""The state that an interrupted training run goes on from: separate from the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vclip_cli.errors import WeightsError
+from vclip_cli.files import whole_file
+from vclip_cli.models.tensors import read_tensor_file
+
+STATE_FILE = "resume.pt"
+
+
+@dataclass
+class ResumeState:
+    """Everything after `step` whole updates.
+
+    There is no generator state in it: every draw of a run is seeded by what it is for (the epoch
+    and the video, or the step), so the step is all that a generator's state would say. losses:
+    (step, loss, rate) rows; best: what selection has kept so far.
+    """
+
+    run_sha256: str
+    step: int
+    tensors: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any] = field(default_factory=dict)
+    losses: list[list[float]] = field(default_factory=list)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+def write_state(folder: Path, state: ResumeState) -> None:
+    """Write the state, whole or not at all. Raises StorageError."""
+    with whole_file(folder / STATE_FILE) as temporary:
+        torch.save(vars(state), temporary)
+
+
+def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
+    """The state of an interrupted run of these very settings; None when there is none.
+
+    Raises WeightsError when the file is damaged or belongs to other settings.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    state = ResumeState(**read_tensor_file(path))
+    if state.run_sha256 != run_sha256:
+        raise WeightsError(
+            "the resume state belongs to a run with other settings",
+            where=str(path),
+            hint="choose another --out, or start again with --no-resume",
+        )
+    return state

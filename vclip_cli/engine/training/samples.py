@@ -1,0 +1,128 @@
+"""Training samples: which videos make which update, and the frames of each, all from seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vclip_cli.data.protocol import Recipe
+from vclip_cli.engine.clips import Failure
+from vclip_cli.engine.training.augmentation import augment
+from vclip_cli.errors import VclipError, VideoError
+from vclip_cli.preprocessing import Preprocessing
+from vclip_cli.video import decode
+from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """A training video: id, path relative to the root, index of its class."""
+
+    video: str
+    path: str
+    target: int
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed."""
+
+    frames: torch.Tensor | None
+    targets: torch.Tensor | None
+    failures: list[Failure]
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from anything that names a draw: independent of order, process and worker."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def updates_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The positions of `count` videos in the order of this epoch, cut into updates."""
+    order = np.random.default_rng(seed_of("order", seed, epoch)).permutation(count).tolist()
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def train_indices(count: int, recipe: Recipe, seed: int) -> np.ndarray:
+    """The frames of one sample, of `count` in the video: shape (T,)."""
+    rng = np.random.default_rng(seed)
+    rule, frames = recipe.sampling.train, recipe.frames
+    if rule == "uniform":
+        return midpoint_indices(count, frames)
+    if rule == "random":
+        return random_segment_indices(count, frames, rng)
+    span = (frames - 1) * recipe.sampling.stride + 1
+    start = int(rng.integers(max(count - span, 0) + 1))
+    return np.minimum(start + np.arange(frames) * recipe.sampling.stride, count - 1)
+
+
+@dataclass(frozen=True)
+class SampleReading:
+    """How training videos are read. flip: whether the recipe's flips are drawn."""
+
+    recipe: Recipe
+    preprocessing: Preprocessing
+    seed: int
+    flip: bool
+    decoder: str = "exact"
+
+
+class _TrainingClips(Dataset):
+    def __init__(self, root: Path, items: Sequence[TrainingItem], reading: SampleReading) -> None:
+        self.root = root
+        self.items = items
+        self.reading = reading
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | Failure:
+        epoch, position = key
+        item, reading = self.items[position], self.reading
+        seed = seed_of("sample", reading.seed, epoch, item.video)
+        try:
+            if not item.path:
+                raise VideoError("listed, but not on disk")
+            clip = decode(
+                self.root / item.path,
+                lambda count: train_indices(count, reading.recipe, seed),
+                decoder=reading.decoder,
+            )
+        except VclipError as error:
+            return Failure(item.video, item.path, error.what)
+        how = reading.recipe.augmentation
+        frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
+        return frames, item.target
+
+
+def _collate(rows: list[tuple[np.ndarray, int] | Failure]) -> MicroBatch:
+    good = [row for row in rows if not isinstance(row, Failure)]
+    failures = [row for row in rows if isinstance(row, Failure)]
+    if not good:
+        return MicroBatch(None, None, failures)
+    frames = torch.from_numpy(np.stack([frames for frames, _ in good]))
+    return MicroBatch(frames, torch.tensor([target for _, target in good]), failures)
+
+
+def micro_batches(
+    root: Path,
+    items: Sequence[TrainingItem],
+    reading: SampleReading,
+    plan: Sequence[Sequence[tuple[int, int]]],
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[MicroBatch]:
+    """The planned pieces in order; each key is (epoch, position of the video)."""
+    yield from DataLoader(
+        _TrainingClips(root, items, reading),
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        multiprocessing_context="spawn" if workers else None,
+    )

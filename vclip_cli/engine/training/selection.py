@@ -1,0 +1,117 @@
+"""Choosing an epoch by accuracy on a split that is not tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vclip_cli.data.overlap import check_overlap
+from vclip_cli.data.plan import plan_tests
+from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.scoring import Computing, encode_text, score_batch
+from vclip_cli.engine.training.resume import ResumeState
+from vclip_cli.errors import UsageError
+from vclip_cli.models.contract import Adapter
+from vclip_cli.progress import Progress
+from vclip_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.training.train import TrainingPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Selector:
+    """Scores the split after each epoch and keeps the tensors of the best, the first of equals."""
+
+    adapter: Adapter
+    prompts: Sequence[Sequence[str]]
+    root: Path
+    items: Sequence[ClipItem]
+    targets: Sequence[int]
+    reading: ClipReading
+    computing: Computing
+    split: str
+
+    @classmethod
+    def build(cls, plan: TrainingPlan, progress: Progress) -> Selector:
+        """Take the videos of the split that belong to the training classes.
+
+        Raises UsageError for a split that the dataset lacks, ComparisonRefused when it shares
+        videos with a test list: an epoch chosen on them would be reported on them.
+        """
+        from vclip_cli.engine.datasets import prepare_videos
+
+        name = plan.request.select_on
+        assert name is not None
+        manifest = plan.dataset.manifest
+        if name not in manifest.splits:
+            raise UsageError(
+                f"the dataset has no split {name!r} to select on",
+                expected=", ".join(manifest.splits),
+            )
+        inside = manifest.rows["splits"].str.split(";").map(lambda names: name in names)
+        rows = manifest.rows[inside & manifest.rows["class"].isin(plan.classes)]
+        tests = plan_tests(plan.protocol, plan.dataset)
+        check_overlap(list(rows["video"]), {test.name: list(test.rows["video"]) for test in tests})
+        prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
+        index = {name: position for position, name in enumerate(plan.classes)}
+        root = plan.dataset.videos_root
+        assert root is not None
+        return cls(
+            adapter=plan.method.adapter,
+            prompts=class_prompts(
+                plan.dataset.label_set, plan.classes, plan.text, plan.templates
+            ),
+            root=root,
+            items=[ClipItem(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)],
+            targets=[index[name] for name in rows["class"]],
+            reading=ClipReading(
+                Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
+                decoder=plan.request.decoder,
+            ),
+            computing=Computing(
+                plan.device, plan.request.precision, plan.request.batch_size, plan.request.workers
+            ),
+            split=name,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def look(self, epoch: int, state: ResumeState) -> None:
+        """Measure this epoch; keep its tensors in the state when it is the best so far."""
+        self.adapter.eval()
+        text = encode_text(self.adapter, self.prompts, self.computing)
+        size = self.computing.batch_size
+        starts = range(0, len(self.items), size)
+        batches = [range(start, min(start + size, len(self.items))) for start in starts]
+        right = read = 0
+        for batch in clip_batches(
+            self.root, self.items, self.reading, batches, workers=self.computing.workers
+        ):
+            if batch.frames is None:
+                continue
+            frames = batch.frames.to(self.computing.device)
+            scores = score_batch(self.adapter, text, frames, self.reading, self.computing)
+            wanted = np.array([self.targets[position] for position in batch.positions])
+            right += int((scores.argmax(dim=1).cpu().numpy() == wanted).sum())
+            read += len(wanted)
+        top1 = 100 * right / max(read, 1)
+        if top1 > state.best.get("top1", -1.0):
+            state.best = {
+                "select_on": self.split,
+                "epoch": epoch,
+                "top1": top1,
+                "n": read,
+                "tensors": _copied(self.adapter),
+            }
+
+
+def _copied(adapter: Adapter) -> dict[str, Any]:
+    return {
+        name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
+    }

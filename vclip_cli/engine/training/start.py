@@ -1,0 +1,49 @@
+"""The weights that training begins with: the backbone's, or an earlier checkpoint's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
+from vclip_cli.errors import WeightsError
+from vclip_cli.models.checkpoint import read_info
+from vclip_cli.preprocessing import Preprocessing
+
+
+def load_start(
+    request: MethodRequest, start_from: Path | None, default_backbone: str
+) -> tuple[LoadedMethod, tuple[str, ...]]:
+    """The method to train, and the names of the tensors that an earlier checkpoint had tuned.
+
+    A checkpoint of the same method gives all its tensors, one of another method those that both
+    have: the towers of a `vifi-clip` under a `vl-prompt` (METHODS section 3). The new checkpoint
+    then carries them, so that it needs nothing but the plain backbone. Raises WeightsError when
+    there are none.
+    """
+    if start_from is None:
+        return load_method(request, default_backbone=default_backbone), ()
+    info = read_info(start_from)
+    base = MethodRequest(
+        request.method,
+        request.backbone or info.backbone["name"],
+        request.pretrained or info.backbone["pretrained"],
+        options=request.options,
+    )
+    method = load_method(base, default_backbone=default_backbone)
+    own = method.adapter.state_dict(keep_vars=True)
+    given = load_file(start_from)
+    fitting = {name: t for name, t in given.items() if name in own and own[name].shape == t.shape}
+    if not fitting:
+        raise WeightsError(
+            f"nothing in the checkpoint fits {method.adapter.name!r}",
+            where=str(start_from),
+            found=f"a checkpoint of {info.method!r}",
+        )
+    with torch.no_grad():
+        for name, value in fitting.items():
+            own[name].copy_(value)
+    method.adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
+    return method, tuple(sorted(fitting))

@@ -1,0 +1,80 @@
+"""Whole-file writes: a temporary name in the same folder, then a rename.
+
+A process that is killed leaves either the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.errors import StorageError, UsageError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+
+    Raises StorageError when the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """The clear form of an operating system's error while writing `path`."""
+    if error.errno in _NO_SPACE:
+        return StorageError(
+            "no space left to write",
+            where=str(path),
+            hint="free some space and run the same command again: it goes on from where it was",
+        )
+    return StorageError(f"cannot write: {error.strerror or error}", where=str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with LF line ends, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON with a final newline, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Make `folder` and prove that a file can be written there, before any work is done.
+
+    Raises UsageError otherwise.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".vclip-probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise storage_error(error, folder) from error
+        raise UsageError(
+            f"the output folder cannot be written: {error.strerror or error}",
+            where=str(folder),
+            hint="choose another with --out",
+        ) from error

@@ -1,0 +1,257 @@
+"""`x-clip`: cross-frame attention, multi-frame integration, video-specific prompts (METHODS 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, scaled_dot_product_attention
+
+from vclip_cli.errors import SpecError, UsageError
+from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.prompts import encode_prompts, flatten_prompts
+from vclip_cli.models.towers import (
+    attention_step,
+    image_tower,
+    mlp_step,
+    patch_tokens,
+    project_cls,
+)
+
+HEAD_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class XClipConfig(AdapterConfig):
+    """The paper's setting is the default.
+
+    frames: T, which the positional table of the integration ties the weights to.
+    integration_layers: of the multi-frame integration transformer. prompt_layers, prompt_scale: of
+    the video-specific prompts, and the initial α. drop_path: of the last block, rising linearly
+    from 0 at the first.
+    """
+
+    frames: int = 8
+    integration_layers: int = 1
+    prompt_layers: int = 2
+    prompt_scale: float = 0.1
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises SpecError for a number of frames or layers that cannot be."""
+        if self.frames < 1 or self.integration_layers < 0 or self.prompt_layers < 0:
+            raise SpecError("frames must be at least 1, and numbers of layers not negative")
+        if not 0 <= self.drop_path < 1:
+            raise SpecError("the option 'drop_path' must be at least 0 and below 1")
+
+
+class Message(nn.Module):
+    """A block's message tokens: m = Linear(CLS), then m + MSA(LN(m)) over the T frames."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        from open_clip.transformer import LayerNorm
+
+        super().__init__()
+        self.projection = nn.Linear(width, width)
+        self.norm = LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, cls: Tensor, residual: nn.Module) -> Tensor:
+        """CLS tokens (B,T,D) to message tokens (B,T,D)."""
+        message = self.projection(cls)
+        normalised = self.norm(message)
+        attended = self.attention(normalised, normalised, normalised, need_weights=False)[0]
+        return message + residual(attended)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention whose query, key and value maps have no bias, while its output has."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Queries (B,K,E) and context (B,N,E) to (B,K,E)."""
+        query, key, value = (
+            values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for values in (self.query(queries), self.key(context), self.value(context))
+        )
+        mixed = scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class PromptLayer(nn.Module):
+    """t + CrossAttn(LN(t), c), then t + MLP(LN(t))."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        from open_clip.transformer import LayerNorm, QuickGELU
+
+        super().__init__()
+        self.attention_norm = LayerNorm(width)
+        self.attention = CrossAttention(width, heads)
+        self.mlp_norm = LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), QuickGELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, text: Tensor, context: Tensor) -> Tensor:
+        """Text features (B,K,E) and video context (B,N,E) to (B,K,E)."""
+        text = text + self.attention(self.attention_norm(text), context)
+        return text + self.mlp(self.mlp_norm(text))
+
+
+class XClipAdapter(Adapter):
+    """The image tower trains with new parts inside and above it; the text tower stays frozen.
+
+    Every video has its own text features, so the score is no plain dot product. New parts learn at
+    ten times the base rate; biases, 1-D tensors and positional tables do not decay, as in the
+    authors' optimizer.
+    """
+
+    name = "x-clip"
+    summary = "X-CLIP: cross-frame attention, multi-frame integration, video-specific prompts"
+    paper = "Ni et al., ECCV 2022, arXiv 2208.02816"
+    Config = XClipConfig
+    cacheable = "video"
+    default_templates = ("{class}",)
+    learning_rate_factors = {"base": 1.0, "new": 10.0}  # noqa: RUF012 - declared by the contract
+
+    def __init__(self, backbone: Backbone, config: XClipConfig | None = None) -> None:
+        from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
+        from timm.layers import DropPath
+
+        super().__init__(backbone, config)
+        config = self.config
+        visual = image_tower(backbone, self.name)
+        blocks = visual.transformer.resblocks
+        width, embedding = visual.class_embedding.shape[0], visual.output_dim
+        heads = _heads(embedding)
+        self.messages = nn.ModuleList(Message(width, block.attn.num_heads) for block in blocks)
+        step = config.drop_path / max(1, len(blocks) - 1)
+        self.drop_paths = nn.ModuleList(DropPath(step * index) for index in range(len(blocks)))
+
+        self.integration_positions = nn.Parameter(torch.zeros(config.frames, embedding))
+        nn.init.trunc_normal_(self.integration_positions, std=0.02)
+        self.integration = nn.ModuleList(
+            ResidualAttentionBlock(embedding, heads, act_layer=QuickGELU)
+            for _ in range(config.integration_layers)
+        )
+        self.context_norm = LayerNorm(width)
+        self.context_projection = nn.Parameter(torch.randn(width, embedding))
+        self.prompt_norm = LayerNorm(embedding)
+        self.prompt_layers = nn.ModuleList(
+            PromptLayer(embedding, heads) for _ in range(config.prompt_layers)
+        )
+        self.prompt_scale = nn.Parameter(torch.full((embedding,), config.prompt_scale))
+        for part in (self.integration, self.prompt_layers):
+            part.apply(_initialise_linear)
+
+    @property
+    def tied_frames(self) -> int | None:
+        """T of the integration's positional table."""
+        return self.config.frames
+
+    def trainable(self) -> dict[str, Trainable]:
+        """The image tower in group `base`, the new parts in group `new`."""
+        return {
+            name: Trainable(
+                parameter,
+                group="base" if name.startswith("clip.") else "new",
+                decay=parameter.ndim > 1
+                and not name.endswith(("positional_embedding", "integration_positions")),
+            )
+            for name, parameter in self.named_parameters()
+            if not name.startswith("clip.") or name.startswith("clip.visual.")
+        }
+
+    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+        """K prompt lists to class features (K,E), not normalised; an ensemble's are averaged."""
+        flat, lengths = flatten_prompts(prompts)
+        features = encode_prompts(self.backbone, flat).float()
+        if all(length == 1 for length in lengths):
+            return features
+        return torch.stack([group.mean(dim=0) for group in features.split(lengths)])
+
+    def encode_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B,T,C,H,W) to CLS embeddings (B,T,E) and context (B,N,E), the mean over T.
+
+        Raises UsageError for another T than the weights are tied to.
+        """
+        batch, count = frames.shape[:2]
+        if count != self.config.frames:
+            raise UsageError(
+                "X-CLIP's weights are tied to their number of frames by its positional table",
+                found=f"{count} frames",
+                expected=f"{self.config.frames} frames",
+                hint=f"sample with --frames {self.config.frames}, or name another checkpoint",
+            )
+        visual = self.clip.visual
+        tokens = visual.ln_pre(patch_tokens(visual, frames.flatten(0, 1)))
+        self._show("visual/ln_pre", tokens)
+        for index in range(len(self.messages)):
+            tokens = self._show(f"visual/block{index}", self._run(self._block, index, tokens))
+        embeddings = project_cls(visual, tokens).unflatten(0, (batch, count))
+        context = self.context_norm(tokens[:, 1:]) @ self.context_projection
+        return embeddings, context.unflatten(0, (batch, count)).mean(dim=1)
+
+    def _block(self, index: int, tokens: Tensor) -> Tensor:
+        """Tokens (B·T,1+N,D) through one block; a frame's message joins its attention only."""
+        block, drop = self.clip.visual.transformer.resblocks[index], self.drop_paths[index]
+        cls = tokens[:, 0].unflatten(0, (-1, self.config.frames))
+        message = self.messages[index](cls, drop)
+        self._show(f"visual/block{index}/message", message)
+        joined = torch.cat([tokens, message.flatten(0, 1).unsqueeze(1).to(tokens.dtype)], dim=1)
+        joined = attention_step(block, joined, residual=drop)
+        return mlp_step(block, joined[:, :-1], residual=drop)
+
+    def integrate(self, embeddings: Tensor) -> Tensor:
+        """CLS embeddings (B,T,E) to video embeddings (B,E), not normalised."""
+        tokens = embeddings + self.integration_positions.to(embeddings.dtype)
+        for index, block in enumerate(self.integration):
+            tokens = self._show(f"integration/block{index}", self._run(block, tokens))
+        return (tokens + embeddings).mean(dim=1)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Frames (B,T,C,H,W) to (B,1+N,E): the video's embedding, then its context for the text.
+
+        Neither is normalised. Raises UsageError for another T.
+        """
+        embeddings, context = self.encode_frames(frames)
+        video = self.integrate(embeddings)
+        return torch.cat([video.unsqueeze(1), context.to(video.dtype)], dim=1)
+
+    def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
+        """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""
+        context = self.prompt_norm(context)
+        prompted = text.expand(len(context), -1, -1)
+        for layer in self.prompt_layers:
+            prompted = layer(prompted, context)
+        return self.prompt_scale * prompted
+
+    def score(self, video: Tensor, text: Tensor) -> Tensor:
+        """Videos (B,1+N,E) and class features (K,E) to logits (B,K)."""
+        offset = self._show("text/offset", self.prompt_offset(text, video[:, 1:]))
+        with torch.autocast(video.device.type, enabled=False):
+            features = normalize(text.float() + offset.float(), dim=-1)
+            embedding = normalize(video[:, 0].float(), dim=-1)
+            return self.logit_scale().float() * torch.einsum("be,bke->bk", embedding, features)
+
+
+def _heads(width: int) -> int:
+    """Heads of 64 channels, or the next wider ones that divide a width which is no multiple."""
+    return next(n for n in range(max(1, width // HEAD_WIDTH), 0, -1) if width % n == 0)
+
+
+def _initialise_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,225 @@
+"""open_clip models by name, with weights by tag, local file or hub, and their fingerprint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vclip_cli.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.models.tensors import (
+    check_tensors,
+    read_tensor_file,
+    state_dict_of,
+    tensors_sha256,
+)
+from vclip_cli.preprocessing import Preprocessing
+from vclip_cli.resources import list_backbones
+
+SCHEMES = ("hf-hub:", "local-dir:")
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """An open_clip model in eval mode, its tokenizer, and what identifies it.
+
+    name, pretrained: as given on the command line; `quick_gelu`: the towers' activation.
+    """
+
+    clip: nn.Module
+    name: str
+    pretrained: str | None
+    tokenizer: Callable[..., Tensor]
+    preprocessing: Preprocessing
+    quick_gelu: bool
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """N prompts to token ids (N, context length); longer ones are cut, as CLIP does."""
+        return self.tokenizer(list(prompts))
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The content hash of all tensors, as they were when first asked for."""
+        return tensors_sha256(self.clip.state_dict())
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the backbone."""
+        return {
+            "name": self.name,
+            "pretrained": self.pretrained,
+            "weights_sha256": self.weights_sha256,
+            "quick_gelu": self.quick_gelu,
+            "parameters": sum(p.numel() for p in self.clip.parameters()),
+        }
+
+
+def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
+    """An open_clip model by its open_clip name, on the CPU in float32.
+
+    name: an open_clip model, `hf-hub:org/repo`, `local-dir:path`, or one of `list_backbones`.
+    pretrained: a tag of open_clip's, a local .safetensors or torch file, `random` or `random:SEED`;
+    None where the name itself brings weights.
+
+    Where a tag was trained with QuickGELU the model is built with it, whatever the name says: the
+    mismatch would only cost accuracy, silently. Raises UsageError for an unknown name, WeightsError
+    for weights that are missing, damaged or of another shape.
+    """
+    import open_clip
+
+    own = list_backbones()
+    if name in own:
+        open_clip.add_model_config(own[name])
+        beside = own[name].with_suffix(".safetensors")
+        source = pretrained or (str(beside) if beside.is_file() else None)
+        display = pretrained
+    elif name.startswith(SCHEMES):
+        return _load_by_scheme(name)
+    else:
+        known = [*own, *open_clip.list_models()]
+        if name.replace("/", "-") not in known:
+            raise UsageError(f"unknown backbone {name!r}", hint=did_you_mean(name, known))
+        source, display = pretrained, pretrained
+    if source is None:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        raise WeightsError(
+            f"no weights were named for the backbone {name!r}",
+            expected="--pretrained TAG, a local file, or random",
+            hint=f"tags: {', '.join(tags[:8])}" if tags else None,
+        )
+    if source == "random" or source.startswith("random:"):
+        clip = _build_random(name, source)
+    elif _looks_like_path(source):
+        clip = _build_from_file(name, Path(source))
+    else:
+        clip = _build_from_tag(name, source)
+    return _wrap(clip, name, display, open_clip.get_tokenizer(name))
+
+
+def default_weights(name: str) -> str | None:
+    """OpenAI's weights where the architecture has them: what the field's papers start from."""
+    import open_clip
+
+    return "openai" if "openai" in open_clip.list_pretrained_tags_by_model(name) else None
+
+
+def _looks_like_path(source: str) -> bool:
+    return Path(source).exists() or "/" in source or "\\" in source or "." in Path(source).name
+
+
+def _build_random(name: str, source: str) -> nn.Module:
+    seed = source.partition(":")[2] or "0"
+    if not seed.isdigit():
+        raise UsageError(f"--pretrained {source!r}", expected="random or random:SEED")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        return _create(name)
+
+
+def _build_from_file(name: str, path: Path) -> nn.Module:
+    import open_clip
+    from open_clip.convert import convert_state_dict
+
+    tensors = state_dict_of(read_tensor_file(path), str(path))
+    for entry in ("input_resolution", "context_length", "vocab_size"):
+        tensors.pop(entry, None)  # OpenAI's own files carry these three numbers as tensors
+    with torch.random.fork_rng(devices=[]):
+        clip = _create(name)
+    tensors = convert_state_dict(clip, tensors)
+    if "positional_embedding" in tensors and not hasattr(clip, "positional_embedding"):
+        tensors = open_clip.model.convert_to_custom_text_state_dict(tensors)
+    expected = clip.state_dict()
+    check_tensors(expected, tensors, str(path))
+    clip.load_state_dict({key: tensors[key].to(value.dtype) for key, value in expected.items()})
+    return clip
+
+
+def _build_from_tag(name: str, tag: str) -> nn.Module:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        raise WeightsError(
+            f"no weights {tag!r} are known for the backbone {name!r}", hint=did_you_mean(tag, tags)
+        )
+    trained_with = open_clip.get_pretrained_cfg(name, tag) or {}
+    try:
+        return _create(name, pretrained=tag, force_quick_gelu=bool(trained_with.get("quick_gelu")))
+    except Exception as error:  # the hub client's kinds differ from version to version
+        raise WeightsError(
+            f"the weights {tag!r} of {name!r} could not be fetched or loaded",
+            found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,
+            hint="without a network, give a local file: --pretrained FILE.safetensors",
+        ) from error
+
+
+def _load_by_scheme(name: str) -> Backbone:
+    import open_clip
+
+    try:
+        clip = _create(name, require_pretrained=True)
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # as above; also a folder without config or weights
+        raise WeightsError(
+            f"the model {name!r} could not be fetched or loaded",
+            found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,
+        ) from error
+    return _wrap(clip, name, None, tokenizer)
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    import open_clip
+
+    with _quiet():
+        return open_clip.create_model(name, device="cpu", precision="fp32", **options)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's remarks about random weights, which are meant here, off the screen."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _wrap(
+    clip: nn.Module, name: str, pretrained: str | None, tokenizer: Callable[..., Tensor]
+) -> Backbone:
+    from open_clip.transformer import QuickGELU
+
+    clip.eval()
+    spec = clip.visual.preprocess_cfg
+    size = spec["size"] if isinstance(spec["size"], int) else spec["size"][0]
+    preprocessing = Preprocessing(
+        size=size,
+        resize_to=size,
+        resize_mode=spec["resize_mode"],
+        interpolation=spec["interpolation"],
+        mean=tuple(spec["mean"]),
+        std=tuple(spec["std"]),
+    )
+    quick_gelu = any(isinstance(module, QuickGELU) for module in clip.modules())
+    return Backbone(clip, name, pretrained, tokenizer, preprocessing, quick_gelu)
+
+
+def architecture(name: str) -> dict[str, Any]:
+    """The JSON config of a named backbone, for messages and for counting."""
+    own = list_backbones()
+    if name in own:
+        return json.loads(own[name].read_text())
+    import open_clip
+
+    return open_clip.get_model_config(name) or {}

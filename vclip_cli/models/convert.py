@@ -1,0 +1,305 @@
+"""Released checkpoints of the papers to ours: every tensor is used, or left out for a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vclip_cli.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.models.backbone import Backbone, load_backbone
+from vclip_cli.models.checkpoint import save_checkpoint
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.registry import find_method
+from vclip_cli.models.released import LAYOUTS, Layout, Reading, read_layout, unknown_names
+from vclip_cli.models.tensors import check_tensors, read_tensor_file, state_dict_of
+from vclip_cli.preprocessing import Preprocessing, reference_video_preprocessing
+
+SELF_CONTAINED = "random"
+"""The base weights of a checkpoint that holds every tensor itself: any will do."""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What became of every entry of the source.
+
+    used: their names. dropped: theirs that were not needed, and why. missing: ours that the source
+    does not have, and where they come from. sha256: of the file that was written.
+    """
+
+    method: str
+    layout: str
+    backbone: str
+    config: dict[str, Any]
+    used: list[str]
+    dropped: dict[str, str]
+    missing: dict[str, str]
+    sha256: str
+
+
+def convert_checkpoint(
+    source: Path,
+    out: Path,
+    *,
+    kind: str | None = None,
+    backbone_name: str,
+    pretrained: str | None = None,
+    classes: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ConversionReport:
+    """Write one of our checkpoints from a released file of X-CLIP, ViFi-CLIP or Vita-CLIP.
+
+    kind: the method, where it is not to be told from the names of the tensors. pretrained: the base
+    weights, needed where the file lacks some: ViFi-CLIP's never hold the token embedding table.
+    Tensors of a frozen tower that equal the base's are left to it; a file that holds every tensor
+    depends on no base. classes: of a class-specific text context, in training order; read from the
+    file where it tells them. options: of the method, over what the file says, such as the position
+    of the class name in Vita-CLIP.
+
+    Raises WeightsError for a damaged file, a name that no layout knows, a missing part or a wrong
+    shape; UsageError where base weights or classes have to be named; StorageError.
+    """
+    source, where = Path(source), str(source)
+    content = read_tensor_file(source)
+    theirs = _strip_prefix(state_dict_of(content, where), where)
+    layout = _find_layout(kind, list(theirs), where)
+    reading = read_layout(layout, theirs, where)
+    config = layout.config(reading.tensors, _settings_of(content))
+    backbone = _quick_gelu_backbone(backbone_name, pretrained or SELF_CONTAINED)
+    if config.get("class_specific"):
+        config["classes"] = _class_names(classes, theirs, reading, backbone, where)
+    adapter = _build(layout.method, backbone, config)
+    own = adapter.state_dict()
+    foreign = [name for name in reading.tensors if name not in own]
+    if foreign:
+        their_names = [origin for name in foreign for origin in reading.origins[name]]
+        raise unknown_names(their_names, f"{layout.title} on {backbone.name}", where)
+
+    dropped = {**_beside_the_model(content), **reading.dropped}
+    tensors = reading.tensors
+    if options:
+        adapter = _build(layout.method, backbone, {**config, **options})
+        own = adapter.state_dict()
+        tensors = {name: value for name, value in tensors.items() if name in own}
+        dropped |= _reasons(reading, set(reading.tensors) - set(tensors), "switched off by option")
+    missing = _missing(adapter, tensors, pretrained, where)
+    check_tensors({name: own[name] for name in own if name in tensors}, tensors, where)
+    if pretrained is not None:
+        frozen = set(tensors) - set(adapter.trainable())
+        equal = {name for name in frozen if torch.equal(tensors[name], own[name])}
+        tensors = {name: value for name, value in tensors.items() if name not in equal}
+        dropped |= _reasons(reading, equal, "equal to the base weights")
+    adapter.preprocessing = _preprocessing(layout.method, backbone)
+    sha256 = save_checkpoint(
+        Path(out),
+        adapter,
+        base_sha256=backbone.weights_sha256,
+        tensors=tensors,
+        training={"converted_from": source.name, "layout": layout.title},
+    )
+    return ConversionReport(
+        method=layout.method,
+        layout=layout.title,
+        backbone=backbone.name,
+        config=adapter.config.as_dict(),
+        used=[name for name in theirs if name not in dropped],
+        dropped=dropped,
+        missing=missing,
+        sha256=sha256,
+    )
+
+
+def _strip_prefix(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    stripped = {name.removeprefix("module."): value for name, value in tensors.items()}
+    if len(stripped) != len(tensors):
+        raise WeightsError("tensors occur both with and without the prefix 'module.'", where=where)
+    return stripped
+
+
+def _find_layout(kind: str | None, names: Sequence[str], where: str) -> Layout:
+    methods = sorted({layout.method for layout in LAYOUTS})
+    if kind is not None and kind not in methods:
+        raise UsageError(
+            f"released checkpoints of {kind!r} are not known", hint=did_you_mean(kind, methods)
+        )
+    fitting = [layout for layout in LAYOUTS if layout.fits(names)]
+    if kind is None and fitting:
+        return fitting[0]
+    if kind is not None:
+        of_kind = [layout for layout in LAYOUTS if layout.method == kind]
+        fitting = [layout for layout in fitting if layout.method == kind]
+        return (fitting or of_kind)[0]
+    raise WeightsError(
+        "the file is no released checkpoint of a known method",
+        where=where,
+        found="tensors such as " + ", ".join(names[:3]),
+        expected=", ".join(methods),
+        hint="plain CLIP weights need no conversion: give them to --pretrained",
+    )
+
+
+def _settings_of(content: Any) -> Mapping[str, Any]:
+    settings = content.get("config") if isinstance(content, Mapping) else None
+    return settings if isinstance(settings, Mapping) else {}
+
+
+def _beside_the_model(content: Any) -> dict[str, str]:
+    """What a training checkpoint holds beside the weights, and entries that are no tensors."""
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            beside = {str(name): "no weight: state of the training run" for name in content}
+            del beside[key]
+            return beside | _no_tensors(content[key])
+    return _no_tensors(content)
+
+
+def _no_tensors(entries: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        str(name): "no tensor" for name, value in entries.items() if not isinstance(value, Tensor)
+    }
+
+
+def _reasons(reading: Reading, names: set[str], why: str) -> dict[str, str]:
+    """`why` for the source names of which nothing but `names` was made."""
+    kept = {
+        origin for name in reading.origins if name not in names for origin in _of(reading, name)
+    }
+    return {o: why for name in sorted(names) for o in _of(reading, name) if o not in kept}
+
+
+def _of(reading: Reading, name: str) -> list[str]:
+    return reading.origins.get(name, [])
+
+
+def _quick_gelu_backbone(name: str, pretrained: str) -> Backbone:
+    """The backbone with QuickGELU, which all released checkpoints were trained with."""
+    import open_clip
+
+    backbone = load_backbone(name, pretrained)
+    if backbone.quick_gelu:
+        return backbone
+    variant = f"{backbone.name}-quickgelu"
+    if variant in open_clip.list_models():
+        return load_backbone(variant, pretrained)
+    raise WeightsError(
+        f"the backbone {name!r} has no QuickGELU, which the released weights were trained with",
+        hint="name one of open_clip's models that end in -quickgelu",
+    )
+
+
+def _build(method: str, backbone: Backbone, config: Mapping[str, Any]) -> Adapter:
+    adapter_class = find_method(method)
+    with torch.random.fork_rng(devices=[]):
+        return adapter_class(backbone, adapter_class.Config.from_dict(dict(config)))
+
+
+def _missing(
+    adapter: Adapter, tensors: Mapping[str, Tensor], pretrained: str | None, where: str
+) -> dict[str, str]:
+    """Ours that the source lacks: whole towers, or the token table, can come from the base."""
+    lacking = [n for n, v in adapter.state_dict().items() if n not in tensors and v.numel()]
+    present = {_tower(name) for name in tensors}
+    needed = [name for name in lacking if _tower(name) is None or _tower(name) in present]
+    if needed:
+        raise WeightsError(
+            "the file lacks tensors that its method cannot do without",
+            where=where,
+            found=f"{len(needed)} missing ({', '.join(needed[:3])})",
+            hint="check --backbone: the architecture must be the one that these weights belong to",
+        )
+    if lacking and pretrained is None:
+        towers = sorted({str(_tower(name)) for name in lacking})
+        raise UsageError(
+            "the released file does not hold everything: name the base weights as well",
+            where=where,
+            found=f"no {', no '.join(towers)}",
+            hint="for example --pretrained openai",
+        )
+    return {name: f"{_tower(name)} of the base weights {pretrained!r}" for name in lacking}
+
+
+def _tower(name: str) -> str | None:
+    """The part of CLIP that a tensor belongs to; None for the method's own."""
+    if not name.startswith("clip."):
+        return None
+    if "token_embedding" in name:
+        return "token embedding table"
+    if "logit_scale" in name:
+        return "logit scale"
+    return "image tower" if name.startswith("clip.visual.") else "text tower"
+
+
+def _class_names(
+    given: Sequence[str] | None,
+    theirs: Mapping[str, Tensor],
+    reading: Reading,
+    backbone: Backbone,
+    where: str,
+) -> tuple[str, ...]:
+    """The classes of a class-specific context: `given`, checked against the file, or read from it.
+
+    The file holds the embeddings of its prompts' tokens, of which the tokens are found again.
+    """
+    context = reading.tensors["text_context"]
+    if given is not None and len(given) != len(context):
+        raise UsageError(
+            "the text context belongs to another number of classes",
+            where=where,
+            found=f"{len(given)} classes",
+            expected=f"{len(context)}",
+        )
+    table = reading.tensors.get("clip.token_embedding.weight")
+    suffix = theirs.get("prompt_learner.token_suffix")
+    stored = _decode(suffix, table, backbone) if suffix is not None and table is not None else None
+    if given is None and stored is None:
+        raise UsageError(
+            "the text context is class-specific: name the classes in the order of training",
+            where=where,
+            expected=f"{len(context)} names",
+        )
+    if given is None:
+        return tuple(stored or ())
+    for index, name in enumerate(given):
+        if stored is not None and _plain(name) != _plain(stored[index]):
+            raise WeightsError(
+                f"class {index} is another one in the file",
+                where=where,
+                found=repr(stored[index]),
+                expected=repr(name),
+                hint="name the classes in the order of training",
+            )
+    return tuple(given)
+
+
+def _decode(suffix: Tensor, table: Tensor, backbone: Backbone) -> list[str] | None:
+    """Token embeddings after the context (K,N,D) to class names; None if a token is unknown."""
+    tokenizer = backbone.tokenizer
+    if not hasattr(tokenizer, "decode") or not hasattr(tokenizer, "eot_token_id"):
+        return None
+    rows, which = torch.unique(suffix.float().flatten(0, 1), dim=0, return_inverse=True)
+    nearest = torch.cdist(rows, table.float()).argmin(dim=1)
+    if not torch.allclose(table.float()[nearest], rows, atol=1e-4):
+        return None
+    names = []
+    for ids in nearest[which].unflatten(0, suffix.shape[:2]).tolist():
+        if tokenizer.eot_token_id not in ids:
+            return None
+        text = tokenizer.decode(ids[: ids.index(tokenizer.eot_token_id)]).strip()
+        names.append(text.removesuffix(".").strip())
+    return names
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _preprocessing(method: str, backbone: Backbone) -> Preprocessing:
+    """What the released weights were evaluated with (METHODS section 9)."""
+    size = backbone.preprocessing.size
+    if method == "vita-clip":
+        return Preprocessing(size=size, resize_to=size, interpolation="cv2-bilinear")
+    return reference_video_preprocessing(size)

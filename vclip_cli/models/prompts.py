@@ -1,0 +1,66 @@
+"""Prompts through the text tower, with or without learned context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vclip_cli.models.backbone import Backbone
+
+TEXT_BATCH = 256
+
+
+def in_batches(encode: Callable[[slice], Tensor], count: int) -> Tensor:
+    """`encode` on slices of 256 of `count` prompts, joined: the batch bounds the memory."""
+    return torch.cat(
+        [encode(slice(start, start + TEXT_BATCH)) for start in range(0, count, TEXT_BATCH)]
+    )
+
+
+def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
+    """N prompts to text embeddings (N,E), not normalised, in batches of 256."""
+    ids = backbone.tokenize(prompts).to(next(backbone.clip.parameters()).device)
+    return in_batches(lambda part: backbone.clip.encode_text(ids[part]), len(ids))
+
+
+def flatten_prompts(prompts: Sequence[Sequence[str]]) -> tuple[list[str], list[int]]:
+    """K lists of prompts to one list, and the number of prompts of each class."""
+    return [prompt for group in prompts for prompt in group], [len(group) for group in prompts]
+
+
+def average_ensembles(embeddings: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Embeddings (N,E) of all prompts to class embeddings (K,E), L2 normalised, float32.
+
+    Each class is the mean of its prompts' normalised embeddings, normalised again (METHODS
+    section 1, prompt ensembles).
+    """
+    flat = normalize(embeddings.float(), dim=-1)
+    if all(length == 1 for length in lengths):
+        return flat
+    return torch.stack(
+        [normalize(group.mean(dim=0), dim=-1) for group in flat.split(list(lengths))]
+    )
+
+
+def encode_prompt_ensembles(backbone: Backbone, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """K lists of prompts to class embeddings (K,E), L2 normalised; see `average_ensembles`."""
+    flat, lengths = flatten_prompts(prompts)
+    return average_ensembles(encode_prompts(backbone, flat), lengths)
+
+
+def with_placeholder(prompt: str, words: str, count: int) -> str:
+    """A prompt after a placeholder for `count` tokens: `words`, or "X X …" where there are none."""
+    placeholder = words or " ".join(["X"] * count)
+    return f"{placeholder} {prompt}" if placeholder else prompt
+
+
+def replace_context(embeddings: Tensor, context: Tensor) -> Tensor:
+    """Put learned context (n,D) or (B,n,D) in the place of tokens 1 … n of (B,N,D)."""
+    if context.ndim == 2:
+        context = context.expand(len(embeddings), -1, -1)
+    count = context.shape[1]
+    context = context.to(embeddings.dtype)
+    return torch.cat([embeddings[:, :1], context, embeddings[:, 1 + count :]], dim=1)

@@ -1,0 +1,107 @@
+"""Reading tensors from files of strangers: nothing that a pickle asks for is ever executed."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vclip_cli.errors import WeightsError
+
+
+def read_tensor_file(path: Path) -> Any:
+    """The content of a .safetensors or torch file (zip or legacy), on the CPU, tensors only.
+
+    A torch file may hold nested dicts; the reference repositories pickle a yacs config beside the
+    tensors, which is read as a plain ordered dict without importing or running anything. Raises
+    WeightsError when the file is missing, damaged, or would have to execute code.
+    """
+    if not path.is_file():
+        raise WeightsError("no such weights file", where=str(path))
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path, device="cpu")
+        harmless = [(collections.OrderedDict, "yacs.config.CfgNode")]
+        with torch.serialization.safe_globals(harmless):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            "the file holds more than tensors; reading it would execute what it asks for",
+            where=str(path),
+            found=_first_line(error),
+            hint="convert it to .safetensors where you trust it",
+        ) from None
+    except Exception as error:  # each format's reader raises its own kinds for a damaged file
+        raise WeightsError(
+            "the weights file cannot be read: damaged, cut short, or no weights at all",
+            where=str(path),
+            found=f"{type(error).__name__}: {_first_line(error)}",
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else ""
+
+
+def state_dict_of(content: Any, where: str) -> dict[str, Tensor]:
+    """The tensors by name inside a file's content: flat, or under `state_dict` or `model`.
+
+    A `module.` prefix that every name carries is dropped. Raises WeightsError.
+    """
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            "the file holds no state dict", where=where, found=type(content).__name__
+        )
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError("the file holds no named tensors", where=where)
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+    """Compare names and shapes. Raises WeightsError that says which differ and how."""
+    shapes = [
+        f"{name}: {tuple(found[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    if not (shapes or missing or unknown):
+        return
+    parts = []
+    for label, names in (("wrong shape", shapes), ("missing", missing), ("unknown", unknown)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{len(names)} {label} ({', '.join(names[:3])}{more})")
+    raise WeightsError(
+        "the weights do not fit the model",
+        where=where,
+        found="; ".join(parts),
+        hint="check --backbone: the name must be the architecture that these weights belong to",
+    )
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hex sha256 over names, types, shapes and values, sorted by name: independent of the file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

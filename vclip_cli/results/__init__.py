@@ -1,0 +1,1 @@
+"""Metrics, predictions files, records and tables: plain values in, never torch."""

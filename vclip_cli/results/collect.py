@@ -1,0 +1,115 @@
+"""Finding records, and refusing to put side by side what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vclip_cli.errors import ComparisonRefused, DataError
+from vclip_cli.results.record import RECORD_FILE, Record, RecordError, read_record
+
+
+@dataclass(frozen=True)
+class LoadedRecord:
+    """A record and the file it came from."""
+
+    path: Path
+    record: Record
+
+
+def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
+    """The records that are named, and all `record.json` below the folders that are named.
+
+    Sorted by path, each file once. Raises RecordError for a damaged one, DataError when a path
+    does not exist or there is no record at all.
+    """
+    found: dict[Path, Path] = {}
+    searched = list(paths)
+    for path in searched:
+        if path.is_dir():
+            files = sorted(path.rglob(RECORD_FILE))
+        elif path.is_file():
+            files = [path]
+        else:
+            raise DataError("no such file or folder", where=str(path))
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    if not found:
+        raise RecordError(
+            f"no {RECORD_FILE} was found",
+            where=", ".join(map(str, searched)) or "no path",
+            hint="records are written by: vclip eval",
+        )
+    return [LoadedRecord(path, read_record(path)) for path in sorted(found.values())]
+
+
+def leave_out_partial(records: Sequence[LoadedRecord]) -> list[LoadedRecord]:
+    """The records without the partial ones. Raises DataError when nothing is left."""
+    whole = [loaded for loaded in records if not loaded.record.partial]
+    if records and not whole:
+        raise DataError(
+            f"all {len(records)} records are partial: they were scored with --limit",
+            where=str(records[0].path),
+            hint="add --partial to show them all the same",
+        )
+    return whole
+
+
+def group_by_protocol(records: Sequence[LoadedRecord]) -> list[list[LoadedRecord]]:
+    """The records of each protocol file apart, sorted by its name and version."""
+    groups: dict[tuple[str, str, str], list[LoadedRecord]] = {}
+    for loaded in records:
+        protocol = loaded.record.protocol
+        key = (protocol.name, str(protocol.version), protocol.sha256)
+        groups.setdefault(key, []).append(loaded)
+    return [groups[key] for key in sorted(groups)]
+
+
+def require_one_protocol(records: Sequence[LoadedRecord]) -> None:
+    """Raises ComparisonRefused, naming the files, when the records follow different protocols."""
+    groups = group_by_protocol(records)
+    if len(groups) > 1:
+        raise ComparisonRefused(
+            "the records follow different protocols",
+            where=_examples([group[0] for group in groups]),
+            found="; ".join(
+                f"{p.name} version {p.version} ({p.sha256[:12]})"
+                for p in (group[0].record.protocol for group in groups)
+            ),
+            expected="one protocol in a table",
+            hint="name fewer folders, or print a table for each with --by-protocol",
+        )
+
+
+def require_equal_test_sets(records: Sequence[LoadedRecord]) -> None:
+    """Raises ComparisonRefused, naming the files, when one test set has two forms.
+
+    For each dataset, split and part: the list of videos to score, the label set, and the classes
+    in order must be the same in all records.
+    """
+    first: dict[tuple[str, str, str | None], LoadedRecord] = {}
+    for loaded in records:
+        dataset = loaded.record.dataset
+        known = first.setdefault((dataset.name, dataset.split, dataset.part), loaded)
+        other = known.record.dataset
+        differences = {
+            "the list of videos to score": (other.split_sha256, dataset.split_sha256),
+            "the label set": (other.label_set.sha256, dataset.label_set.sha256),
+            "the classes or their order": (other.classes, dataset.classes),
+        }
+        for what, (expected, found) in differences.items():
+            if expected != found:
+                shown = isinstance(expected, str) and isinstance(found, str)
+                part = f" ({dataset.part})" if dataset.part else ""
+                raise ComparisonRefused(
+                    f"the records of {dataset.name}, split {dataset.split}{part}, differ in {what}",
+                    where=_examples([known, loaded]),
+                    found=f"{expected[:12]} and {found[:12]}" if shown else None,
+                    hint="evaluate both on the same split file",
+                )
+
+
+def _examples(records: Sequence[LoadedRecord], shown: int = 4) -> str:
+    names = [str(loaded.path) for loaded in records[:shown]]
+    return ", ".join(names) + (f" and {len(records) - shown} more" if len(records) > shown else "")

@@ -1,0 +1,133 @@
+"""Which records stand in one row, one column and one cell of a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vclip_cli.errors import ComparisonRefused
+from vclip_cli.results.collect import LoadedRecord
+from vclip_cli.results.record import Record
+from vclip_cli.results.settings import distinguishing, replicate_of, test_set_of
+
+PARTS = ("", "base", "novel")
+
+
+class ColumnKey(NamedTuple):
+    """What is joined in one column; shots: 0 for all or none, part: empty for all classes.
+
+    split, part: without the number at their end, so that `test-1`, `test-2`, `test-3` are one
+    column, and so are `zs1`, `zs2`, `zs3`, while `test` and `full` are two.
+    """
+
+    dataset: str
+    shots: int
+    part: str
+    split: str
+
+
+class RowKey(NamedTuple):
+    """A method as a row names it; views: clips and crops; settings: what tells it from others."""
+
+    method: str
+    backbone: str
+    frames: int
+    views: tuple[int, int]
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+Grouped = dict[tuple[RowKey, ColumnKey], list[LoadedRecord]]
+
+
+def group_records(records: Sequence[LoadedRecord]) -> Grouped:
+    """The records of each cell: those that differ in nothing but split and seeds."""
+    by_label: dict[RowKey, list[LoadedRecord]] = {}
+    for loaded in records:
+        by_label.setdefault(row_key(loaded.record), []).append(loaded)
+    grouped: Grouped = {}
+    for row, members in by_label.items():
+        columns = [column_key(loaded.record) for loaded in members]
+        apart = distinguishing([loaded.record for loaded in members], columns)
+        for loaded, column, settings in zip(members, columns, apart, strict=True):
+            key = (row._replace(settings=settings), column)
+            grouped.setdefault(key, []).append(loaded)
+    return grouped
+
+
+def without_copies(grouped: Grouped, metric: str) -> Grouped:
+    """Count a run once that was found twice. Raises ComparisonRefused if the results differ."""
+    kept: Grouped = {}
+    for key, entries in grouped.items():
+        first: dict[tuple[str, str], LoadedRecord] = {}
+        for loaded in entries:
+            known = first.setdefault(replicate_of(loaded.record), loaded)
+            results = [(e.record.metrics[metric], e.record.counts) for e in (known, loaded)]
+            if results[0] != results[1]:
+                raise ComparisonRefused(
+                    "two records of one run, with the same split and seeds, differ in their result",
+                    where=f"{known.path}, {loaded.path}",
+                    found=" and ".join(f"{value.value:.4f}" for value, _ in results),
+                    hint="name only one of the two folders",
+                )
+        kept[key] = list(first.values())
+    return kept
+
+
+def row_key(record: Record) -> RowKey:
+    """The row of a record, before settings tell it from others of the same name."""
+    pretrained = record.backbone.pretrained
+    backbone = record.backbone.name
+    if pretrained is not None:
+        backbone += f" ({Path(pretrained).name})"
+    views = record.video.views
+    return RowKey(record.adapter.name, backbone, record.video.frames, (views.clips, views.crops))
+
+
+def column_key(record: Record) -> ColumnKey:
+    """The column of a record."""
+    dataset = record.dataset
+    shots = record.protocol.shots or 0
+    return ColumnKey(
+        dataset.name, shots, _unnumbered(dataset.part or ""), _unnumbered(dataset.split)
+    )
+
+
+def column_order(key: ColumnKey) -> tuple[str, int, int, str, str]:
+    """Sorts columns by dataset, shots, part (all, base, novel, others) and split."""
+    place = PARTS.index(key.part) if key.part in PARTS else len(PARTS)
+    return key.dataset, key.shots, place, key.part, key.split
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[-_ ]?[0-9]+$", "", name)
+
+
+def test_sets_of(grouped: Grouped, column: ColumnKey) -> set[str]:
+    """All splits and parts that a column has records of, in any row."""
+    return {
+        test_set_of(loaded.record)
+        for (_, key), entries in grouped.items()
+        if key == column
+        for loaded in entries
+    }
+
+
+def require_equal_class_counts(grouped: Grouped) -> None:
+    """Raises ComparisonRefused when a column would join test sets of K and of other than K classes.
+
+    Their accuracies are not of one kind: guessing gives 1/K.
+    """
+    first: dict[ColumnKey, LoadedRecord] = {}
+    for (_, column), entries in grouped.items():
+        for loaded in entries:
+            known = first.setdefault(column, loaded)
+            counts = [len(entry.record.dataset.classes) for entry in (known, loaded)]
+            if counts[0] != counts[1]:
+                raise ComparisonRefused(
+                    "test sets with different numbers of classes cannot be averaged",
+                    where=f"{known.path}, {loaded.path}",
+                    found=f"{counts[0]} and {counts[1]} classes",
+                    hint="name fewer folders",
+                )

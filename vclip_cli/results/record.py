@@ -1,0 +1,284 @@
+"""The record: everything about one evaluation, as closed JSON (`record.json`).
+
+A record is what tables are made from and what a stranger needs in order to repeat a number. All
+that changes from run to run stands in `timing`; two equal runs on one machine differ nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vclip_cli.errors import DataError, SpecError
+from vclip_cli.files import write_json
+from vclip_cli.hashing import sha256_json
+from vclip_cli.results.measure import Closed, Metric, PerClass
+from vclip_cli.yaml_files import ErrorAt, validate_model
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class RecordError(DataError):
+    """A record that is missing, damaged, or written by a newer version."""
+
+    title = "Record"
+
+
+class Package(Closed):
+    """What computed the record; commit is null outside a checkout."""
+
+    version: str
+    commit: str | None = None
+
+
+class Override(Closed):
+    """A field of the protocol that this run set to something else."""
+
+    field: str
+    protocol: Any
+    used: Any
+
+
+class Protocol(Closed):
+    """shots: training videos a class, null where the protocol trains on all or on none."""
+
+    name: str
+    version: int | str
+    sha256: Sha256
+    shots: int | None = Field(default=None, ge=1)
+
+
+class LabelSet(Closed):
+    """The named list that the classes were taken from."""
+
+    name: str
+    version: int | str
+    sha256: Sha256
+
+
+class Dataset(Closed):
+    """What was scored. part: `base`, `novel` or another named subset of the classes, null for all.
+
+    manifest_sha256: null for videos that were named without a manifest. split_sha256: of the list
+    of videos to score. classes: in the order of the scores' columns.
+    """
+
+    name: str
+    split: str
+    part: str | None = None
+    manifest_sha256: Sha256 | None
+    split_sha256: Sha256
+    label_set: LabelSet
+    classes: list[str] = Field(min_length=1)
+
+
+class Prompts(Closed):
+    """What the text tower was given. texts: per class the filled prompts, in class order."""
+
+    templates: list[str]
+    text_variant: str | None
+    texts: list[list[str]]
+
+
+class Backbone(Closed):
+    """The model before any training.
+
+    pretrained: the tag or file as it was named, null where the name brings its weights.
+    weights_sha256: of the tensors that training started from, equal for all seeds.
+    """
+
+    name: str
+    pretrained: str | None
+    weights_sha256: Sha256
+    quick_gelu: bool
+    parameters: Count
+
+
+class Adapter(Closed):
+    """checkpoint_sha256: null where nothing was trained."""
+
+    name: str
+    config: dict[str, Any]
+    checkpoint_sha256: Sha256 | None
+    trainable_parameters: Count
+
+
+class Views(Closed):
+    """Temporal clips and spatial crops a video."""
+
+    clips: int = Field(ge=1)
+    crops: int = Field(ge=1)
+
+
+class Video(Closed):
+    """How frames were got. decoder holds its name, version and mode; frames is T."""
+
+    frames: int = Field(ge=1)
+    decoder: dict[str, Any]
+    sampling: dict[str, Any]
+    views: Views
+    preprocessing: dict[str, Any]
+
+
+class Compute(Closed):
+    """libraries: name to version."""
+
+    precision: str
+    device: str
+    world_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    workers: Count
+    libraries: dict[str, str]
+
+
+class Counts(Closed):
+    """Videos in the split, scored, and failed. A partial run scores fewer than remain."""
+
+    listed: Count
+    scored: Count
+    failed: Count
+
+
+class Failure(Closed):
+    """A video that could not be scored. path: relative to the dataset's folder."""
+
+    video: str
+    path: str
+    reason: str
+
+
+class PredictionsFile(Closed):
+    """file: relative to the record's folder."""
+
+    file: str
+    sha256: Sha256
+
+
+class Timing(Closed):
+    """All that changes from run to run. started, finished: ISO 8601 in UTC.
+
+    host: free facts of the machine and the moment (host name, free memory, …).
+    """
+
+    started: str
+    finished: str
+    wall_seconds: float = Field(ge=0)
+    videos_per_second: float = Field(ge=0)
+    host: dict[str, Any] = Field(default_factory=dict)
+
+
+class Record(Closed):
+    """One evaluation of one method on one list of videos.
+
+    command: the arguments as given. config: the resolved options. partial: scored with `--limit`.
+    overlap_allowed: videos of the training list were scored because the user insisted. marks:
+    remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
+    none was set. metrics: the first one is the protocol's main metric. without_positives: classes
+    that no scored video belongs to, left out of averages over classes.
+    """
+
+    schema_version: Literal[1] = 1
+    package: Package
+    command: list[str]
+    config: dict[str, Any]
+    overrides: list[Override] = Field(default_factory=list)
+    protocol: Protocol
+    dataset: Dataset
+    prompts: Prompts
+    backbone: Backbone
+    adapter: Adapter
+    video: Video
+    compute: Compute
+    seeds: dict[str, int | None]
+    counts: Counts
+    failures: list[Failure] = Field(default_factory=list)
+    partial: bool = False
+    overlap_allowed: bool = False
+    marks: list[str] = Field(default_factory=list)
+    metrics: dict[str, Metric] = Field(min_length=1)
+    per_class: PerClass
+    without_positives: list[str] = Field(default_factory=list)
+    predictions: PredictionsFile | None
+    timing: Timing
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        counts = self.counts
+        handled = counts.scored + counts.failed
+        if handled > counts.listed or (handled < counts.listed and not self.partial):
+            raise ErrorAt(
+                ("counts",),
+                f"{counts.scored} scored and {counts.failed} failed do not make "
+                f"{counts.listed} listed",
+            )
+        if counts.failed != len(self.failures):
+            raise ErrorAt(
+                ("failures",), f"{len(self.failures)} entries for {counts.failed} failed videos"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        classes = self.dataset.classes
+        if len(set(classes)) < len(classes):
+            raise ErrorAt(("dataset", "classes"), "a class stands twice")
+        if len(self.prompts.texts) != len(classes):
+            raise ErrorAt(
+                ("prompts", "texts"),
+                f"{len(self.prompts.texts)} entries for {len(classes)} classes",
+            )
+        if [entry.name for entry in self.per_class.values] != classes:
+            raise ErrorAt(("per_class", "values"), "the classes differ from dataset.classes")
+        return self
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as indented JSON, whole or not at all. Raises StorageError."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate a record. Raises RecordError with the file and the key."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError("no such record", where=str(path)) from None
+    except OSError as error:
+        raise RecordError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except json.JSONDecodeError as error:
+        raise RecordError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise RecordError("not valid JSON", where=str(path), found=str(error)[:80]) from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version is None:
+        raise RecordError("no record of vclip: it has no schema_version", where=str(path))
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RecordError(
+            "the record was written by a newer version of vclip",
+            where=f"{path}: schema_version",
+            found=str(version),
+            expected=f"at most {SCHEMA_VERSION}",
+            hint="upgrade vclip to read it",
+        )
+    try:
+        return validate_model(value, Record, str(path))
+    except SpecError as error:
+        raise RecordError(
+            error.what,
+            where=error.where,
+            found=error.found,
+            expected=error.expected,
+            hint=error.hint or "a record is not edited by hand: evaluate again",
+        ) from None
+
+
+def record_fingerprint(record: Record) -> str:
+    """The sha256 of a record without its `timing`: equal for equal runs."""
+    return sha256_json(record.model_dump(mode="json", exclude={"timing"}))

@@ -1,0 +1,70 @@
+"""A table for the terminal, through Rich."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vclip_cli.results.escaping import plain
+from vclip_cli.results.result_table import Cell, ResultTable
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.text import Text
+
+PLAIN_WIDTH = 240
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def terminal_table(table: ResultTable) -> Group:
+    """Title, Rich table and footnotes: the best value bold, the second underlined.
+
+    All names are plain text: neither control codes nor Rich's own markup take effect.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    notes = [f"{_mark(note.mark)} {plain(note.text)}".strip() for note in table.footnotes]
+    shown = Table(box=box.SIMPLE_HEAD)
+    for header in table.row_headers:
+        shown.add_column(Text(plain(header)), overflow="fold")
+    for column in table.columns:
+        header = f"{plain(column.group)}\n{plain(column.name)}".strip()
+        shown.add_column(Text(header), justify="right", overflow="fold")
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        shown.add_row(*(Text(plain(text)) for text in row), *(_cell(table, c) for c in cells))
+    # beside the grid, not its title and caption, which would be folded to its width
+    return Group(Text(plain(table.title)), shown, *map(Text, notes))
+
+
+def terminal_text(tables: Sequence[ResultTable], width: int = PLAIN_WIDTH) -> str:
+    """The same tables as text without colours, for files."""
+    from rich.console import Console
+
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        legacy_windows=False,
+    )
+    with console.capture() as captured:
+        for table in tables:
+            console.print(terminal_table(table), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _cell(table: ResultTable, cell: Cell | None) -> Text:
+    from rich.text import Text
+
+    if cell is None:
+        return Text("–")
+    style = {0: "", 1: "bold", 2: "underline"}[cell.place]
+    return Text.assemble((table.number(cell), style), " ".join(map(_mark, cell.marks)))
+
+
+def _mark(mark: str) -> str:
+    return mark.translate(_SUPERSCRIPTS)

@@ -1,0 +1,139 @@
+"""A table as plain values: what every kind of table is built into and every format is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+DAGGER = "†"
+DOUBLE_DAGGER = "‡"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of results: `group` is the upper header (the dataset), `name` the lower one."""
+
+    group: str
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """Both headers on one line."""
+        return f"{self.group} {self.name}".strip()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A result, in the table's unit.
+
+    std: sample standard deviation over the n joined records, None where there is one only.
+    low, high: the 95 % interval of a single record. scored, listed: videos, over all joined
+    records; None for derived values. marks: the footnotes' marks. place: 1 best, 2 second, 0 other
+    or not ranked. records: fingerprints of the records behind the value.
+    """
+
+    value: float
+    std: float | None = None
+    n: int = 1
+    low: float | None = None
+    high: float | None = None
+    scored: int | None = None
+    listed: int | None = None
+    marks: tuple[str, ...] = ()
+    place: Literal[0, 1, 2] = 0
+    records: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Footnote:
+    """A remark below the table; `mark` is empty where it holds for the whole table."""
+
+    mark: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """rows: the text cells under `row_headers`; cells: rows × columns, None where there is none.
+
+    show_n: print n in every cell, as it differs between them. digits: decimals that are printed.
+    """
+
+    title: str
+    unit: str
+    row_headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[Column, ...]
+    cells: tuple[tuple[Cell | None, ...], ...]
+    footnotes: tuple[Footnote, ...] = ()
+    show_n: bool = False
+    digits: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.cells):
+            raise ValueError(f"{len(self.rows)} rows, {len(self.cells)} lines of cells")
+        for row, cells in zip(self.rows, self.cells, strict=True):
+            if len(row) != len(self.row_headers) or len(cells) != len(self.columns):
+                raise ValueError(f"the row {row} does not fit the headers")
+
+    def number(self, cell: Cell) -> str:
+        """The value as it is printed, with ± and n, without marks."""
+        text = f"{cell.value:.{self.digits}f}"
+        if cell.std is not None:
+            text += f" ± {cell.std:.{self.digits}f}"
+        return f"{text} (n={cell.n})" if self.show_n else text
+
+
+class Footnotes:
+    """Gives each different remark one mark, in the order of first use.
+
+    † †† … for fields that differ from the protocol, ‡ for partial records, 1 2 … for the rest.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def override(self, text: str) -> str:
+        """The mark of a remark on a protocol's field that was set to something else."""
+        used = sum(mark.startswith(DAGGER) for mark in self._marks.values())
+        return self._marks.setdefault(text, DAGGER * (used + 1))
+
+    def partial(self, text: str) -> str:
+        """The mark of the remark on partial records."""
+        return self._marks.setdefault(text, DOUBLE_DAGGER)
+
+    def remark(self, text: str) -> str:
+        """The mark of any other remark."""
+        used = sum(mark.isdigit() for mark in self._marks.values())
+        return self._marks.setdefault(text, str(used + 1))
+
+    def listed(self) -> tuple[Footnote, ...]:
+        """All footnotes, daggers first."""
+        notes = [Footnote(mark, text) for text, mark in self._marks.items()]
+        return tuple(sorted(notes, key=lambda note: (note.mark.isdigit(), len(note.mark))))
+
+
+def rank_columns(
+    cells: Iterable[Iterable[Cell | None]], rankable: Iterable[Iterable[bool]], digits: int
+) -> list[list[Cell | None]]:
+    """Set `place` of the best and second best cells of each column, by the value as printed.
+
+    Equal prints share a place. A column with fewer than two rankable cells is left as it is.
+    """
+    grid = [list(row) for row in cells]
+    allowed = [list(row) for row in rankable]
+    for column in range(len(grid[0]) if grid else 0):
+        printed = {
+            row: round(cell.value, digits)
+            for row, line in enumerate(grid)
+            if (cell := line[column]) is not None and allowed[row][column]
+        }
+        if len(printed) < 2:
+            continue
+        best = sorted(set(printed.values()), reverse=True)
+        for row, value in printed.items():
+            cell = grid[row][column]
+            if cell is not None and value in best[:2]:
+                grid[row][column] = replace(cell, place=1 if value == best[0] else 2)
+    return grid

@@ -1,0 +1,194 @@
+"""Captioned stills of the toy world: what the tiny CLIP is trained on.
+
+Half of them are plain, as the frames of the clips are. The other half carry the comic artist's
+motion lines (streaks behind a moving shape, arrows around a growing one), which no clip has, and a
+caption that names the motion. So the text tower learns to tell the motions apart, and the image
+tower learns what a still can show: shape, colour, place, size and angle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vclip_cli.toy.drawing import (
+    COLOURS,
+    Image,
+    Scene,
+    average_down,
+    blank_canvas,
+    blend,
+    circle_points,
+    draw_background,
+    draw_colour,
+    fill,
+    placed_outline,
+    reach,
+    shape_mask,
+    stroke,
+    to_pixels,
+)
+from vclip_cli.toy.world import MOTIONS, SHAPES, SIZE
+
+PREFIXES = (
+    "a photo of ",
+    "a photo of ",
+    "a picture of ",
+    "an image of ",
+    "a drawing of ",
+    "a frame of ",
+    "a video of ",
+    "",
+    "",
+)
+"""What captions start with; the empty ones leave "a square." and "square"."""
+
+COLUMNS = ("far left", "left", "centre", "right", "far right")
+ROWS = ("very top", "top", "middle", "bottom", "very bottom")
+SIZES = ("tiny", "small", "medium", "big", "huge")
+TILTS = ("far anticlockwise", "anticlockwise", "upright", "clockwise", "far clockwise")
+_SIZE_LIMITS = (7.0, 9.5, 12.0, 14.5)
+_TILT_LIMITS = (-50.0, -18.0, 18.0, 50.0)
+_PLACE_LIMITS = (18.0, 27.0, 37.0, 46.0)
+_TRAIL_ROOM = 7.0
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture, uint8 (H,W,3) RGB, and what is true of it."""
+
+    pixels: Image
+    scene: Scene
+    colour: str
+    motion: str | None
+
+
+def draw_still(rng: np.random.Generator) -> Still:
+    """A fresh random still, plain or with motion lines, with the noise of a video codec."""
+    motion = str(rng.choice(MOTIONS)) if rng.random() < 0.5 else None
+    scene = _draw_scene(rng, motion)
+    name = str(rng.choice(list(COLOURS)))
+    colour = draw_colour(rng, name)
+    background = draw_background(rng)
+    picture = blend(background, shape_mask(scene), colour)
+    if motion is not None:
+        picture = blend(picture, _motion_lines(rng, scene, motion), draw_colour(rng, "white"))
+    flicker = rng.integers(-4, 5, (SIZE, SIZE, 1), dtype=np.int8)
+    return Still(_compress(rng, to_pixels(picture + flicker)), scene, name, motion)
+
+
+def draw_caption(rng: np.random.Generator, still: Still) -> str:
+    """A caption that says some of what is true: "a photo of a small red square moving left."."""
+    scene = still.scene
+    words = [scene.shape]
+    if rng.random() < 0.8:
+        if rng.random() < 0.4:
+            words.insert(0, still.colour)
+        if rng.random() < 0.4:
+            words.insert(0, SIZES[np.searchsorted(_SIZE_LIMITS, scene.radius)])
+        if still.motion is not None and rng.random() < 0.9:
+            words.append(still.motion)
+        if rng.random() < 0.4:
+            words.append(f"at the {COLUMNS[np.searchsorted(_PLACE_LIMITS, scene.x)]}")
+        if rng.random() < 0.4:
+            words.append(f"at the {ROWS[np.searchsorted(_PLACE_LIMITS, scene.y)]}")
+        if scene.shape != "circle" and rng.random() < 0.3:
+            words.append(f"tilted {TILTS[np.searchsorted(_TILT_LIMITS, scene.angle)]}")
+    elif still.motion is not None:
+        words.append(still.motion)
+    phrase = " ".join(words)
+    prefix = str(rng.choice(PREFIXES))
+    if not prefix and rng.random() < 0.5:
+        return phrase
+    article = "an" if phrase[0] in "aeiou" else "a"
+    return f"{prefix}{article} {phrase}."
+
+
+def caption_words() -> list[str]:
+    """Every word and sign that a caption can hold."""
+    phrases = (*PREFIXES, *SHAPES, *COLOURS, *SIZES, *MOTIONS, *COLUMNS, *ROWS, *TILTS)
+    return sorted({"a", "an", "at", "the", "tilted", "."}.union(*(p.split() for p in phrases)))
+
+
+def draw_batch(rng: np.random.Generator, count: int) -> tuple[Image, list[str]]:
+    """`count` stills, uint8 (B,H,W,3) RGB, and one caption each."""
+    stills = [draw_still(rng) for _ in range(count)]
+    return np.stack([still.pixels for still in stills]), [draw_caption(rng, s) for s in stills]
+
+
+def _draw_scene(rng: np.random.Generator, motion: str | None) -> Scene:
+    shape = str(rng.choice(SHAPES))
+    radius = rng.uniform(5.5, 18) if motion is None else rng.uniform(7, 13)
+    border = reach(radius) + (0 if motion is None else _TRAIL_ROOM)
+    x, y = rng.uniform(border, SIZE - border, 2)
+    turns = shape in ("triangle", "heart", "moon") and rng.random() < 0.6
+    angle = rng.uniform(-92, 92) if turns else rng.uniform(-12, 12)
+    return Scene(shape, x, y, radius, angle)
+
+
+def _motion_lines(rng: np.random.Generator, scene: Scene, motion: str) -> Image:
+    """The comic artist's signs of a motion around a shape, as coverage in 0..255 (H,W)."""
+    canvas = blank_canvas()
+    width = rng.uniform(1.0, 1.7)
+    if motion.startswith("moving"):
+        heading = {"up": 0.0, "right": 90.0, "down": 180.0, "left": 270.0}[motion.split()[1]]
+        _streaks(rng, canvas, scene, heading, width)
+    elif motion.startswith("spinning"):
+        _turning_arrows(canvas, scene, motion == "spinning clockwise", width)
+    else:
+        _size_arrows(canvas, scene, motion == "growing", width)
+    return average_down(canvas)
+
+
+def _centre(scene: Scene) -> NDArray[np.float64]:
+    return np.array([scene.x, scene.y])
+
+
+def _streaks(
+    rng: np.random.Generator, canvas: Image, scene: Scene, heading: float, width: float
+) -> None:
+    """Three parallel lines behind the shape."""
+    ahead, aside = circle_points(np.array([heading, heading + 90.0]))
+    for offset in (-0.6, 0.0, 0.6):
+        begin = _centre(scene) + aside * offset * scene.radius - ahead * (scene.radius + 2)
+        stroke(canvas, np.stack([begin, begin - ahead * rng.uniform(6, 13)]), width)
+
+
+def _size_arrows(canvas: Image, scene: Scene, grows: bool, width: float) -> None:
+    """Four arrows outwards and the old outline within; or inwards and the old outline around."""
+    near, far = scene.radius * 1.25 + 1, scene.radius * 1.25 + 7
+    for direction in circle_points(np.array([45.0, 135.0, 225.0, 315.0])):
+        ends = _centre(scene) + np.outer([near, far] if grows else [far, near], direction)
+        _arrow(canvas, ends, width)
+    old = replace(scene, radius=scene.radius * (0.55 if grows else 1.45))
+    stroke(canvas, placed_outline(old), width * 0.7, closed=True)
+
+
+def _turning_arrows(canvas: Image, scene: Scene, clockwise: bool, width: float) -> None:
+    """Two arcs around the shape with a head at the end that it turns to."""
+    sweep = np.linspace(-45, 45, 9) * (1 if clockwise else -1)
+    for middle in (90.0, 270.0):
+        points = _centre(scene) + circle_points(middle + sweep, scene.radius * 1.3 + 1.5)
+        _arrow(canvas, points, width)
+
+
+def _arrow(canvas: Image, points: NDArray[np.float64], width: float) -> None:
+    """A line through points (N,2) with a head at the last one."""
+    stroke(canvas, points, width)
+    along = points[-1] - points[-2]
+    along = along / np.linalg.norm(along)
+    across = np.array([-along[1], along[0]])
+    tip = points[-1] + along * 2.2
+    fill(canvas, np.stack([tip, points[-1] - along + across * 2.6, points[-1] - along - across * 2.6]))
+
+
+def _compress(rng: np.random.Generator, pixels: Image) -> Image:
+    """Losses like a video codec's: blocks and halved colour resolution, by way of JPEG."""
+    if rng.random() < 0.25:
+        return pixels
+    quality = int(rng.integers(55, 96))
+    data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])

@@ -1,0 +1,138 @@
+"""What exists in the toy world: shapes, motions, classes, and the list of all clips.
+
+Nothing here draws: the list is the same on every machine and costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+from vclip_cli.hashing import sha256_json
+
+RENDERER_VERSION = 2
+"""Raised whenever a clip's pixels or bytes change; `toy_fingerprint` covers it."""
+
+SIZE = 64
+"""Side of a frame, in pixels."""
+FRAMES = 24
+"""Frames a clip. The midpoints for T = 8 and T = 16 are symmetric in time at this count."""
+RATE = 12
+"""Frames a second."""
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "moon")
+
+
+class Axis(NamedTuple):
+    """A quantity that changes over a clip, and what its rise and its fall are called."""
+
+    name: str
+    rising: str
+    falling: str
+
+
+AXES = {
+    axis.name: axis
+    for axis in (
+        Axis("horizontal", rising="moving right", falling="moving left"),
+        Axis("vertical", rising="moving down", falling="moving up"),
+        Axis("size", rising="growing", falling="shrinking"),
+        Axis("angle", rising="spinning clockwise", falling="spinning anticlockwise"),
+    )
+}
+MOTIONS = tuple(motion for axis in AXES.values() for motion in (axis.falling, axis.rising))
+OPPOSITE = {axis.rising: axis.falling for axis in AXES.values()} | {
+    axis.falling: axis.rising for axis in AXES.values()
+}
+
+# Both directions of an axis always go together, so that order decides within base and within novel.
+# Every shape and every axis occurs in both parts; no pair does.
+BASE_AXES = {
+    "circle": ("horizontal", "vertical"),
+    "square": ("horizontal", "size"),
+    "triangle": ("vertical", "angle"),
+    "star": ("horizontal", "size"),
+    "cross": ("vertical", "size"),
+    "heart": ("horizontal", "vertical"),
+    "moon": ("horizontal", "angle"),
+}
+NOVEL_AXES = {
+    "circle": ("size",),
+    "square": ("vertical",),
+    "triangle": ("horizontal",),
+    "star": ("vertical",),
+    "cross": ("horizontal",),
+    "heart": ("angle",),
+    "moon": ("size",),
+}
+
+Part = Literal["base", "novel"]
+Split = Literal["train", "val", "test"]
+
+CLIPS_A_CLASS: dict[Part, dict[Split, int]] = {
+    "base": {"train": 16, "val": 4, "test": 10},
+    "novel": {"test": 10},
+}
+EXTENSIONS = (".mp4", ".avi", ".webm")
+
+
+@dataclass(frozen=True)
+class ToyClip:
+    """One clip of the benchmark.
+
+    video_id: unique, and the seed of all that is drawn; path: below the benchmark's folder, with
+    `/`; motion: one of `MOTIONS`; part: whether the pair of shape and motion may be trained on.
+    """
+
+    video_id: str
+    path: str
+    class_name: str
+    shape: str
+    motion: str
+    part: Part
+    split: Split
+
+
+def class_name(shape: str, motion: str) -> str:
+    """The name of a pair, "square moving left"."""
+    return f"{shape} {motion}"
+
+
+def pairs(part: Part) -> list[tuple[str, str]]:
+    """The (shape, motion) pairs of a part, in the official order."""
+    table = BASE_AXES if part == "base" else NOVEL_AXES
+    return [
+        (shape, motion)
+        for shape in SHAPES
+        for name in table[shape]
+        for motion in (AXES[name].falling, AXES[name].rising)
+    ]
+
+
+def toy_clips() -> list[ToyClip]:
+    """All clips in the official order: base, then novel; by class, split and number."""
+    clips = []
+    for part, counts in CLIPS_A_CLASS.items():
+        for shape, motion in pairs(part):
+            name = class_name(shape, motion)
+            folder = name.replace(" ", "_")
+            for split, count in counts.items():
+                for number in range(count):
+                    video_id = f"{folder}_{split}_{number:02d}"
+                    extension = EXTENSIONS[number % len(EXTENSIONS)]
+                    path = f"{split}/{folder}/{video_id}{extension}"
+                    clips.append(ToyClip(video_id, path, name, shape, motion, part, split))
+    return clips
+
+
+def toy_fingerprint() -> str:
+    """Hex sha256 of the renderer's version and of the list of clips: a key for cache folders."""
+    return sha256_json(
+        {
+            "renderer": RENDERER_VERSION,
+            "size": SIZE,
+            "frames": FRAMES,
+            "rate": RATE,
+            "clips": [asdict(clip) for clip in toy_clips()],
+        }
+    )

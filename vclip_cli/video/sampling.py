@@ -1,0 +1,116 @@
+"""Which frames of a video are looked at: functions of its frame count n, in whole numbers only.
+
+Shapes: V views, T frames a view. Every index lies in 0..n-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vclip_cli.errors import UsageError, did_you_mean
+
+Rule = Literal["uniform", "random", "dense"]
+Indices = NDArray[np.int64]
+
+
+def midpoint_indices(n: int, frames: int) -> Indices:
+    """The midpoints of T equal segments, floor(i·n/T + n/(2T)): shape (T,).
+
+    The one-view test sampling of X-CLIP and ViFi-CLIP. Frames repeat where n < T.
+    """
+    return view_indices(n, frames, 1)[0]
+
+
+def view_indices(n: int, frames: int, clips: int) -> Indices:
+    """V interleaved views, index[v, i] = floor((i + (2v+1)/(2V)) · n / T): shape (V, T).
+
+    Each of the T segments is cut into V equal parts and view v takes the midpoint of part v, so
+    that V views of T frames look at the same places as one view of V·T frames.
+    """
+    _at_least_one(n=n, frames=frames, clips=clips)
+    part = np.arange(frames, dtype=np.int64) * 2 * clips
+    middle = 2 * np.arange(clips, dtype=np.int64)[:, None] + 1
+    return (part + middle) * n // (2 * clips * frames)
+
+
+def random_segment_indices(n: int, frames: int, rng: np.random.Generator) -> Indices:
+    """One random frame out of each of T segments of floor(n/T) frames: shape (T,).
+
+    The training sampling of X-CLIP and ViFi-CLIP: the last n mod T frames are never drawn, and
+    where n < T the indices are round(i·n/T) modulo n, which is not random.
+    """
+    _at_least_one(n=n, frames=frames)
+    starts = np.arange(frames, dtype=np.int64)
+    length = n // frames
+    if length == 0:
+        return np.rint(starts * (n / frames)).astype(np.int64) % n
+    return starts * length + rng.integers(length, size=frames)
+
+
+def dense_indices(n: int, frames: int, stride: int, clips: int) -> Indices:
+    """V clips of every `stride`-th frame, spread from the first to the last start: shape (V, T).
+
+    The test sampling of Vita-CLIP: one clip lies in the middle; where the video is too short its
+    last frame is repeated.
+    """
+    _at_least_one(n=n, frames=frames, stride=stride, clips=clips)
+    slide = max(n - ((frames - 1) * stride + 1), 0)
+    if clips == 1:
+        starts = [slide // 2]
+    else:
+        starts = [round(slide / (clips - 1) * clip) for clip in range(clips)]
+    steps = np.arange(frames, dtype=np.int64) * stride
+    return np.minimum(np.array(starts, dtype=np.int64)[:, None] + steps, n - 1)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many views of how many frames, and by which rule they are chosen.
+
+    rule: `uniform` (`view_indices`), `random` (`random_segment_indices` once per view) or `dense`
+      (`dense_indices`, the only rule with a `stride`).
+    """
+
+    frames: int
+    clips: int = 1
+    rule: Rule = "uniform"
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least_one(frames=self.frames, clips=self.clips, stride=self.stride)
+        rules = get_args(Rule)
+        if self.rule not in rules:
+            raise UsageError(
+                f"unknown sampling rule {self.rule!r}", hint=did_you_mean(self.rule, rules)
+            )
+        if self.stride != 1 and self.rule != "dense":
+            raise UsageError("a stride needs the sampling rule 'dense'", found=repr(self.rule))
+
+    def indices(self, n: int, rng: np.random.Generator | None = None) -> Indices:
+        """The indices for a video of n frames: shape (V, T).
+
+        Raises UsageError when the rule is `random` and no generator is given.
+        """
+        if self.rule == "dense":
+            return dense_indices(n, self.frames, self.stride, self.clips)
+        if self.rule == "uniform":
+            return view_indices(n, self.frames, self.clips)
+        if rng is None:
+            raise UsageError("the sampling rule 'random' needs a random generator")
+        views = [random_segment_indices(n, self.frames, rng) for _ in range(self.clips)]
+        return np.stack(views)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form, for records."""
+        return asdict(self)
+
+
+def _at_least_one(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            what = "the number of frames in the video" if name == "n" else f"'{name}'"
+            raise UsageError(f"{what} must be at least 1", found=str(value))
