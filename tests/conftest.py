@@ -1,4 +1,4 @@
-"""What all tests share: an empty home of their own, one cache of rendered clips, the command line."""
+"""What all tests share: an empty home, one cache of rendered clips, the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# The models here are tiny: a second thread would wait more than it helps, and much more so on a
+# machine that is busy otherwise. Set before torch is imported, for child processes as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_home(
-    tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def own_home(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every test runs in an empty folder, with an empty configuration and without a network."""
     for name in [name for name in os.environ if name.startswith("VCLIP_")]:
         if name != "VCLIP_PARITY_DIR":

@@ -5,7 +5,18 @@ from __future__ import annotations
 import open_clip
 import pytest
 import torch
-from tiny_clip import ARCHITECTURE, CLASSES, PROMPTS, VOCABULARY, random_video, tiny_backbone
+from tiny_clip import (
+    ARCHITECTURE,
+    BUILDS,
+    CLASSES,
+    FRAMES,
+    PROMPTS,
+    VITA,
+    VOCABULARY,
+    logits_of,
+    random_video,
+    tiny_backbone,
+)
 
 from vclip_cli.errors import ComparisonRefused, SpecError, UsageError
 from vclip_cli.models.adapters.clip import ClipAdapter
@@ -16,38 +27,11 @@ from vclip_cli.models.adapters.x_clip import XClipAdapter, XClipConfig
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import list_methods
 
-FRAMES = 4
-VITA = {"frames": FRAMES, "global_prompts": 2, "text_context": 3}
-BUILDS = {
-    "vifi-clip": lambda b: VifiClipAdapter(b),
-    "vifi-clip image": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="image")),
-    "vifi-clip text": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="text")),
-    "vl-prompt": lambda b: VlPromptAdapter(b, VlPromptConfig(3, 6, 2, 2)),
-    "vl-prompt words": lambda b: VlPromptAdapter(b, VlPromptConfig(2, 4, 1, 1)),
-    "vita-clip": lambda b: VitaClipAdapter(b, VitaClipConfig(**VITA)),
-    "vita-clip specific": lambda b: VitaClipAdapter(
-        b, VitaClipConfig(**VITA, class_specific=True, classes=CLASSES, class_position="middle")
-    ),
-    "vita-clip bare": lambda b: VitaClipAdapter(
-        b,
-        VitaClipConfig(
-            FRAMES, global_prompts=0, local_prompts=False, summary_token=False, text_context=0
-        ),
-    ),
-    "x-clip": lambda b: XClipAdapter(b, XClipConfig(FRAMES, integration_layers=2)),
-}
-"""One adapter of every method and switch, on a backbone."""
-
 
 @pytest.fixture(params=sorted(BUILDS))
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     torch.manual_seed(1)
     return BUILDS[request.param](tiny_backbone())
-
-
-def logits_of(adapter: Adapter, video: torch.Tensor | None = None) -> torch.Tensor:
-    video = random_video(frames=FRAMES) if video is None else video
-    return adapter.score(adapter.encode_video(video), adapter.encode_text(PROMPTS))
 
 
 def loss_of(adapter: Adapter) -> torch.Tensor:
@@ -115,6 +99,17 @@ def test_autocast_trains_and_evaluates(adapter: Adapter, dtype: torch.dtype):
     loss.backward()
     gradients = [entry.parameter.grad for entry in adapter.trainable().values()]
     assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_stored_encodings_score_in_half_precision(adapter: Adapter):
+    """What was encoded under autocast, or stored in half, is scored in float32."""
+    video = random_video(frames=FRAMES)
+    with torch.no_grad():
+        encoded, text = adapter.eval().encode_video(video), adapter.encode_text(PROMPTS)
+        exact = adapter.score(encoded, text)
+        rough = adapter.score(encoded.half(), text.half())
+    assert encoded.dtype == text.dtype == rough.dtype == torch.float32
+    torch.testing.assert_close(rough, exact, rtol=0.01, atol=0.05)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(adapter: Adapter):
@@ -297,6 +292,47 @@ def test_prompts_reach_as_deep_as_named():
     loss_of(adapter).backward()
     for prompts in (adapter.vision_prompts, adapter.text_prompts):
         assert all(gradient.abs().max() > 0 for gradient in prompts.grad)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_deep_prompts_against_hooks_on_the_whole_tower(first: int):
+    """open_clip's own forward pass, with tokens exchanged by hooks at the entry of its blocks."""
+    backbone = tiny_backbone()
+    clip, video = backbone.clip, random_video()
+    adapter = VlPromptAdapter(backbone, VlPromptConfig(3, 6, 3, 2, text_first=first)).eval()
+    with torch.no_grad():
+        text, frames = adapter.encode_text(PROMPTS), adapter.encode_frames(video)
+
+    def put(prompts: torch.Tensor, start: int, end: int | None):
+        def hook(module, inputs):
+            tokens = inputs[0].clone()
+            tokens[:, start:end] = prompts
+            return (tokens, *inputs[1:])
+
+        return hook
+
+    def append(module, inputs):
+        prompts = adapter.vision_prompts[0].expand(len(inputs[0]), -1, -1)
+        return (torch.cat([inputs[0], prompts], dim=1),)
+
+    clip.visual.ln_pre.register_forward_pre_hook(append)
+    for index in (1, 2):
+        block = clip.visual.transformer.resblocks[index]
+        block.register_forward_pre_hook(put(adapter.vision_prompts[index], -3, None))
+    second = adapter.text_prompts[1 - first]
+    clip.transformer.resblocks[1].register_forward_pre_hook(put(second, 1, 7))
+    if first:
+        prompts = [f"a photo of a {group[0]}" for group in PROMPTS]
+    else:
+        prompts = [f"X X X X X X {group[0]}" for group in PROMPTS]
+        positions = clip.positional_embedding[1:7]
+        enter = put(adapter.text_prompts[0] + positions, 1, 7)
+        clip.transformer.resblocks[0].register_forward_pre_hook(enter)
+    with torch.no_grad():
+        whole = clip.encode_text(backbone.tokenize(prompts), normalize=True)
+        images = clip.encode_image(video.flatten(0, 1)).unflatten(0, (2, 4))
+    torch.testing.assert_close(text, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(frames, images, rtol=1e-5, atol=1e-5)
 
 
 def test_only_text_prompts():

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from golden_cases import SHIPPED, Case
 from safetensors.torch import load_file, save_file
-from test_parity import Case
 from torch import Tensor
 
 from vclip_cli.errors import UsageError, WeightsError
@@ -26,15 +26,13 @@ from vclip_cli.models.convert import convert_checkpoint
 from vclip_cli.models.tensors import read_tensor_file
 from vclip_cli.preprocessing import CLIP_MEAN, IMAGENET_MEAN
 
-CASES = Path(__file__).parent / "parity"
 PROMPTED, VITA, X_CLIP = "vificlip_vl_shallow_ctxinit2", "vita_csc_ctx", "xclip"
 ZIP = pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
 
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    monkeypatch.setattr("test_parity.FOLDER", CASES)
-    return Case(request.param, tmp_path, monkeypatch)
+    return Case(SHIPPED, request.param, tmp_path, monkeypatch)
 
 
 def on(name: str) -> pytest.MarkDecorator:
@@ -112,6 +110,20 @@ def test_vifi_clip_is_clip_with_other_weights(case: Case):
         assert not torch.allclose(tuned, expected)
         adapter.interpolate(0)
         assert torch.equal(adapter.encode_frames(images[:, :1])[:, 0], expected)
+
+
+@on(PROMPTED)
+def test_text_prompts_behind_fixed_words(case: Case):
+    """The authors' switch for a learned context off, their depth of text prompts left on."""
+    state = {k: v for k, v in case.state().items() if "prompt_learner" not in k}
+    state["module.prompt_learner.complete_text_embeddings"] = torch.zeros(2, 77, 64)
+    state["module.text_encoder.transformer.resblocks.1.VPT_shallow"] = torch.ones(6, 64)
+    report, out = convert(case, {"model": state})
+    assert report.config["text_first"] == 1 and report.config["text_tokens"] == 6
+    assert report.config["text_depth"] == 2 and report.config["vision_depth"] == 1
+    adapter = load_adapter(out)
+    assert adapter.text_prompts.unique().tolist() == [1]
+    assert adapter.config.complete("yoga.") == "a photo of a yoga."
 
 
 @on(VITA)
@@ -234,9 +246,27 @@ def test_vifi_clip_needs_the_base_for_its_token_table(case: Case):
 @on(X_CLIP)
 def test_another_architecture_is_an_error(case: Case):
     case.meta["arch"]["patch_size"] = 16
-    case._write_architecture()
+    case.write_architecture()
     with pytest.raises(WeightsError, match="wrong shape"):
         convert(case, {"model": case.state()})
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "shape"),
+    [
+        (X_CLIP, "mit.positional_embedding", ()),
+        (X_CLIP, "text_projection", (3,)),
+        (VITA, "module.visual.time_embed", (3,)),
+        (VITA, "module.visual.patch_embed.proj.bias", (7,)),
+        (VITA, "module.visual.blocks.0.attn.q_proj.weight", (64,)),
+        (PROMPTED, "module.image_encoder.VPT", (64,)),
+        (PROMPTED, "module.prompt_learner.ctx", ()),
+    ],
+    indirect=["case"],
+)
+def test_another_shape_is_an_error(case: Case, name: str, shape: tuple[int, ...]):
+    with pytest.raises(WeightsError, match=r"shape|fit"):
+        convert(case, {"model": case.state() | {name: torch.zeros(shape)}})
 
 
 @on(X_CLIP)
@@ -328,7 +358,7 @@ def test_nothing_that_a_pickle_asks_for_is_run(case: Case, form: str):
     mark, source = case.folder / "ran", case.folder / "source.pth"
     content = {"model": case.state(), "config": Hostile(mark)}
     if form == "bare":
-        source.write_bytes(pickle.dumps({"config": Hostile(mark)}))
+        source.write_bytes(pickle.dumps({"config": Hostile(mark)}, protocol=2))
     else:
         torch.save(content, source, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(WeightsError):

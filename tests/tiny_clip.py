@@ -1,16 +1,20 @@
-"""A tiny CLIP with random weights, for tests of what is built on a backbone."""
+"""A tiny CLIP with random weights, and every adapter on it."""
 
 from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vclip_cli.models.adapters.vifi_clip import VifiClipAdapter, VifiClipConfig
+from vclip_cli.models.adapters.vita_clip import VitaClipAdapter, VitaClipConfig
+from vclip_cli.models.adapters.vl_prompt import VlPromptAdapter, VlPromptConfig
+from vclip_cli.models.adapters.x_clip import XClipAdapter, XClipConfig
 from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.contract import Adapter
 from vclip_cli.preprocessing import Preprocessing
 
 ARCHITECTURE: dict[str, Any] = {
@@ -36,6 +40,27 @@ PROMPTS = [["brush hair."], ["playing guitar."], ["ApplyEyeMakeup."]]
 
 
 VOCABULARY = 512
+FRAMES = 4
+VITA = {"frames": FRAMES, "global_prompts": 2, "text_context": 3}
+BUILDS = {
+    "vifi-clip": lambda b: VifiClipAdapter(b),
+    "vifi-clip image": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="image")),
+    "vifi-clip text": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="text")),
+    "vl-prompt": lambda b: VlPromptAdapter(b, VlPromptConfig(3, 6, 2, 2)),
+    "vl-prompt words": lambda b: VlPromptAdapter(b, VlPromptConfig(2, 4, 1, 1)),
+    "vita-clip": lambda b: VitaClipAdapter(b, VitaClipConfig(**VITA)),
+    "vita-clip specific": lambda b: VitaClipAdapter(
+        b, VitaClipConfig(**VITA, class_specific=True, classes=CLASSES, class_position="middle")
+    ),
+    "vita-clip bare": lambda b: VitaClipAdapter(
+        b,
+        VitaClipConfig(
+            FRAMES, global_prompts=0, local_prompts=False, summary_token=False, text_context=0
+        ),
+    ),
+    "x-clip": lambda b: XClipAdapter(b, XClipConfig(FRAMES, integration_layers=2)),
+}
+"""One adapter of every method and switch, on a backbone."""
 
 
 class SmallTokenizer:
@@ -79,14 +104,12 @@ def tiny_backbone(seed: int = 0, **changes: Any) -> Backbone:
     return Backbone(clip, "tiny", f"random:{seed}", tokenizer(), Preprocessing(size=32), True)
 
 
-def write_architecture(folder: Path, name: str = "tiny", **changes: Any) -> None:
-    """The JSON that makes the tiny CLIP known by name, for a `VCLIP_PATH` of `folder`."""
-    path = folder / "backbones" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(ARCHITECTURE | changes))
-
-
 def random_video(batch: int = 2, frames: int = 4, seed: int = 0) -> Tensor:
     """Frames (B,T,C,H,W) as after normalisation."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, frames, 3, 32, 32, generator=generator)
+
+
+def logits_of(adapter: Adapter, video: torch.Tensor | None = None) -> torch.Tensor:
+    video = random_video(frames=FRAMES) if video is None else video
+    return adapter.score(adapter.encode_video(video), adapter.encode_text(PROMPTS))

@@ -109,7 +109,8 @@ def validate_model(
         return model.model_validate(value)
     except ValidationError as error:
         problems = error.errors()
-        first = problems[0]
+        unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
+        first = next(unknown, problems[0])  # a misspelt key is also a missing one
         location = tuple(first["loc"])
         raised = first.get("ctx", {}).get("error")
         if isinstance(raised, ErrorAt):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typer
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="vclip",
     help="Train and evaluate CLIP models adapted to video, and write reproducible tables.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its help screens import more of Rich than all the rest together
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
     epilog="Start with:  vclip demo",
 )
 
@@ -41,6 +43,7 @@ def _main(
 
 def _add_verbs() -> None:
     from vclip_cli.cli import (
+        convert,
         data,
         demo,
         doctor,
@@ -49,20 +52,28 @@ def _add_verbs() -> None:
         methods,
         predict,
         protocols,
+        run,
         split,
         table,
+        train,
     )
 
-    app.command("demo")(demo.demo)
+    for name, verb, short in (
+        ("demo", demo.demo, "The whole story on the embedded benchmark."),
+        ("split", split.split, "Write training and test lists, with provenance."),
+        ("train", train.train, "Train a method by its recipe."),
+        ("eval", evaluate.evaluate, "Score a method on a protocol's test sets."),
+        ("run", run.run, "A whole protocol: methods, shots and seeds."),
+        ("predict", predict.predict, "Rank labels for any video."),
+        ("convert", convert.convert, "Convert a paper's released checkpoint."),
+        ("table", table.table, "Print the results of many runs as a table."),
+        ("methods", methods.methods, "List the methods."),
+        ("protocols", protocols.protocols, "List or show protocols and recipes."),
+        ("doctor", doctor.doctor, "Show what vclip finds on this machine."),
+    ):
+        app.command(name, short_help=short)(verb)
     app.add_typer(data.app, name="data")
     app.add_typer(labels.app, name="labels")
-    app.command("split")(split.split)
-    app.command("eval")(evaluate.evaluate)
-    app.command("predict")(predict.predict)
-    app.command("table")(table.table)
-    app.command("methods")(methods.methods)
-    app.command("protocols")(protocols.protocols)
-    app.command("doctor")(doctor.doctor)
 
 
 _add_verbs()

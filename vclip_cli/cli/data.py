@@ -71,7 +71,7 @@ def add(
     """
     from vclip_cli.data.dataset import add_dataset, list_datasets
     from vclip_cli.engine.datasets import EMBEDDED
-    from vclip_cli.resources import list_yaml
+    from vclip_cli.resources import list_yaml, shipped_folder
 
     if name in EMBEDDED:
         raise UsageError(f"the name {name!r} belongs to the embedded benchmark")
@@ -100,7 +100,7 @@ def add(
         _show_summaries([document])
     say(f"{'registered anew' if known else 'registered'}: {document['file']}")
     label_file = list_yaml("label_sets").get(dataset.config.label_set)
-    if label_file is not None and dataset.config.label_set == name:
+    if label_file is not None and label_file.parent != shipped_folder("label_sets"):
         say(f"its classes: {label_file}")
     _tell_differences(dataset)
 

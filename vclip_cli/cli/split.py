@@ -43,6 +43,10 @@ def split(
     part: Annotated[
         str, typer.Option("--part", help="What the imported list is: train, test, …")
     ] = "train",
+    subset: Annotated[
+        str | None,
+        typer.Option("--subset", help="The imported list is about this subset of the classes."),
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +90,15 @@ def split(
 
     opened = open_dataset(dataset)
     chosen = load_protocol(protocol) if protocol is not None else None
-    training, tests = _plan(opened, chosen, shots, seed, nested, from_list, from_labels, part)
+    if from_list is not None:
+        if shots is not None or nested:
+            raise UsageError("an imported list is not drawn: leave out --shots and --nested")
+        training, tests = _import(opened, chosen, from_list, from_labels, part, subset)
+    elif chosen is None or from_labels is not None or subset is not None:
+        missing = "--protocol" if chosen is None else "--from-list"
+        raise UsageError(f"{missing} is missing", hint="see: vclip protocols, vclip split --help")
+    else:
+        training, tests = _plan(opened, chosen, shots, seed, nested)
     overlaps = _guard(opened, training, tests, against or [], allow_overlap)
     parts = [*([marked(training, overlaps)] if training is not None else []), *tests]
     group = chosen.name if chosen is not None else "imported"
@@ -94,33 +106,38 @@ def split(
     _write(folder, parts, opened, chosen, overlaps, from_list, as_json)
 
 
-def _plan(
+def _import(
     dataset: Dataset,
     protocol: Protocol | None,
-    shots: int | None,
-    seed: int | None,
-    nested: bool,
-    from_list: Path | None,
+    from_list: Path,
     from_labels: Path | None,
     part: str,
-) -> tuple[Split | None, list[Split]]:
-    """The training (or imported) list, and the protocol's test lists."""
+    subset: str | None,
+) -> tuple[Split, list[Split]]:
+    """The imported list, and where it is for training the protocol's test lists."""
     from vclip_cli.data.imported import import_split
+    from vclip_cli.data.plan import plan_tests
+
+    listed = import_split(
+        dataset,
+        from_list,
+        labels_file=from_labels,
+        part=part,
+        subset=subset,
+        protocol=protocol.reference if protocol else None,
+    )
+    trains = part.split()[:1] == ["train"]
+    tests = plan_tests(protocol, dataset) if protocol is not None and trains else []
+    return listed, [test.listed for test in tests]
+
+
+def _plan(
+    dataset: Dataset, protocol: Protocol, shots: int | None, seed: int | None, nested: bool
+) -> tuple[Split | None, list[Split]]:
+    """The protocol's training list, None where it has none for the dataset, and its test lists."""
     from vclip_cli.data.plan import plan_tests, plan_training, trains_on
 
-    if from_list is None and (protocol is None or from_labels is not None):
-        missing = "--protocol" if protocol is None else "--from-list"
-        raise UsageError(f"{missing} is missing", hint="see: vclip protocols, vclip split --help")
-    tests = [test.listed for test in plan_tests(protocol, dataset)] if protocol else []
-    if from_list is not None:
-        if shots is not None or nested:
-            raise UsageError("an imported list is not drawn: leave out --shots and --nested")
-        reference = protocol.reference if protocol else None
-        listed = import_split(
-            dataset, from_list, labels_file=from_labels, part=part, protocol=reference
-        )
-        return listed, tests if part.split()[0] == "train" else []
-    assert protocol is not None
+    tests = [test.listed for test in plan_tests(protocol, dataset)]
     if not trains_on(protocol, dataset):
         if shots is not None or nested:
             raise UsageError(
@@ -216,7 +233,7 @@ def _write(
 
 def _file_name(entry: Split, from_list: Path | None) -> str:
     facts = entry.provenance
-    words = facts.part.replace(" ", "_")
+    words = "".join(c if c.isalnum() or c in "-+." else "_" for c in facts.part)
     if facts.rule.name == "imported" and from_list is not None:
         return f"{words}_{from_list.stem}"
     if facts.shots is None:

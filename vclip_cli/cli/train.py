@@ -15,64 +15,63 @@ from vclip_cli.errors import UsageError
 if TYPE_CHECKING:
     from vclip_cli.engine.training.train import Trained, TrainingPlan
 
-_TRAINING = "Training"
-
 Recipe = Annotated[
     str | None,
-    typer.Option(
-        "--recipe", help="A recipe of the protocol by name; default: the method's own.",
-        rich_help_panel=_TRAINING,
-    ),
-]  # fmt: skip
+    typer.Option("--recipe", help="A recipe of the protocol by name; default: the method's own."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", rich_help_panel=_TRAINING,
+        "--set",
+        metavar="KEY=VALUE",
         help="Override a value of the recipe or an option of the method. May be repeated.",
     ),
-]  # fmt: skip
+]
 SelectOn = Annotated[
     str | None,
     typer.Option(
-        "--select-on", metavar="SPLIT", rich_help_panel=_TRAINING,
+        "--select-on",
+        metavar="SPLIT",
         help="Keep the epoch that is best on this split, which must not be tested on.",
     ),
-]  # fmt: skip
+]
 Flip = Annotated[
     bool | None,
     typer.Option(
-        "--flip/--no-flip", rich_help_panel=_TRAINING,
+        "--flip/--no-flip",
         help="The recipe's flips; off by default where class texts speak of left and right.",
     ),
-]  # fmt: skip
+]
 Checkpointing = Annotated[
     bool,
     typer.Option(
-        "--gradient-checkpointing", rich_help_panel=_TRAINING,
+        "--gradient-checkpointing",
         help="Less memory for more time: activations are computed again on the way back.",
     ),
-]  # fmt: skip
+]
 SaveEvery = Annotated[
     int,
     typer.Option(
-        "--save-every", min=1, rich_help_panel=_TRAINING,
+        "--save-every",
+        min=1,
         help="Steps between the states that an interrupted run goes on from.",
     ),
-]  # fmt: skip
+]
 StopAfter = Annotated[
     int | None,
     typer.Option(
-        "--stop-after", min=1, rich_help_panel=_TRAINING,
+        "--stop-after",
+        min=1,
         help="Leave after this many steps in all; the same command without it goes on.",
     ),
-]  # fmt: skip
+]
 Start = Annotated[
     Path | None,
     typer.Option(
-        "--start-from", rich_help_panel=_TRAINING,
+        "--start-from",
         help="Begin with the weights of this checkpoint (vl-prompt: of a vifi-clip).",
     ),
-]  # fmt: skip
+]
 
 
 def train(

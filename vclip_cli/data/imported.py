@@ -27,18 +27,22 @@ def import_split(
     *,
     labels_file: Path | None = None,
     part: str = "train",
+    subset: str | None = None,
     protocol: ProtocolReference | None = None,
 ) -> Split:
     """A split of the videos of a list, in its order, each with the dataset's own class.
 
     labels_file: names the classes behind the list's numbers. Labels never overrule the dataset's:
-    where they differ, that is remarked with counts. Raises DataError with file and line for a
-    broken list, and for videos that are not in the dataset or stand twice.
+    where they differ, that is remarked with counts. subset: the label set's subset of classes that
+    the list is about. Raises DataError with file and line for a broken list, for videos that are
+    not in the dataset or stand twice, and for classes outside the subset.
     """
     listed = read_video_list(list_file)
     ids = _match(dataset, listed)
     rows = _rows_in_order(dataset.manifest.rows, ids)
     remarks = _compare_labels(dataset, listed, ids, rows, labels_file)
+    if subset is not None:
+        _require_subset(dataset, subset, rows, list_file)
     imported = ImportedFile(
         file=list_file.name,
         sha256=sha256_file(list_file),
@@ -48,12 +52,23 @@ def import_split(
     return make_split(
         dataset,
         rows,
-        Rule(name="imported"),
+        Rule(name="imported", subset=subset),
         part,
         protocol=protocol,
         imported=imported,
         remarks=remarks,
     )
+
+
+def _require_subset(dataset: Dataset, subset: str, rows: pd.DataFrame, list_file: Path) -> None:
+    inside = set(dataset.label_set.subset(subset))
+    outside = rows[~rows["class"].isin(inside)]
+    if len(outside):
+        raise DataError(
+            f"{len(outside):,} of {len(rows):,} rows are of classes outside the subset {subset!r}",
+            where=str(list_file),
+            found=f"{outside['video'].iloc[0]!r}, which is {outside['class'].iloc[0]!r}",
+        )
 
 
 @dataclass(frozen=True)

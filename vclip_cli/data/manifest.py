@@ -13,6 +13,7 @@ import pandas as pd
 from vclip_cli import __version__
 from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.split_names import split_order
 from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file, write_json
@@ -20,7 +21,6 @@ from vclip_cli.hashing import sha256_bytes, sha256_file
 
 COLUMNS = ["video", "path", "class", "splits"]
 FORMAT = "vclip-manifest/1"
-_KINDS = ("train", "validation", "test", "unused")
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,12 @@ class Manifest:
         """The names of the official splits: by number, training before the others."""
         joined = self.rows["splits"].unique().tolist()
         names = {name for text in joined for name in text.split(";") if name}
-        return sorted(names, key=_split_order)
+        return sorted(names, key=split_order)
 
     @property
     def videos(self) -> int:
         """The number of listed videos."""
         return int(self.rows["video"].nunique())
-
-
-def _split_order(name: str) -> tuple[str, int, str]:
-    kind, _, number = name.partition("-")
-    place = _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
-    return number, place, kind
 
 
 def build_manifest(

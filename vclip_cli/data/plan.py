@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.listed import listed_classes, read_listed, with_paths
 from vclip_cli.data.official import has_split
 from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
 from vclip_cli.data.selection import Selection, make_split, select
@@ -49,17 +51,20 @@ def plan_tests(
     """The test sets of a protocol for a dataset, in the protocol's order.
 
     splits: only those, by split, part, `split/part` or whole name; this is how optional ones are
-    asked for. subset: only the part of that name, or else only the classes of that subset of the
-    label set. Raises UsageError for what the protocol does not have, DataError where the dataset
-    lacks a split.
+    asked for. A name that ends in .csv is a split file, tested as it stands. subset: only the part
+    of that name, or else only the classes of that subset of the label set. Raises UsageError for
+    what the protocol does not have, DataError where the dataset lacks a split.
     """
     _require_kind(protocol, dataset)
     entries = _entries(protocol, protocol.test, dataset, "tests on")
     wanted = list(splits) if splits is not None else None
+    files: list[Path] = []
     if wanted is None:
         chosen = [entry for entry in entries if not entry.optional]
     else:
-        chosen = _chosen(entries, wanted, dataset)
+        files = [Path(name) for name in wanted if name.endswith(".csv")]
+        named = [name for name in wanted if not name.endswith(".csv")]
+        chosen = _chosen(entries, named, dataset)
     parts = [entry for entry in chosen if entry.part == subset]
     if subset is not None and parts:
         chosen, subset = parts, None
@@ -69,7 +74,7 @@ def plan_tests(
         if subset is not None:
             rule = rule.model_copy(update={"subset": subset, "half": None, "halves": None})
         tests.append(_test_set(protocol, dataset, entry, rule, subset))
-    return tests
+    return tests + [_listed_test(dataset, path) for path in files]
 
 
 def plan_training(
@@ -79,14 +84,21 @@ def plan_training(
     shots: int | None = None,
     seed: int | None = None,
     nested: bool = False,
+    listed: Path | None = None,
 ) -> tuple[Split, tuple[str, ...]]:
     """The training split of a protocol for a dataset, and the training classes in order.
 
-    shots, seed: the protocol's only or first one where None. Raises UsageError when the protocol
+    shots, seed: the protocol's only or first one where None. listed: a split file to train on
+    instead, such as an imported published list. Raises UsageError when the protocol
     does not train on this dataset, or shots are missing or meaningless, DataError when a class has
     too few videos.
     """
     _require_kind(protocol, dataset)
+    if listed is not None:
+        if shots is not None or nested:
+            raise UsageError("a split file is not drawn: leave out --shots and --nested")
+        split = read_listed(listed, dataset)
+        return split, listed_classes(split, dataset, training=True)
     entries = _entries(protocol, protocol.train, dataset, "trains on")
     if len(entries) != 1:
         raise UsageError(
@@ -251,13 +263,32 @@ def _test_set(
         protocol=protocol.reference,
         remarks=selection.remarks,
     )
+    return _as_test_set(dataset, split, part, selection.rows, selection.classes, listed)
+
+
+def _listed_test(dataset: Dataset, path: Path) -> TestSet:
+    listed = read_listed(path, dataset)
+    classes = listed_classes(listed, dataset, training=False)
+    rows = with_paths(listed, dataset)
+    return _as_test_set(dataset, path.stem, listed.provenance.rule.subset, rows, classes, listed)
+
+
+def _as_test_set(
+    dataset: Dataset,
+    split: str,
+    part: str | None,
+    rows: pd.DataFrame,
+    classes: tuple[str, ...],
+    listed: Split,
+) -> TestSet:
+    short = split if part is None else f"{split}/{part}"
     return TestSet(
         dataset=dataset.config.name,
         split=split,
         part=part,
         name=f"{dataset.config.name}/{short}",
-        rows=selection.rows,
-        classes=selection.classes,
+        rows=rows,
+        classes=classes,
         multi_label=dataset.manifest.multi_label,
         split_sha256=listed.sha256,
         manifest_sha256=dataset.manifest.sha256,

@@ -7,6 +7,7 @@ import re
 EVERYTHING = ("all", "full")
 """Both stand for every listed video."""
 
+_KINDS = ("train", "validation", "test", "unused")
 _OURS = {
     "train": "train", "training": "train", "trn": "train",
     "val": "validation", "valid": "validation", "validate": "validation",
@@ -16,6 +17,12 @@ _OURS = {
 }  # fmt: skip
 _FILLERS = re.compile(r"(?i)(videos?|list|files?|split|set|labels?|annotations?)")
 _WORDS = re.compile(r"[^a-z]+")
+
+
+def split_order(name: str) -> tuple[str, int, str]:
+    """A sort key: by number (`train-1`), training before validation before test."""
+    kind, _, number = name.partition("-")
+    return number, _KINDS.index(kind) if kind in _KINDS else len(_KINDS), kind
 
 
 def split_name(text: str) -> str | None:

@@ -56,7 +56,8 @@ def verify_split(
         elif list_file is not None:
             if stated.imported is not None and sha256_file(list_file) != stated.imported.sha256:
                 differences.append(f"{list_file.name} is not the list that was imported")
-            rebuilt = import_split(dataset, list_file, labels_file=labels_file).rows
+            subset = stated.rule.subset
+            rebuilt = import_split(dataset, list_file, labels_file=labels_file, subset=subset).rows
         else:
             remarks.append("the imported list was not compared: give it with --from-list")
             differences.extend(_unknown_rows(split.rows, dataset.manifest.rows))

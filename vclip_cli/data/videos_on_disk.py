@@ -34,13 +34,13 @@ VIDEO_ENDINGS = frozenset(
         ".wmv",
     )
 )
-_WITH_TIMES = re.compile(r"(?s)(.+)_\d{6}_\d{6}")
+_timed = re.compile(r"(?s)(.+)_\d{6}_\d{6}").fullmatch
 
 
 def without_ending(name: str) -> str:
     """A path or name without its video ending; any other dot stays."""
     stem, dot, ending = name.rpartition(".")
-    return stem if dot and stem and f".{ending.lower()}" in VIDEO_ENDINGS else name
+    return stem if stem and (dot + ending).lower() in VIDEO_ENDINGS else name
 
 
 def video_stem(path: str) -> str:
@@ -50,7 +50,7 @@ def video_stem(path: str) -> str:
 
 def without_times(stem: str) -> str:
     """A Kinetics clip's name without its start and end times; other names unchanged."""
-    match = _WITH_TIMES.fullmatch(stem)
+    match = _timed(stem)
     return match.group(1) if match else stem
 
 
@@ -73,17 +73,26 @@ class VideosOnDisk:
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return _index(self.paths, video_stem)
+        found: dict[str, list[str]] = {}
+        for path in self.paths:
+            found.setdefault(video_stem(path), []).append(path)
+        return found
 
     @cached_property
     def _timed(self) -> dict[str, list[str]]:
         """Files whose names carry times, by the name without them."""
-        timed = [path for path in self.paths if _WITH_TIMES.fullmatch(video_stem(path))]
-        return _index(timed, lambda path: without_times(video_stem(path)))
+        return self._regroup(lambda stem: match.group(1) if (match := _timed(stem)) else None)
 
     @cached_property
     def _by_folded_stem(self) -> dict[str, list[str]]:
-        return _index(self.paths, lambda path: video_stem(path).casefold())
+        return self._regroup(str.casefold)
+
+    def _regroup(self, key: Callable[[str], str | None]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for stem, paths in self._by_stem.items():
+            if (name := key(stem)) is not None:
+                found.setdefault(name, []).extend(paths)
+        return found
 
     def candidates(self, file: str) -> tuple[int, Sequence[str]]:
         """The paths that may be a listed file, and how far the names had to be bent.
@@ -95,6 +104,8 @@ class VideosOnDisk:
             return 0, (file,)
         stem = video_stem(file)
         if found := self._by_stem.get(stem):
+            if "/" not in file:
+                return 1, found
             wanted = "/" + without_ending(file)
             same_folders = [path for path in found if f"/{without_ending(path)}".endswith(wanted)]
             return (1, same_folders) if same_folders else (2, found)
@@ -205,10 +216,3 @@ def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
 def _count(names: Sequence[str], noun: str) -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({shown})"
-
-
-def _index(paths: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for path in paths:
-        found.setdefault(key(path), []).append(path)
-    return found

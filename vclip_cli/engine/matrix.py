@@ -12,6 +12,7 @@ from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, EvaluationRequest, evaluate, plan_evaluation
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.training.train import TrainingRequest, plan_run, train
+from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.progress import Progress, no_progress
 
@@ -73,10 +74,7 @@ class Job:
 
 def trains(method: str) -> bool:
     """Whether a method has anything to train: `clip` has not."""
-    method_class = find_method(method)
-    from vclip_cli.models.contract import Adapter
-
-    return method_class.trainable is not Adapter.trainable
+    return find_method(method).trainable is not Adapter.trainable
 
 
 def plan_matrix(request: MatrixRequest) -> list[Job]:
@@ -87,14 +85,15 @@ def plan_matrix(request: MatrixRequest) -> list[Job]:
     protocol = load_protocol(request.protocol)
     jobs = []
     for dataset in request.datasets:
-        published = training_shots(protocol, open_dataset(dataset))
+        learning = [method for method in request.methods if trains(method)]
+        published = training_shots(protocol, open_dataset(dataset)) if learning else []
         shots = request.shots or tuple(published) or (None,)
+        seeds = request.seeds or tuple(protocol.seeds) or (0,)
         for method in request.methods:
-            if not trains(method):
+            if method in learning:
+                jobs += [Job(dataset, method, count, seed) for count in shots for seed in seeds]
+            else:
                 jobs.append(Job(dataset, method, None, None))
-                continue
-            seeds = request.seeds or tuple(protocol.seeds) or (0,)
-            jobs += [Job(dataset, method, count, seed) for count in shots for seed in seeds]
     return jobs
 
 

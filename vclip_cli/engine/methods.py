@@ -82,7 +82,10 @@ def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
             hint=f"--method {info.method}",
         )
     name = request.backbone or info.backbone["name"]
-    source = request.pretrained or info.backbone["pretrained"] or default_weights(name)
+    complete = not info.backbone["weights_sha256"]  # the file holds every tensor of the backbone
+    source = request.pretrained or info.backbone["pretrained"]
+    if source is None:
+        source = "random" if complete else default_weights(name)
     backbone = load_backbone(name, source)
     facts = backbone.describe()
     adapter = load_adapter(request.checkpoint, backbone=backbone)

@@ -95,13 +95,29 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
             expected="--pretrained TAG, a local file, or random",
             hint=f"tags: {', '.join(tags[:8])}" if tags else None,
         )
-    if source == "random" or source.startswith("random:"):
-        clip = _build_random(name, source)
-    elif _looks_like_path(source):
-        clip = _build_from_file(name, Path(source))
-    else:
-        clip = _build_from_tag(name, source)
-    return _wrap(clip, name, display, open_clip.get_tokenizer(name))
+    with _naming_the_package(name):
+        tokenizer = open_clip.get_tokenizer(name)
+        if source == "random" or source.startswith("random:"):
+            clip = _build_random(name, source)
+        elif _looks_like_path(source):
+            clip = _build_from_file(name, Path(source))
+        else:
+            clip = _build_from_tag(name, source)
+    return _wrap(clip, name, display, tokenizer)
+
+
+@contextlib.contextmanager
+def _naming_the_package(name: str) -> Iterator[None]:
+    """Some text towers and tokenizers need Hugging Face's library: say so."""
+    try:
+        yield
+    except (ModuleNotFoundError, RuntimeError) as error:
+        if "transformers" not in str(error):
+            raise
+        raise UsageError(
+            f"the backbone {name!r} needs the package 'transformers', which is not installed",
+            hint="pip install 'vclip_cli[llm]'",
+        ) from None
 
 
 def default_weights(name: str) -> str | None:
@@ -131,7 +147,7 @@ def _build_from_file(name: str, path: Path) -> nn.Module:
     tensors = state_dict_of(read_tensor_file(path), str(path))
     for entry in ("input_resolution", "context_length", "vocab_size"):
         tensors.pop(entry, None)  # OpenAI's own files carry these three numbers as tensors
-    with torch.random.fork_rng(devices=[]):
+    with _without_drawing_weights():
         clip = _create(name)
     tensors = convert_state_dict(clip, tensors)
     if "positional_embedding" in tensors and not hasattr(clip, "positional_embedding"):
@@ -140,6 +156,24 @@ def _build_from_file(name: str, path: Path) -> nn.Module:
     check_tensors(expected, tensors, str(path))
     clip.load_state_dict({key: tensors[key].to(value.dtype) for key, value in expected.items()})
     return clip
+
+
+@contextlib.contextmanager
+def _without_drawing_weights() -> Iterator[None]:
+    """Leave new tensors as they come: every one is replaced, and drawing 150 million takes seconds.
+
+    Only around a model whose tensors are all checked and loaded afterwards.
+    """
+    names = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
+    originals = {name: getattr(nn.init, name) for name in names}
+    try:
+        for name in names:
+            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for name, original in originals.items():
+            setattr(nn.init, name, original)
 
 
 def _build_from_tag(name: str, tag: str) -> nn.Module:

@@ -119,7 +119,13 @@ class Adapter(nn.Module):
         return {name: own[name] for name in [*self.trainable(), *sorted(self.carried)]}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put tensors in place by their names, which must be known and of the right shape."""
+        """Put tensors in place by their names, which must be known and of the right shape.
+
+        Those that do not train are carried into the next checkpoint. The backbone is fingerprinted
+        before its tensors change: a checkpoint names the base that it adds to.
+        """
+        if any(name.startswith("clip.") for name in tensors):
+            _ = self.backbone.weights_sha256
         own = self.state_dict(keep_vars=True)
         with torch.no_grad():
             for name, value in tensors.items():

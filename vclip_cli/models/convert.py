@@ -53,12 +53,13 @@ def convert_checkpoint(
 ) -> ConversionReport:
     """Write one of our checkpoints from a released file of X-CLIP, ViFi-CLIP or Vita-CLIP.
 
-    kind: the method, where it is not to be told from the names of the tensors. pretrained: the base
-    weights, needed where the file lacks some: ViFi-CLIP's never hold the token embedding table.
-    Tensors of a frozen tower that equal the base's are left to it; a file that holds every tensor
-    depends on no base. classes: of a class-specific text context, in training order; read from the
-    file where it tells them. options: of the method, over what the file says, such as the position
-    of the class name in Vita-CLIP.
+    kind: the method, where it is not to be told from the names of the tensors.
+    pretrained: the base weights, needed where the file lacks some: ViFi-CLIP's never hold the token
+      embedding table. Tensors of a frozen tower that equal the base's are left to it; a file that
+      holds every tensor depends on no base.
+    classes: of a class-specific text context, in training order; without them the names are read
+      from the file where it tells them, in lower case and without underscores.
+    options: of the method, over what the file says, such as where Vita-CLIP's class name stands.
 
     Raises WeightsError for a damaged file, a name that no layout knows, a missing part or a wrong
     shape; UsageError where base weights or classes have to be named; StorageError.
@@ -67,8 +68,7 @@ def convert_checkpoint(
     content = read_tensor_file(source)
     theirs = _strip_prefix(state_dict_of(content, where), where)
     layout = _find_layout(kind, list(theirs), where)
-    reading = read_layout(layout, theirs, where)
-    config = layout.config(reading.tensors, _settings_of(content))
+    reading, config = _read(layout, theirs, _settings_of(content), where)
     backbone = _quick_gelu_backbone(backbone_name, pretrained or SELF_CONTAINED)
     if config.get("class_specific"):
         config["classes"] = _class_names(classes, theirs, reading, backbone, where)
@@ -142,6 +142,20 @@ def _find_layout(kind: str | None, names: Sequence[str], where: str) -> Layout:
     )
 
 
+def _read(
+    layout: Layout, theirs: Mapping[str, Tensor], settings: Mapping[str, Any], where: str
+) -> tuple[Reading, dict[str, Any]]:
+    try:
+        reading = read_layout(layout, theirs, where)
+        return reading, layout.config(reading, settings)
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"tensors of the file have shapes that {layout.title} does not have",
+            where=where,
+            found=str(error)[:200],
+        ) from None
+
+
 def _settings_of(content: Any) -> Mapping[str, Any]:
     settings = content.get("config") if isinstance(content, Mapping) else None
     return settings if isinstance(settings, Mapping) else {}
@@ -153,6 +167,8 @@ def _beside_the_model(content: Any) -> dict[str, str]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             beside = {str(name): "no weight: state of the training run" for name in content}
             del beside[key]
+            if _settings_of(content):
+                beside["config"] = "no weight: settings, read for the options of the method"
             return beside | _no_tensors(content[key])
     return _no_tensors(content)
 

@@ -40,19 +40,33 @@ _MASKS = ((r"(.*\.)?attn_mask|input_resolution|context_length|vocab_size", INDEX
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A released file read by its layout: our tensors, and what became of each of theirs.
+
+    origins: their names for each of ours; firsts: the first block of what is stacked over blocks.
+    """
+
+    tensors: dict[str, Tensor]
+    origins: dict[str, list[str]]
+    dropped: dict[str, str]
+    firsts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Layout:
     """One kind of released file.
 
     signature: patterns that all occur among its names. drops: pattern to the reason why a tensor is
-    not needed. config: from our tensors, and the file's own settings where it brings them, to the
-    options of the method. split: one of their tensors to several names. finish: changes ours last.
+    not needed. config: from what was read, and the file's own settings where it brings them, to
+    the options of the method. split: one of their tensors to several names. finish: changes ours
+    at the end.
     """
 
     method: str
     title: str
     signature: Sequence[str]
     rules: Sequence[Rule]
-    config: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]]
+    config: Callable[[Reading, Mapping[str, Any]], dict[str, Any]]
     drops: Sequence[tuple[str, str]] = field(default=_MASKS)
     split: Callable[[str, Tensor], list[tuple[str, Tensor]]] = lambda name, value: [(name, value)]
     finish: Callable[[dict[str, Tensor]], None] = lambda tensors: None
@@ -60,15 +74,6 @@ class Layout:
     def fits(self, names: Sequence[str]) -> bool:
         """Whether the names are those of this layout."""
         return all(any(re.match(pattern, name) for name in names) for pattern in self.signature)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A released file read by its layout: our tensors, and what became of each of theirs."""
-
-    tensors: dict[str, Tensor]
-    origins: dict[str, list[str]]
-    dropped: dict[str, str]
 
 
 def read_layout(layout: Layout, source: Mapping[str, Tensor], where: str) -> Reading:
@@ -89,7 +94,7 @@ def read_layout(layout: Layout, source: Mapping[str, Tensor], where: str) -> Rea
                 unknown.append(name)
                 break
             full, change = target
-            ours, mark, index = re.fullmatch(r"([^#@]+)([#@]?)(\d*)", full).groups()  # type: ignore[union-attr]
+            ours, mark, index = _place(full)
             changed = change(piece) if change else piece
             parts.setdefault(ours, {})[int(index or 0)] = changed.to(torch.float32, copy=True)
             origins.setdefault(ours, []).append(name)
@@ -99,7 +104,7 @@ def read_layout(layout: Layout, source: Mapping[str, Tensor], where: str) -> Rea
         raise unknown_names(unknown, layout.title, where)
     tensors = {ours: _join(ours, found, ours in stacked, where) for ours, found in parts.items()}
     layout.finish(tensors)
-    return Reading(tensors, origins, dropped)
+    return Reading(tensors, origins, dropped, {name: min(parts[name]) for name in stacked})
 
 
 def unknown_names(names: Sequence[str], title: str, where: str) -> WeightsError:
@@ -120,15 +125,22 @@ def _target(rules: Sequence[Rule], name: str) -> tuple[str, Callable | None] | N
     return None
 
 
+def _place(target: str) -> tuple[str, str, str]:
+    """A target to our name, the mark and the number of the part; both empty for a whole."""
+    mark = next((mark for mark in "#@" if mark in target), "")
+    return target.partition(mark) if mark else (target, "", "")
+
+
 def _join(name: str, parts: dict[int, Tensor], stack: bool, where: str) -> Tensor:
     numbers = sorted(parts)
     values = [parts[number] for number in numbers]
-    if numbers != list(range(len(numbers))):
+    first = numbers[0] if stack else 0
+    if numbers != list(range(first, first + len(numbers))):
         raise WeightsError(
             f"parts of {name!r} are missing",
             where=where,
             found=", ".join(map(str, numbers)),
-            expected="all from 0 on",
+            expected=f"all from {first} on",
         )
     try:
         if stack:
@@ -182,9 +194,10 @@ X_CLIP_RULES = (
 )
 
 
-def _x_clip_config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _x_clip_config(reading: Reading, settings: Mapping[str, Any]) -> dict[str, Any]:
+    tensors = reading.tensors
     if "integration_positions" not in tensors:
-        raise _missing_part("the multi-frame integration's positional table")
+        raise _missing_part("no positional table of the multi-frame integration")
     return {
         "frames": len(tensors["integration_positions"]),
         "integration_layers": _count(tensors, r"integration\.(\d+)\."),
@@ -294,18 +307,27 @@ def _vifi_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings if isinstance(settings, Mapping) else {}
 
 
-def _vifi_config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _vifi_config(reading: Reading, settings: Mapping[str, Any]) -> dict[str, Any]:
     tune = _vifi_settings(settings).get("USE", "both")
     return {"tune": tune if tune in ("both", "image", "text") else "both"}
 
 
-def _vl_config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _vl_config(reading: Reading, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Text prompts begin with the second block where the authors' switch for learned text was off.
+
+    Such a file holds whole embedded prompts instead of their ends.
+    """
     config: dict[str, Any] = {"vision_tokens": 0, "vision_depth": 0}
     config |= {"text_tokens": 0, "text_depth": 1}
     for side in ("vision", "text"):
-        if f"{side}_prompts" in tensors:
-            depth, count, _ = tensors[f"{side}_prompts"].shape
-            config |= {f"{side}_tokens": count, f"{side}_depth": depth}
+        if f"{side}_prompts" in reading.tensors:
+            first = reading.firsts[f"{side}_prompts"]
+            count, tokens, _ = reading.tensors[f"{side}_prompts"].shape
+            config |= {f"{side}_tokens": tokens, f"{side}_depth": first + count}
+            whole = side == "text" and "prompt_learner.complete_text_embeddings" in reading.dropped
+            if first > (1 if whole else 0):
+                raise _missing_part(f"no {side} prompts for the first block")
+            config |= {"text_first": first} if side == "text" else {}
     words = _vifi_settings(settings).get("CTX_INIT")
     return config | ({"context_words": words} if isinstance(words, str) else {})
 
@@ -358,9 +380,10 @@ def _vita_finish(tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _vita_config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _vita_config(reading: Reading, settings: Mapping[str, Any]) -> dict[str, Any]:
+    tensors = reading.tensors
     if "time_embedding" not in tensors:
-        raise _missing_part("the time embedding")
+        raise _missing_part("no time embedding")
     context = tensors.get("text_context")
     global_prompts = tensors.get("prompts.0.global_prompts")
     return {
@@ -417,5 +440,5 @@ VITA_CLIP = Layout(
     finish=_vita_finish,
 )
 
-LAYOUTS = (X_CLIP_HF, X_CLIP, VL_PROMPT, VIFI_CLIP, VITA_CLIP)
+LAYOUTS = (X_CLIP_HF, X_CLIP, VITA_CLIP, VL_PROMPT, VIFI_CLIP)
 """The layouts, the more particular before the more general."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,12 @@ def read_tensor_file(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path, device="cpu")
+        _refuse_torchscript(path)
         harmless = [(collections.OrderedDict, "yacs.config.CfgNode")]
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
             "the file holds more than tensors; reading it would execute what it asks for",
@@ -45,6 +49,20 @@ def read_tensor_file(path: Path) -> Any:
             where=str(path),
             found=f"{type(error).__name__}: {_first_line(error)}",
         ) from None
+
+
+def _refuse_torchscript(path: Path) -> None:
+    """OpenAI's own downloads are programs, which cannot be read without loading the program."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise WeightsError(
+                "the file is a TorchScript program, not plain weights",
+                where=str(path),
+                hint="OpenAI's weights come by --pretrained openai; or save its state_dict() with"
+                " safetensors, where you trust the file",
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -47,13 +47,9 @@ def _wrong_tower(backbone: Backbone, method: str, found: str) -> UsageError:
 
 @dataclass(frozen=True)
 class TextTower:
-    """Where the parts of CLIP's text transformer lie.
-
-    owner: the module that holds them; prefix: of their names in CLIP's state dict.
-    """
+    """CLIP's text transformer; `owner` is the module that holds its parts."""
 
     owner: nn.Module
-    prefix: str
     pool_type: str
     eos_id: int | None
 
@@ -71,12 +67,6 @@ class TextTower:
         """Token ids (B,N) to token embeddings (B,N,D), positions not yet added."""
         return self.owner.token_embedding(ids)
 
-    def tensor_names(self) -> list[str]:
-        """The names in CLIP's state dict of all its parameters except the token embedding table."""
-        parts = ("transformer.", "positional_embedding", "ln_final.", "text_projection")
-        names = [name for name, _ in self.owner.named_parameters() if name.startswith(parts)]
-        return [self.prefix + name for name in names]
-
 
 def text_tower(backbone: Backbone, method: str) -> TextTower:
     """The backbone's text tower, if it is CLIP's causal transformer.
@@ -89,9 +79,9 @@ def text_tower(backbone: Backbone, method: str) -> TextTower:
     clip = backbone.clip
     inner = getattr(clip, "text", None)
     if isinstance(clip, CLIP):
-        tower = TextTower(clip, "", clip.text_pool_type, getattr(clip, "text_eos_id", None))
+        tower = TextTower(clip, clip.text_pool_type, getattr(clip, "text_eos_id", None))
     elif isinstance(inner, TextTransformer) and inner.cls_emb is None and not inner.use_pad_mask:
-        tower = TextTower(inner, "text.", inner.pool_type, getattr(inner, "eos_id", None))
+        tower = TextTower(inner, inner.pool_type, getattr(inner, "eos_id", None))
     else:
         raise _wrong_tower(backbone, method, f"a text tower of kind {type(inner).__name__}")
     if tower.owner.attn_mask is None or tower.pool_type not in ("argmax", "eos", "last"):

@@ -1,4 +1,4 @@
-"""Drawing the toy world: outlines, backgrounds, the frames of a clip. Seeded, the same each time."""
+"""Drawing the toy world: outlines, backgrounds, the frames of a clip; all of it seeded."""
 
 from __future__ import annotations
 

@@ -19,9 +19,15 @@ class Coding(NamedTuple):
     options: dict[str, str]
 
 
+# Without this, x264's look-ahead makes other choices from run to run, even on one thread.
+_NO_LOOK_AHEAD = "rc-lookahead=0:mbtree=0:b-adapt=0:weightp=0"
+
 CODINGS = {
     ".mp4": Coding(
-        "mp4", "libx264", "h264", {"preset": "veryfast", "crf": "20", "bf": "2", "g": "12"}
+        "mp4",
+        "libx264",
+        "h264",
+        {"preset": "veryfast", "crf": "20", "bf": "2", "g": "12", "x264-params": _NO_LOOK_AHEAD},
     ),
     ".avi": Coding("avi", "mpeg4", "mpeg4", {"qscale": "3", "g": "12"}),
     ".webm": Coding(

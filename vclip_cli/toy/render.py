@@ -59,8 +59,9 @@ def _is_whole(path: Path) -> bool:
     try:
         with av.open(path) as container:
             stream = container.streams.best("video")
-            return stream is not None and FRAMES == sum(
-                packet.size > 0 for packet in container.demux(stream)
+            return (
+                stream is not None
+                and sum(packet.size > 0 for packet in container.demux(stream)) == FRAMES
             )
     except av.FFmpegError:
         return False

@@ -31,7 +31,7 @@ from vclip_cli.toy.drawing import (
     stroke,
     to_pixels,
 )
-from vclip_cli.toy.world import MOTIONS, SHAPES, SIZE
+from vclip_cli.toy.world import MOTIONS, SHAPES, SIZE, class_name
 
 PREFIXES = (
     "a photo of ",
@@ -56,6 +56,19 @@ _PLACE_LIMITS = (18.0, 27.0, 37.0, 46.0)
 _TRAIL_ROOM = 7.0
 
 
+FACETS: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(f"{colour} shape" for colour in COLOURS),
+    "size": tuple(f"{size} shape" for size in SIZES),
+    "column": tuple(f"shape at the {column}" for column in COLUMNS),
+    "row": tuple(f"shape at the {row}" for row in ROWS),
+    "tilt": tuple(f"shape tilted {tilt}" for tilt in TILTS),
+    "motion": tuple(f"shape {motion}" for motion in MOTIONS),
+    "pair": tuple(class_name(shape, motion) for shape in SHAPES for motion in MOTIONS),
+}
+"""What can be said of a still, facet by facet: one phrase of each list is true, or none."""
+
+
 @dataclass(frozen=True)
 class Still:
     """A picture, uint8 (H,W,3) RGB, and what is true of it."""
@@ -64,6 +77,43 @@ class Still:
     scene: Scene
     colour: str
     motion: str | None
+
+    @property
+    def size(self) -> str:
+        """The word for the shape's size."""
+        return SIZES[np.searchsorted(_SIZE_LIMITS, self.scene.radius)]
+
+    @property
+    def column(self) -> str:
+        """The word for the shape's place from left to right."""
+        return COLUMNS[np.searchsorted(_PLACE_LIMITS, self.scene.x)]
+
+    @property
+    def row(self) -> str:
+        """The word for the shape's place from top to bottom."""
+        return ROWS[np.searchsorted(_PLACE_LIMITS, self.scene.y)]
+
+    @property
+    def tilt(self) -> str | None:
+        """The word for the shape's angle; None for a circle."""
+        if self.scene.shape == "circle":
+            return None
+        return TILTS[np.searchsorted(_TILT_LIMITS, self.scene.angle)]
+
+    def facets(self) -> list[int]:
+        """The index of the true phrase in each list of `FACETS`, -1 where none is."""
+        shape = SHAPES.index(self.scene.shape)
+        motion = -1 if self.motion is None else MOTIONS.index(self.motion)
+        return [
+            shape,
+            list(COLOURS).index(self.colour),
+            SIZES.index(self.size),
+            COLUMNS.index(self.column),
+            ROWS.index(self.row),
+            -1 if self.tilt is None else TILTS.index(self.tilt),
+            motion,
+            -1 if self.motion is None else shape * len(MOTIONS) + motion,
+        ]
 
 
 def draw_still(rng: np.random.Generator) -> Still:
@@ -82,24 +132,27 @@ def draw_still(rng: np.random.Generator) -> Still:
 
 def draw_caption(rng: np.random.Generator, still: Still) -> str:
     """A caption that says some of what is true: "a photo of a small red square moving left."."""
-    scene = still.scene
-    words = [scene.shape]
+    words = [still.scene.shape]
     if rng.random() < 0.8:
         if rng.random() < 0.4:
             words.insert(0, still.colour)
         if rng.random() < 0.4:
-            words.insert(0, SIZES[np.searchsorted(_SIZE_LIMITS, scene.radius)])
+            words.insert(0, still.size)
         if still.motion is not None and rng.random() < 0.9:
             words.append(still.motion)
         if rng.random() < 0.4:
-            words.append(f"at the {COLUMNS[np.searchsorted(_PLACE_LIMITS, scene.x)]}")
+            words.append(f"at the {still.column}")
         if rng.random() < 0.4:
-            words.append(f"at the {ROWS[np.searchsorted(_PLACE_LIMITS, scene.y)]}")
-        if scene.shape != "circle" and rng.random() < 0.3:
-            words.append(f"tilted {TILTS[np.searchsorted(_TILT_LIMITS, scene.angle)]}")
+            words.append(f"at the {still.row}")
+        if still.tilt is not None and rng.random() < 0.3:
+            words.append(f"tilted {still.tilt}")
     elif still.motion is not None:
         words.append(still.motion)
-    phrase = " ".join(words)
+    return draw_sentence(rng, " ".join(words))
+
+
+def draw_sentence(rng: np.random.Generator, phrase: str) -> str:
+    """A phrase after one of the prefixes, or bare."""
     prefix = str(rng.choice(PREFIXES))
     if not prefix and rng.random() < 0.5:
         return phrase
@@ -109,14 +162,8 @@ def draw_caption(rng: np.random.Generator, still: Still) -> str:
 
 def caption_words() -> list[str]:
     """Every word and sign that a caption can hold."""
-    phrases = (*PREFIXES, *SHAPES, *COLOURS, *SIZES, *MOTIONS, *COLUMNS, *ROWS, *TILTS)
-    return sorted({"a", "an", "at", "the", "tilted", "."}.union(*(p.split() for p in phrases)))
-
-
-def draw_batch(rng: np.random.Generator, count: int) -> tuple[Image, list[str]]:
-    """`count` stills, uint8 (B,H,W,3) RGB, and one caption each."""
-    stills = [draw_still(rng) for _ in range(count)]
-    return np.stack([still.pixels for still in stills]), [draw_caption(rng, s) for s in stills]
+    phrases = [*PREFIXES, *(phrase for bank in FACETS.values() for phrase in bank)]
+    return sorted({"a", "an", "."}.union(*(phrase.split() for phrase in phrases)))
 
 
 def _draw_scene(rng: np.random.Generator, motion: str | None) -> Scene:
@@ -182,7 +229,10 @@ def _arrow(canvas: Image, points: NDArray[np.float64], width: float) -> None:
     along = along / np.linalg.norm(along)
     across = np.array([-along[1], along[0]])
     tip = points[-1] + along * 2.2
-    fill(canvas, np.stack([tip, points[-1] - along + across * 2.6, points[-1] - along - across * 2.6]))
+    fill(
+        canvas,
+        np.stack([tip, points[-1] - along + across * 2.6, points[-1] - along - across * 2.6]),
+    )
 
 
 def _compress(rng: np.random.Generator, pixels: Image) -> Image:

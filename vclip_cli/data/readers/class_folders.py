@@ -57,7 +57,7 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
         rows.append((stem if stems[stem] == 1 else path, path, resolved[folder], split))
     remarks: tuple[str, ...] = ()
     if loose := len(paths) - len(filed):
-        remarks = (f"{loose} videos lie in no class folder and were left out",)
+        remarks = (f"left out, as they lie in no class folder: {loose:,}",)
     return Annotations(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str), None, False, remarks)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from vclip_cli.data.annotations import COLUMNS, Annotations
 from vclip_cli.data.class_names import read_class_names
 from vclip_cli.data.label_set import LabelSet
-from vclip_cli.data.split_names import split_name
+from vclip_cli.data.split_names import split_name, split_order
 from vclip_cli.data.video_list import ListEntry, read_video_list
 from vclip_cli.data.videos_on_disk import without_ending
 from vclip_cli.errors import DataError
@@ -86,7 +86,7 @@ def _lists(folder: Path) -> dict[str, Path]:
                 hint="give one list alone, or keep one file a split in the folder",
             )
         found[name] = path
-    return found
+    return {name: found[name] for name in sorted(found, key=split_order)}
 
 
 def _is_list(path: Path) -> bool:
@@ -148,6 +148,8 @@ def _split_of(entry: ListEntry, of_file: str, where: str) -> str:
     if not entry.split:
         return of_file or "all"
     part = split_name(entry.split) or entry.split
-    if ";" in part:
-        raise DataError("a split's name must not hold ';'", where=where, found=repr(entry.split))
+    if ";" in part or "+" in part:
+        raise DataError(
+            "a split's name must not hold ';' or '+'", where=where, found=repr(entry.split)
+        )
     return part

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
-
 from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
 from vclip_cli.errors import WeightsError
-from vclip_cli.models.checkpoint import read_info
+from vclip_cli.models.checkpoint import read_checkpoint, read_info
 from vclip_cli.preprocessing import Preprocessing
 
 
 def load_start(
     request: MethodRequest, start_from: Path | None, default_backbone: str
-) -> tuple[LoadedMethod, tuple[str, ...]]:
-    """The method to train, and the names of the tensors that an earlier checkpoint had tuned.
+) -> LoadedMethod:
+    """The method to train, with the tensors that an earlier checkpoint brings.
 
     A checkpoint of the same method gives all its tensors, one of another method those that both
-    have: the towers of a `vifi-clip` under a `vl-prompt` (METHODS section 3). The new checkpoint
-    then carries them, so that it needs nothing but the plain backbone. Raises WeightsError when
-    there are none.
+    have: the towers of a `vifi-clip` under a `vl-prompt` (ViFi-CLIP's bridge and prompt). The new
+    checkpoint carries them, so that it needs nothing but the plain backbone. Raises WeightsError
+    when nothing fits.
     """
     if start_from is None:
-        return load_method(request, default_backbone=default_backbone), ()
+        return load_method(request, default_backbone=default_backbone)
     info = read_info(start_from)
     base = MethodRequest(
         request.method,
@@ -33,8 +30,8 @@ def load_start(
         options=request.options,
     )
     method = load_method(base, default_backbone=default_backbone)
-    own = method.adapter.state_dict(keep_vars=True)
-    given = load_file(start_from)
+    own = method.adapter.state_dict()
+    given = read_checkpoint(start_from, method.adapter.backbone)[1]
     fitting = {name: t for name, t in given.items() if name in own and own[name].shape == t.shape}
     if not fitting:
         raise WeightsError(
@@ -42,8 +39,6 @@ def load_start(
             where=str(start_from),
             found=f"a checkpoint of {info.method!r}",
         )
-    with torch.no_grad():
-        for name, value in fitting.items():
-            own[name].copy_(value)
+    method.adapter.load_tensors(fitting)
     method.adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
-    return method, tuple(sorted(fitting))
+    return method

@@ -102,7 +102,6 @@ class TrainingPlan:
     seed: int
     device: torch.device
     identity: dict[str, Any]
-    carried: tuple[str, ...]
     folder: Path
 
     @property
@@ -152,7 +151,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     split, classes = plan_training(protocol, dataset, shots=request.shots, seed=request.seed)
     torch.manual_seed(seed_of("init", seed))  # new tensors of the method are drawn from it
     options = {**recipe.config, **_tied_options(method_class, recipe, classes)}
-    method, carried = load_start(
+    method = load_start(
         replace(request.method, options=options),
         request.start_from,
         dataset.config.backbone or recipe.backbone or DEFAULT_BACKBONE,
@@ -187,7 +186,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     folder = request.out or _default_folder(request, method, seed, sha256_json(identity))
     return TrainingPlan(
         request, protocol, dataset, split, classes, method, name, recipe,
-        changed(published, recipe), templates, text, seed, device, identity, carried, folder,
+        changed(published, recipe), templates, text, seed, device, identity, folder,
     )  # fmt: skip
 
 
@@ -375,13 +374,8 @@ def _finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
 
 
 def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
-    """What trained, as selection chose it, and what an earlier checkpoint had tuned before."""
-    adapter = plan.method.adapter
-    trained = state.best.get("tensors") or {
-        name: entry.parameter for name, entry in adapter.trainable().items()
-    }
-    own = adapter.state_dict()
-    return {**{name: own[name] for name in plan.carried}, **trained}
+    """What the checkpoint holds: what trained, as selection chose it, and what is carried along."""
+    return {**plan.method.adapter.stored(), **state.best.get("tensors", {})}
 
 
 def _finished(plan: TrainingPlan) -> Trained | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.errors import SpecError, UsageError
+from vclip_cli.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
@@ -20,7 +20,6 @@ from vclip_cli.models.prompts import (
     replace_context,
     with_placeholder,
 )
-from vclip_cli.models.tensors import check_tensors
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -30,7 +29,6 @@ from vclip_cli.models.towers import (
     project_cls,
     text_tower,
 )
-from vclip_cli.preprocessing import Preprocessing
 
 WORDS_UP_TO = 4
 """Words start the text context only up to this many tokens, as in the authors' code."""
@@ -43,7 +41,8 @@ class VlPromptConfig(AdapterConfig):
     vision_tokens, text_tokens: learned tokens a block. vision_depth, text_depth: the blocks,
     counted from the first, that have their own; more than the tower has means all; vision_depth 0
     means none. context_words: what the text tokens of the first block start from, where there are
-    at most 4 of them; words beyond their number stay in the prompt as they are.
+    at most 4 of them; words beyond their number stay in the prompt as they are. text_first: 1 where
+    the first block has no text tokens of its own, and reads the words.
     """
 
     vision_tokens: int = 16
@@ -51,17 +50,25 @@ class VlPromptConfig(AdapterConfig):
     vision_depth: int = 9
     text_depth: int = 9
     context_words: str = "a photo of a"
+    text_first: Literal[0, 1] = 0
 
     def __post_init__(self) -> None:
-        """Raises SpecError for a negative number, or a vision depth without tokens."""
+        """Raises SpecError for a number that cannot be."""
         for option in ("vision_tokens", "text_tokens", "vision_depth", "text_depth"):
             if getattr(self, option) < 0:
                 raise SpecError(f"the option {option!r} cannot be negative")
+        if self.text_first not in (0, 1):
+            raise SpecError("the option 'text_first' is 0 or 1", found=str(self.text_first))
 
     @property
     def words(self) -> str:
-        """The words that hold the learned tokens' place in a prompt; "X X …" where empty."""
-        return self.context_words.replace("_", " ") if self.text_tokens <= WORDS_UP_TO else ""
+        """The words that stand before a class name; "X X …" hold the place where there are none."""
+        fixed = self.text_first > 0 or self.text_tokens <= WORDS_UP_TO
+        return self.context_words.replace("_", " ") if fixed else ""
+
+    def complete(self, prompt: str) -> str:
+        """A prompt without context to what is tokenised."""
+        return with_placeholder(prompt, self.words, 0 if self.text_first else self.text_tokens)
 
 
 class VlPromptAdapter(ClipAdapter):
@@ -69,8 +76,8 @@ class VlPromptAdapter(ClipAdapter):
 
     Vision: `vision_tokens` tokens after the patches, without positions, before `ln_pre`; at the
     entry of blocks 1 … depth-1 the last ones are replaced by that block's own. Text: tokens
-    1 … n after the start token, likewise. Usually built on the towers of a `vifi-clip` checkpoint:
-    see `start_from`.
+    1 … n after the start token, likewise. The paper starts from the towers of a `vifi-clip`
+    checkpoint: `load_tensors` takes them, and this method's own checkpoint then carries them.
     """
 
     name = "vl-prompt"
@@ -85,35 +92,16 @@ class VlPromptAdapter(ClipAdapter):
         visual = image_tower(backbone, self.name)
         self.text_tower = text_tower(backbone, self.name)
         vision_depth = min(self.config.vision_depth, len(visual.transformer.resblocks))
-        text_depth = min(max(self.config.text_depth, 1), self.text_tower.depth)
+        first = self.config.text_first
+        text_depth = min(max(self.config.text_depth, 1), self.text_tower.depth) - first
         width = visual.class_embedding.shape[0]
         self.vision_prompts = _normal(vision_depth, self.config.vision_tokens, width)
         self.text_prompts = _normal(text_depth, self.config.text_tokens, self.text_tower.width)
-        if self.config.words and self.config.text_tokens:
+        if self.config.words and self.config.text_tokens and not first:
             ids = backbone.tokenize([self.config.words]).to(self.device)
             with torch.no_grad():
                 words = self.text_tower.embed(ids)[0, 1 : 1 + self.config.text_tokens]
                 self.text_prompts[0].copy_(words)
-
-    def start_from(self, path: str | Path) -> None:
-        """Take the towers of a `vifi-clip` checkpoint, which this method's own then carries.
-
-        Raises WeightsError for a file that is missing, damaged or does not fit, UsageError for a
-        checkpoint of another method.
-        """
-        from vclip_cli.models.checkpoint import read_checkpoint
-
-        info, tensors = read_checkpoint(Path(path), self.backbone)
-        if info.method != "vifi-clip":
-            raise UsageError(
-                "vision and language prompts start from a checkpoint of vifi-clip",
-                where=str(path),
-                found=info.method,
-            )
-        own = self.state_dict()
-        check_tensors({name: own[name] for name in tensors if name in own}, tensors, str(path))
-        self.load_tensors(tensors)
-        self.preprocessing = Preprocessing.from_dict(info.preprocessing)
 
     @property
     def text_trains(self) -> bool:
@@ -146,21 +134,21 @@ class VlPromptAdapter(ClipAdapter):
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E)."""
         flat, lengths = flatten_prompts(prompts)
-        config = self.config
-        full = [with_placeholder(prompt, config.words, config.text_tokens) for prompt in flat]
-        ids = self.backbone.tokenize(full).to(self.device)
+        ids = self.backbone.tokenize([self.config.complete(p) for p in flat]).to(self.device)
         embeddings = in_batches(lambda part: self._encode_ids(ids[part]), len(ids))
         return average_ensembles(self._show("text/embeddings", embeddings), lengths)
 
     def _encode_ids(self, ids: Tensor) -> Tensor:
         tower = self.text_tower
-        tokens = replace_context(tower.embed(ids), self.text_prompts[0])
+        tokens, first = tower.embed(ids), self.config.text_first
+        if not first:
+            tokens = replace_context(tokens, self.text_prompts[0])
         self._show("text/input", tokens)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
         mask = tower.owner.attn_mask[: ids.shape[1], : ids.shape[1]]
         for index, block in enumerate(tower.owner.transformer.resblocks):
-            if 0 < index < len(self.text_prompts):
-                tokens = replace_context(tokens, self.text_prompts[index])
+            if 0 < index < first + len(self.text_prompts):
+                tokens = replace_context(tokens, self.text_prompts[index - first])
             tokens = self._show(f"text/block{index}", self._run(_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 

@@ -213,8 +213,9 @@ class XClipAdapter(Adapter):
         return mlp_step(block, joined[:, :-1], residual=drop)
 
     def integrate(self, embeddings: Tensor) -> Tensor:
-        """CLS embeddings (B,T,E) to video embeddings (B,E), not normalised."""
-        tokens = embeddings + self.integration_positions.to(embeddings.dtype)
+        """CLS embeddings (B,T,E) to video embeddings (B,E), not normalised, float32."""
+        embeddings = embeddings.float()
+        tokens = embeddings + self.integration_positions
         for index, block in enumerate(self.integration):
             tokens = self._show(f"integration/block{index}", self._run(block, tokens))
         return (tokens + embeddings).mean(dim=1)
@@ -222,11 +223,10 @@ class XClipAdapter(Adapter):
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to (B,1+N,E): the video's embedding, then its context for the text.
 
-        Neither is normalised. Raises UsageError for another T.
+        Neither is normalised; float32. Raises UsageError for another T.
         """
         embeddings, context = self.encode_frames(frames)
-        video = self.integrate(embeddings)
-        return torch.cat([video.unsqueeze(1), context.to(video.dtype)], dim=1)
+        return torch.cat([self.integrate(embeddings).unsqueeze(1), context.float()], dim=1)
 
     def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
         """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""
@@ -238,10 +238,11 @@ class XClipAdapter(Adapter):
 
     def score(self, video: Tensor, text: Tensor) -> Tensor:
         """Videos (B,1+N,E) and class features (K,E) to logits (B,K)."""
+        video, text = video.float(), text.float()
         offset = self._show("text/offset", self.prompt_offset(text, video[:, 1:]))
         with torch.autocast(video.device.type, enabled=False):
-            features = normalize(text.float() + offset.float(), dim=-1)
-            embedding = normalize(video[:, 0].float(), dim=-1)
+            features = normalize(text + offset.float(), dim=-1)
+            embedding = normalize(video[:, 0], dim=-1)
             return self.logit_scale().float() * torch.einsum("be,bke->bk", embedding, features)
 
 

@@ -1,0 +1,83 @@
+"""`vclip convert`: the papers' released checkpoints to ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import say, show, show_json
+from vclip_cli.errors import UsageError
+
+Source = Annotated[Path, typer.Argument(help="A released file of X-CLIP, ViFi-CLIP or Vita-CLIP.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", help="The training classes of a class-specific context, as in vclip predict."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="An option of the method that the file does not tell."
+    ),
+]
+
+
+def convert(
+    source: Source,
+    out: options.Out = None,
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    labels: Labels = None,
+    settings: Settings = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Convert a released checkpoint; nothing in it is executed, and no entry is lost in silence.
+
+    Example:  vclip convert k400_vifi.pth --pretrained openai --out vifi.safetensors
+    """
+    from dataclasses import asdict
+
+    from vclip_cli.cli.label_lists import read_labels
+    from vclip_cli.files import require_writable_folder
+    from vclip_cli.models.convert import convert_checkpoint
+    from vclip_cli.yaml_files import parse_scalar
+
+    out = out or source.with_suffix(".safetensors")
+    if out.suffix != ".safetensors":
+        raise UsageError("a checkpoint's name ends in .safetensors", found=str(out))
+    if out.resolve() == source.resolve():
+        raise UsageError("the output would replace the source", hint="--out OTHER.safetensors")
+    choices = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting!r}", expected="KEY=VALUE")
+        choices[key] = parse_scalar(value, f"--set {setting}")
+    require_writable_folder(out.parent)
+    report = convert_checkpoint(
+        source,
+        out,
+        kind=method,
+        backbone_name=backbone or "ViT-B-16-quickgelu",
+        pretrained=pretrained,
+        classes=read_labels(labels).names if labels is not None else None,
+        options=choices or None,
+    )
+    if as_json:
+        show_json({"checkpoint": str(out), **asdict(report)})
+        return
+    show(f"checkpoint: {out}")
+    say(f"{report.layout}: {len(report.used):,} entries used, config {report.config}")
+    for title, entries in (("dropped", report.dropped), ("taken from the base", report.missing)):
+        reasons: dict[str, list[str]] = {}
+        for name, why in entries.items():
+            reasons.setdefault(why, []).append(name)
+        for why, names in reasons.items():
+            say(f"{title}: {len(names):,} ({why}), such as {names[0]}")
