@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,37 @@ def test_what_was_written_is_read(
     read = kinetics.read(folder, load_label_set("kinetics400")).rows
     assert list(read["video"]) == [f"{v}_{s:06d}_{s + 10:06d}" for v, s in rows]
     assert list(read["class"]) == list(rows.values())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where"),
+    [
+        (lambda lines: lines[:4000] + ["a,b\n"] + lines[4000:], ":4001"),
+        (lambda lines: [*lines[:4000], lines[4000].replace(",", ",,"), *lines[4001:]], ":4001"),
+        (lambda lines: [*lines[:4000], lines[4000].replace("abs", "ab\0"), *lines[4001:]], ":4001"),
+        (lambda lines: [*lines[:4000], lines[4000].replace("abs", 'a"s'), *lines[4001:]], ":4001"),
+    ],
+)
+def test_a_fault_in_a_large_file_is_found_where_it_stands(
+    tmp_path: Path, spoil: Callable, where: str
+) -> None:
+    header = "label,youtube_id,time_start,time_end,split\n"
+    lines = [header, *(f"abseiling,{n:011d},{n},{n + 10},train\n" for n in range(6000))]
+    good = tmp_path / "train.csv"
+    good.write_text("".join(lines))
+    rows = kinetics.read(tmp_path, load_label_set("kinetics400")).rows
+    assert rows["video"].tolist() == [f"{n:011d}_{n:06d}_{n + 10:06d}" for n in range(6000)]
+    good.write_text("".join(spoil(lines)))
+    with pytest.raises(DataError) as caught:
+        kinetics.read(tmp_path, load_label_set("kinetics400"))
+    assert str(caught.value.where).endswith(where)
+
+
+def test_blank_lines_in_a_large_file_do_not_shift_the_line_numbers(tmp_path: Path) -> None:
+    lines = [f"abseiling,{n:011d},{n},{n + 10},train\n" for n in range(6000)]
+    lines[5000] = "no such class,aaaaaaaaaaa,1,2,train\n"
+    text = "label,youtube_id,time_start,time_end,split\n\n\n" + "".join(lines)
+    (tmp_path / "train.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        kinetics.read(tmp_path, load_label_set("kinetics400"))
+    assert str(caught.value.where).endswith(":5004")

@@ -38,6 +38,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except command_line_error as error:
         context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+            sys.stderr.write(context.get_help() + "\n")
+            return UsageError.exit_code
         hint = f"{context.command_path} --help" if context is not None else "vclip --help"
         show_error(UsageError(error.format_message(), hint=hint))
         return UsageError.exit_code

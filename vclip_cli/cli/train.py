@@ -19,6 +19,14 @@ Recipe = Annotated[
     str | None,
     typer.Option("--recipe", help="A recipe of the protocol by name; default: the method's own."),
 ]
+ListFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--list",
+        metavar="SPLIT.csv",
+        help="Train on this split file, such as a published list: vclip split --from-list.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +88,7 @@ def train(
     method: options.Method = None,
     shots: options.Shots = None,
     seed: options.Seed = None,
+    listed: ListFile = None,
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
     start_from: Start = None,
@@ -129,6 +138,7 @@ def train(
         settings=tuple(settings or ()),
         shots=shots,
         seed=seed,
+        listed=listed,
         frames=frames,
         select_on=select_on,
         flip=flip,

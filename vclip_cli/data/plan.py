@@ -295,3 +295,11 @@ def _as_test_set(
         label_set_sha256=dataset.label_set.sha256,
         listed=listed,
     )
+
+
+def training_shots(protocol: Protocol, dataset: Dataset) -> list[int]:
+    """The published numbers of training videos a class; empty where all are trained on."""
+    entry = _entries(protocol, protocol.train, dataset, "trains on")[0]
+    if entry.draw == "official":
+        return []
+    return list(entry.shots if entry.shots is not None else protocol.shots)

@@ -59,6 +59,11 @@ def label_set_or(label_set: LabelSet | None, name: str) -> LabelSet:
     return load_label_set(name) if label_set is None else label_set
 
 
+_LARGE = 5_000
+_TOUCHING_QUOTES = re.compile(rb'[^,\n\r]"[^,\n\r]')
+"""A quote inside a field: rare, and strict readers do not agree on it."""
+
+
 class Classes:
     """Official names of the spellings in a list, each looked up once."""
 
@@ -90,6 +95,46 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) 
     Only the required and the optional columns are kept; an optional one may be absent. Raises
     DataError for a missing column, a record of another length and broken quotes.
     """
+    table = _read_regular_csv(path)
+    if table is not None:
+        header = _header(list(table.columns), required, place(path, 1))
+        table.columns = pd.Index(header)
+        kept = [name for name in (*required, *optional) if name in header]
+        return table[kept].assign(line=range(2, len(table) + 2))
+    return _read_csv_by_record(path, required, optional)
+
+
+def _read_regular_csv(path: Path) -> pd.DataFrame | None:
+    """A large file of one record a line, read at once; None for all that wants a closer look.
+
+    Whatever is odd in a file (blank lines, records of another length, quotes that go wrong) is left
+    to the reader that goes record by record and can say where.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    try:
+        content = path.read_bytes()
+        if content.count(b"\n") < _LARGE or b"\0" in content or _TOUCHING_QUOTES.search(content):
+            return None
+        names = content[: content.index(b"\n")].decode("utf-8-sig").strip().split(",")
+        read = arrow_csv.read_csv(
+            pa.BufferReader(content),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (OSError, UnicodeDecodeError, pa.ArrowException):
+        return None
+    lines = content.count(b"\n") + (not content.endswith(b"\n"))
+    if read.num_rows + 1 != lines or read.column_names != names:
+        return None
+    return read.to_pandas().astype("str")
+
+
+def _read_csv_by_record(
+    path: Path, required: Iterable[str], optional: Iterable[str]
+) -> pd.DataFrame:
     header: list[str] = []
     values: list[str] = []  # all records end to end: 400,000 small lists would cost seconds
     lines: list[int] = []

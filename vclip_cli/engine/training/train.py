@@ -53,7 +53,8 @@ STORED_IDS = 20_000
 class TrainingRequest:
     """What a person asked of `vclip train`.
 
-    start_from: a checkpoint whose tensors training begins with;
+    start_from: a checkpoint whose tensors training begins with; listed: a split file to train on
+    instead of the protocol's own draw;
     settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
     select_on: a split whose top-1 chooses the epoch, None for the last epoch; batch_size: videos at
     once on a device; flip: None where the class texts decide.
@@ -67,6 +68,7 @@ class TrainingRequest:
     settings: tuple[str, ...] = ()
     shots: int | None = None
     seed: int | None = None
+    listed: Path | None = None
     frames: int | None = None
     select_on: str | None = None
     flip: bool | None = None
@@ -148,7 +150,9 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     if request.frames is not None:
         recipe = recipe.model_copy(update={"frames": request.frames})
     seed = request.seed if request.seed is not None else (protocol.seeds or [0])[0]
-    split, classes = plan_training(protocol, dataset, shots=request.shots, seed=request.seed)
+    split, classes = plan_training(
+        protocol, dataset, shots=request.shots, seed=request.seed, listed=request.listed
+    )
     torch.manual_seed(seed_of("init", seed))  # new tensors of the method are drawn from it
     options = {**recipe.config, **_tied_options(method_class, recipe, classes)}
     method = load_start(
