@@ -195,7 +195,7 @@ def test_what_was_written_is_read(
 @pytest.mark.parametrize(
     ("spoil", "where"),
     [
-        (lambda lines: lines[:4000] + ["a,b\n"] + lines[4000:], ":4001"),
+        (lambda lines: [*lines[:4000], "a,b\n", *lines[4000:]], ":4001"),
         (lambda lines: [*lines[:4000], lines[4000].replace(",", ",,"), *lines[4001:]], ":4001"),
         (lambda lines: [*lines[:4000], lines[4000].replace("abs", "ab\0"), *lines[4001:]], ":4001"),
         (lambda lines: [*lines[:4000], lines[4000].replace("abs", 'a"s'), *lines[4001:]], ":4001"),

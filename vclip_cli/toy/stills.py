@@ -171,7 +171,7 @@ def _draw_scene(rng: np.random.Generator, motion: str | None) -> Scene:
     radius = rng.uniform(5.5, 18) if motion is None else rng.uniform(7, 13)
     border = reach(radius) + (0 if motion is None else _TRAIL_ROOM)
     x, y = rng.uniform(border, SIZE - border, 2)
-    turns = shape in ("triangle", "heart", "moon") and rng.random() < 0.6
+    turns = shape in ("triangle", "heart", "moon") and rng.random() < 0.75
     angle = rng.uniform(-92, 92) if turns else rng.uniform(-12, 12)
     return Scene(shape, x, y, radius, angle)
 
@@ -215,10 +215,10 @@ def _size_arrows(canvas: Image, scene: Scene, grows: bool, width: float) -> None
 
 
 def _turning_arrows(canvas: Image, scene: Scene, clockwise: bool, width: float) -> None:
-    """Two arcs around the shape with a head at the end that it turns to."""
-    sweep = np.linspace(-45, 45, 9) * (1 if clockwise else -1)
-    for middle in (90.0, 270.0):
-        points = _centre(scene) + circle_points(middle + sweep, scene.radius * 1.3 + 1.5)
+    """Two arcs around the shape, away from the upright, with a head where it turns to."""
+    sweep = np.linspace(0, 90, 9) * (1 if clockwise else -1)
+    for begin in (0.0, 180.0):
+        points = _centre(scene) + circle_points(begin + sweep, scene.radius * 1.3 + 1.5)
         _arrow(canvas, points, width)
 
 

@@ -7,7 +7,9 @@ Training takes about fifteen minutes on one free CPU core.
 
 The loss is CLIP's softmax, used twice: between the stills and the captions of a batch; and between
 each still and, facet by facet, all phrases that could be true of it ("circle", "square", …; "shape
-at the far left", …), through the same two towers. The second one is why so few stills suffice.
+at the far left", …), through the same two towers. Beside it a linear reader names the same phrases
+from the image embedding and is thrown away in the end: it makes the embedding tell left from right
+early, where two untrained towers would long agree on the distance from the centre alone.
 """
 
 from __future__ import annotations
@@ -132,12 +134,14 @@ def train(
     """
     clip, vocabulary = build(seed)
     rows = nn.Parameter(clip.token_embedding.weight.detach()[vocabulary.ids].clone())
-    optimizer = _optimizer(clip, rows)
+    phrases = [phrase for bank in FACETS.values() for phrase in bank]
+    width = clip.text_projection.shape[1]
+    reader = nn.Linear(width, len(phrases))
+    optimizer = _optimizer(clip, rows, reader)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     pool = [draw_still(generator(f"still/{seed}/{number}")) for number in range(stills)]
     pixels = torch.from_numpy(np.stack([still.pixels for still in pool])).permute(0, 3, 1, 2)
     facets = torch.tensor([still.facets() for still in pool])
-    phrases = [phrase for bank in FACETS.values() for phrase in bank]
     mean, std = torch.tensor(CLIP_MEAN)[:, None, None], torch.tensor(CLIP_STD)[:, None, None]
     rng = generator(f"batches/{seed}")
     for step in range(steps):
@@ -152,6 +156,7 @@ def train(
         ]
         loss = contrastive_loss(scaled @ texts[0].T, captions)
         loss = loss + facet_loss(scaled @ texts[1].T, facets[chosen])
+        loss = loss + facet_loss(reader(math.sqrt(width) * images), facets[chosen])
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
         optimizer.zero_grad(set_to_none=True)
@@ -167,13 +172,13 @@ def train(
     return {name: value.to(torch.float16) for name, value in clip.state_dict().items()}
 
 
-def _optimizer(clip: nn.Module, rows: nn.Parameter) -> torch.optim.Optimizer:
+def _optimizer(clip: nn.Module, rows: nn.Parameter, reader: nn.Linear) -> torch.optim.Optimizer:
     named = [(n, p) for n, p in clip.named_parameters() if n != "token_embedding.weight"]
     decayed = [p for n, p in named if p.ndim >= 2 and "embedding" not in n]
     plain = [p for n, p in named if p.ndim < 2 or "embedding" in n]
     groups = [
         {"params": decayed, "weight_decay": WEIGHT_DECAY},
-        {"params": [*plain, rows], "weight_decay": 0.0},
+        {"params": [*plain, rows, *reader.parameters()], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
 
