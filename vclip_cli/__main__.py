@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line. Exit codes: 0 ok, 1 our fault, 2 usage, 3 spec, 4 data, 5 weights,
@@ -30,12 +32,12 @@ def run(arguments: list[str]) -> int:
     try:
         result = command.main(arguments, standalone_mode=False, prog_name=name, **CONTEXT)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return _noting_interruption(result if isinstance(result, int) else 0)
     except VclipError as error:
         show_error(error)
         return error.exit_code
     except typer.Exit as error:
-        return error.exit_code
+        return _noting_interruption(error.exit_code)
     except command_line_error as error:
         context = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
@@ -45,14 +47,20 @@ def run(arguments: list[str]) -> int:
         show_error(UsageError(error.format_message(), hint=hint))
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        return 130
+        return _noting_interruption(INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         _show_fault(error)
         return 1
+
+
+def _noting_interruption(code: int) -> int:
+    """Say what an interruption means; versions of Typer report Ctrl-C in three different ways."""
+    if code == INTERRUPTED:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+    return code
 
 
 def _walk_to_verb(command: Any, name: str, arguments: list[str]) -> tuple[Any, str, list[str]]:

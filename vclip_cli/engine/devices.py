@@ -33,16 +33,16 @@ def pick_device(asked: str) -> torch.device:
     return device
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Mixed precision for the towers; fp32 leaves everything as it is.
+def known_precision(name: str) -> str:
+    """The name itself. Raises UsageError, with near misses, when there is no such precision."""
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}", hint=did_you_mean(name, PRECISIONS))
+    return name
 
-    Raises UsageError for an unknown precision.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(
-            f"unknown precision {precision!r}", hint=did_you_mean(precision, PRECISIONS)
-        )
-    dtype = PRECISIONS[precision]
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Mixed precision for the towers; fp32 leaves everything as it is."""
+    dtype = PRECISIONS[known_precision(precision)]
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)

@@ -20,7 +20,7 @@ from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
 from vclip_cli.engine.clips import ClipItem
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
@@ -120,7 +120,10 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     overlaps = _guard_overlap(request, method, tests)
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.views, views)
-    computing = Computing(device, request.precision, request.batch_size, request.workers)
+    for test in tests:  # a template or text that makes no sense is refused before any work
+        class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
+    precision = known_precision(request.precision)
+    computing = Computing(device, precision, request.batch_size, request.workers)
     identity = {
         **method.describe(),
         "protocol": protocol.sha256,

@@ -5,11 +5,12 @@ are seeded and the thread count is fixed, so that the same machine with the same
 writes the same bytes; elsewhere float rounding differs and the weights are equivalent, not equal.
 Training takes about fifteen minutes on one free CPU core.
 
-The loss is CLIP's softmax, used twice: between the stills and the captions of a batch; and between
-each still and, facet by facet, all phrases that could be true of it ("circle", "square", …; "shape
-at the far left", …), through the same two towers. Beside it a linear reader names the same phrases
-from the image embedding and is thrown away in the end: it makes the embedding tell left from right
-early, where two untrained towers would long agree on the distance from the centre alone.
+First the image tower alone learns to look: a linear reader, thrown away in the end, names shape,
+colour, size, place, tilt and motion lines from its embedding. Two untrained towers would be slow to
+find out about places, and this embedding must carry them. Then both towers train with CLIP's
+softmax, used twice: between the stills and the captions of a batch; and between each still and,
+facet by facet, all phrases that could be true of it ("circle", "square", …; "shape at the far
+left", …), while the reader goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, log_softmax, normalize
 
@@ -33,7 +35,8 @@ from vclip_cli.toy.drawing import generator
 from vclip_cli.toy.stills import FACETS, caption_words, draw_caption, draw_sentence, draw_still
 
 CONFIG = Path(__file__).with_name("toy.json")
-STEPS = 2500
+READING_STEPS = 1000
+STEPS = 1500
 BATCH = 128
 STILLS = 24_000
 THREADS = 1
@@ -123,19 +126,20 @@ def learning_rate(step: int, steps: int) -> float:
 def train(
     seed: int,
     steps: int = STEPS,
+    reading_steps: int = READING_STEPS,
     batch: int = BATCH,
     stills: int = STILLS,
     report: Callable[[int, float], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train from scratch on a pool of stills and give the state dict in float16.
 
-    Captions are drawn afresh at every use of a still. report: called with (steps done, loss) after
-    every step.
+    reading_steps: with the reader alone; steps: with captions, drawn afresh at every use of a
+    still. report: called with (steps done, loss) after every step.
     """
     clip, vocabulary = build(seed)
     rows = nn.Parameter(clip.token_embedding.weight.detach()[vocabulary.ids].clone())
-    phrases = [phrase for bank in FACETS.values() for phrase in bank]
     width = clip.text_projection.shape[1]
+    phrases = [phrase for bank in FACETS.values() for phrase in bank]
     reader = nn.Linear(width, len(phrases))
     optimizer = _optimizer(clip, rows, reader)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -144,21 +148,27 @@ def train(
     facets = torch.tensor([still.facets() for still in pool])
     mean, std = torch.tensor(CLIP_MEAN)[:, None, None], torch.tensor(CLIP_STD)[:, None, None]
     rng = generator(f"batches/{seed}")
-    for step in range(steps):
-        chosen = rng.integers(0, stills, batch)
+
+    def caption_losses(images: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         captions = [draw_caption(rng, pool[number]) for number in chosen]
         sentences = [draw_sentence(rng, phrase) for phrase in phrases]
-        images = normalize(clip.encode_image((pixels[chosen] / 255 - mean) / std), dim=-1)
         scaled = clip.logit_scale.exp() * images
-        texts = [
-            normalize(encode_captions(clip, rows, vocabulary.encode(group)), dim=-1)
+        to_captions, to_sentences = (
+            scaled @ normalize(encode_captions(clip, rows, vocabulary.encode(group)), dim=-1).T
             for group in (captions, sentences)
-        ]
-        loss = contrastive_loss(scaled @ texts[0].T, captions)
-        loss = loss + facet_loss(scaled @ texts[1].T, facets[chosen])
-        loss = loss + facet_loss(reader(math.sqrt(width) * images), facets[chosen])
+        )
+        return contrastive_loss(to_captions, captions) + facet_loss(to_sentences, facets[chosen])
+
+    rates = [learning_rate(step, reading_steps) for step in range(reading_steps)]
+    rates += [learning_rate(step, steps) for step in range(steps)]
+    for step, rate in enumerate(rates):
+        chosen = rng.integers(0, stills, batch)
+        images = normalize(clip.encode_image((pixels[chosen] / 255 - mean) / std), dim=-1)
+        loss = facet_loss(reader(math.sqrt(width) * images), facets[chosen])
+        if step >= reading_steps:
+            loss = loss + caption_losses(images, chosen)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+            group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -191,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--reading-steps", type=int, default=READING_STEPS)
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--stills", type=int, default=STILLS)
     parser.add_argument("--threads", type=int, default=THREADS)
@@ -200,12 +211,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     begin = time.monotonic()
 
-    def report(done: int, loss: float) -> None:
-        if done % 50 == 0 or done == chosen.steps:
-            seconds = time.monotonic() - begin
-            print(f"step {done}/{chosen.steps} loss {loss:.4f} {seconds:.0f} s", file=sys.stderr)
+    total = chosen.reading_steps + chosen.steps
 
-    weights = train(chosen.seed, chosen.steps, chosen.batch_size, chosen.stills, report)
+    def report(done: int, loss: float) -> None:
+        if done % 50 == 0 or done == total:
+            seconds = time.monotonic() - begin
+            print(f"step {done}/{total} loss {loss:.4f} {seconds:.0f} s", file=sys.stderr)
+
+    weights = train(
+        chosen.seed,
+        chosen.steps,
+        chosen.reading_steps,
+        chosen.batch_size,
+        chosen.stills,
+        report,
+    )
     with whole_file(chosen.out) as temporary:
         save_file({name: weights[name] for name in sorted(weights)}, temporary)
     print(chosen.out)

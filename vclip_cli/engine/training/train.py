@@ -19,10 +19,10 @@ from vclip_cli.data.plan import plan_tests, plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split, write_split
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.environment import package_facts
 from vclip_cli.engine.methods import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
-from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.prompting import check_templates, class_prompts
 from vclip_cli.engine.training.augmentation import is_side_sensitive
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit, steps_of
 from vclip_cli.engine.training.overrides import changed, override
@@ -144,6 +144,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     if dataset.videos_root is None:
         raise DataError(f"the dataset {request.dataset!r} was registered without videos")
     device = pick_device(request.device)
+    known_precision(request.precision)
     method_class = find_method(request.method.method or "clip")
     name, published = _recipe(request, protocol, method_class.name)
     recipe = override(published, request.settings, _options(method_class))
@@ -164,6 +165,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     if recipe.preprocessing == "reference-video":
         adapter.preprocessing = reference_video_preprocessing(adapter.preprocessing.size)
     templates = tuple(recipe.text.templates or adapter.default_templates)
+    check_templates(templates)
     text = recipe.text.variant or NATURAL
     if text not in dataset.label_set.variants:  # a paper's variant, for a person's own classes
         text = NATURAL
@@ -287,9 +289,7 @@ def _accelerator(plan: TrainingPlan) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-    if plan.request.precision not in mixed:
-        raise UsageError(f"unknown precision {plan.request.precision!r}", expected=", ".join(mixed))
+    mixed = "no" if plan.request.precision == "fp32" else plan.request.precision
     if plan.device.type == "cuda" and plan.device.index is not None:
         torch.cuda.set_device(plan.device)
     # The library keeps one state a process; a second run in it may want another precision.
