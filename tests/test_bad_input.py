@@ -50,7 +50,7 @@ def _clear(ran, code: int, *words: str) -> None:
         (("evla",), 2, ("eval",)),
         (("eval", "--frame", "8"), 2, ("--frames",)),
         (("labels", "show", "toyy"), 2, ("'toy'",)),
-        (("predict", "no.mp4", "--labels", "a,b"), 2, ("no such video",)),
+        (("predict", "no.mp4", "--labels", "a,b"), 4, ("no such video",)),
     ],
 )
 def test_unknown_names_and_values(

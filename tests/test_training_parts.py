@@ -185,7 +185,7 @@ def test_seeds_do_not_collide_and_zero_is_one() -> None:
 
 def test_the_rate_warms_up_and_falls() -> None:
     factors = [rate_factor(step, 100, 10, 0.01) for step in range(101)]
-    assert factors[0] == 0 and factors[5] == 0.5 and factors[10] == 1
+    assert factors[0] == 0.1 and factors[4] == 0.5 and factors[9] == factors[10] == 1
     assert factors[100] == pytest.approx(0.01)
     assert all(a >= b for a, b in pairwise(factors[10:]))
 

@@ -9,7 +9,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, show, show_error, show_json
-from vclip_cli.errors import UsageError
+from vclip_cli.errors import DataError
 
 if TYPE_CHECKING:
     from vclip_cli.engine.predict import RankedLabels
@@ -53,7 +53,7 @@ def predict(
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
     from vclip_cli.cli.label_lists import read_labels
-    from vclip_cli.engine.devices import pick_device
+    from vclip_cli.engine.devices import known_precision, pick_device
     from vclip_cli.engine.methods import MethodRequest, load_method
     from vclip_cli.engine.predict import predict_videos
     from vclip_cli.engine.scoring import Computing
@@ -61,12 +61,14 @@ def predict(
 
     for path in videos:
         if not path.exists():
-            raise UsageError("no such video", where=str(path))
+            raise DataError("no such video", where=str(path))
     label_set = read_labels(labels)
-    computing = Computing(pick_device(device), precision, batch_size=1)
+    computing = Computing(pick_device(device), known_precision(precision), batch_size=1)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
-    settings = resolve_settings(loaded.adapter, asked, allow_single=allow_single_frame)
+    settings = resolve_settings(
+        loaded.adapter, asked, loaded.stated_views(), allow_single=allow_single_frame
+    )
     results = predict_videos(
         loaded,
         videos,
@@ -79,7 +81,13 @@ def predict(
         progress=progress,
     )
     if as_json:
-        show_json({"method": loaded.describe(), "predictions": [_document(r) for r in results]})
+        document = {
+            "method": loaded.describe(),
+            "frames": settings.reading.sampling.frames,
+            "templates": list(settings.templates),
+            "predictions": [_document(result) for result in results],
+        }
+        show_json(document)
     else:
         for result in results:
             _show(result)

@@ -63,6 +63,8 @@ def table(
     if form not in ("term", *FORMS):
         hint = did_you_mean(form, ("term", *FORMS))
         raise UsageError(f"unknown format {form!r}", where="--format", hint=hint)
+    if out is not None and (out.is_dir() or not out.name):
+        raise UsageError("the table goes to a file", where=str(out), found="a folder")
     records = collect_records(paths or [Path("runs")])
     tables = build_tables(records, metric, partial=partial, by_protocol=by_protocol)
     left_out = 0 if partial else sum(loaded.record.partial for loaded in records)

@@ -170,17 +170,18 @@ def train(
 def _planned(plan: TrainingPlan) -> dict[str, Any]:
     from vclip_cli.engine.training.loop import steps_of
 
-    steps, an_epoch = steps_of(len(plan.split.rows), plan.recipe)
+    videos = min(len(plan.split.rows), plan.request.limit or len(plan.split.rows))
+    steps, an_epoch = steps_of(videos, plan.recipe)
     return {
+        **plan.identity,
         "out": str(plan.folder),
         "run_sha256": plan.sha256,
-        "videos": len(plan.split.rows),
+        "videos": videos,
         "classes": len(plan.classes),
         "steps": steps,
         "steps_an_epoch": an_epoch,
         "recipe_name": plan.recipe_name,
         "overrides": {key: list(values) for key, values in plan.overrides.items()},
-        **plan.identity,
     }
 
 

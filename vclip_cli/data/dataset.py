@@ -31,7 +31,7 @@ from vclip_cli.hashing import sha256_file
 from vclip_cli.resources import list_yaml, user_folders
 from vclip_cli.yaml_files import load_model
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ANNOTATION_ENDINGS = {".txt", ".csv", ".json", ".lst", ".list"}
 
 
@@ -107,7 +107,8 @@ def add_dataset(
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"not a name for a dataset: {name!r}", expected="letters, digits and . _ - only"
+            f"not a name for a dataset: {name[:120]!r}",
+            expected="at most 100 letters, digits and . _ -",
         )
     if videos is None and annotations is None:
         raise UsageError("neither videos nor annotations were given")
@@ -153,6 +154,7 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
             "the key 'name' differs from the file's name", where=str(path), found=repr(config.name)
         )
     config = _anchored(config, path.parent.parent.parent)
+    load_reader(config.format)  # a hand-written format must be one, stored manifest or not
     if not rescan and (dataset := _from_cache(config, _manifest_path(path))):
         return dataset
     dataset = _build(config)

@@ -21,7 +21,7 @@ from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file, write_json
 from vclip_cli.hashing import sha256_bytes
 
-FORMAT = "vclip-split/1"
+FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
 
 
@@ -76,7 +76,7 @@ class SharedVideos(_Closed):
 class Provenance(_Closed):
     """All that it takes to make a split again, and what it was made from."""
 
-    format: str = FORMAT
+    format: Literal["vclip-split/1"] = FORMAT
     vclip_version: str = __version__
     dataset: str
     part: str

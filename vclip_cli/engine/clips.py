@@ -67,6 +67,12 @@ class Failure:
     reason: str
 
 
+def failure_of(video: str, path: str, error: VclipError) -> Failure:
+    """The row of a video that met an error; where the file lies is no part of the reason."""
+    reason = f"{error.what} ({error.found})" if error.found else error.what
+    return Failure(video, path, reason)
+
+
 @dataclass(frozen=True)
 class ClipBatch:
     """positions: which items these are; frames: uint8 (B,V,T,S,S,3), None when all failed."""
@@ -92,8 +98,7 @@ class _ClipFiles(Dataset):
                 raise VideoError("listed, but not on disk")
             return position, read_views(self.root / item.path, self.reading)
         except VclipError as error:
-            reason = f"{error.what} ({error.found})" if error.found else error.what
-            return position, Failure(item.video, item.path, reason)
+            return position, failure_of(item.video, item.path, error)
 
 
 def _collate(rows: list[tuple[int, np.ndarray | Failure]]) -> ClipBatch:

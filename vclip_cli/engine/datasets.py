@@ -34,6 +34,20 @@ def open_dataset(name: str) -> Dataset:
     return load_dataset(name)
 
 
+def same_videos(one: str, other: str) -> bool:
+    """Whether two dataset names stand for the same files, so that their video ids can be compared:
+    one name, the embedded pair, or two registrations of one folder."""
+    if one == other or {one, other} <= set(EMBEDDED):
+        return True
+    from vclip_cli.data.dataset import list_datasets
+
+    known = list_datasets()
+    if one not in known or other not in known:
+        return False
+    roots = [open_dataset(name).videos_root for name in (one, other)]
+    return roots[0] is not None and roots[0] == roots[1]
+
+
 def toy_folder() -> Path:
     """Where the embedded clips lie in the cache, keyed by what the renderer would draw."""
     from vclip_cli.toy.world import toy_fingerprint

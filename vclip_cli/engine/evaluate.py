@@ -6,6 +6,8 @@ be read is listed with its reason.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vclip_cli import __version__
 from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
 from vclip_cli.engine.clips import ClipItem
-from vclip_cli.engine.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.datasets import open_dataset, prepare_videos, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.methods import (
@@ -27,16 +30,18 @@ from vclip_cli.engine.methods import (
     LoadedMethod,
     MethodRequest,
     load_method,
+    order_of_classes,
 )
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, Scores, encode_text, score_videos
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
-from vclip_cli.errors import ComparisonRefused, DataError, UsageError
+from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
+from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -116,7 +121,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     method = load_method(
         request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
     )
-    _check_classes(method, tests)
+    for test in tests:
+        order_of_classes(method, test.classes, test.name)
     overlaps = _guard_overlap(request, method, tests)
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.views, views)
@@ -126,6 +132,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     computing = Computing(device, precision, request.batch_size, request.workers)
     identity = {
         **method.describe(),
+        "vclip": __version__,
         "protocol": protocol.sha256,
         "tests": [[test.name, test.split_sha256, list(test.classes)] for test in tests],
         "manifest": dataset.manifest.sha256,
@@ -134,7 +141,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
             "sampling": settings.reading.sampling.as_dict(),
             "preprocessing": settings.reading.preprocessing.as_dict(),
             "crops": settings.reading.crops,
-            "decoder": settings.reading.decoder,
+            "decoder": describe_decoder(settings.reading.decoder),
         },
         "templates": list(settings.templates),
         "text": settings.text,
@@ -177,11 +184,7 @@ def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -
             "stride": recipe.sampling.stride if recipe.sampling.test == "dense" else 1,
             **_stated_text(recipe.text, dataset),
         }
-    if method.info is not None:
-        plan |= method.info.training.get("evaluation", {})
-        if method.info.templates:
-            plan["templates"] = tuple(method.info.templates)
-    return plan
+    return plan | method.stated_views()
 
 
 def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
@@ -200,30 +203,17 @@ def _guard_overlap(
 ) -> list[SharedVideos]:
     """Compare the videos that a checkpoint was trained on with those to be scored."""
     trained = method.info.training if method.info is not None else {}
-    if trained.get("dataset") != request.dataset or not trained.get("videos"):
-        return []
+    videos = [
+        video
+        for dataset, names in trained.get("videos", {}).items()
+        if same_videos(dataset, request.dataset)
+        for video in names
+    ]
     return check_overlap(
-        trained["videos"],
+        videos,
         {test.name: list(test.rows["video"]) for test in tests},
         allowed=request.allow_overlap,
     )
-
-
-def _check_classes(method: LoadedMethod, tests: Sequence[TestSet]) -> None:
-    tied = method.adapter.tied_classes
-    if tied is None:
-        return
-    for test in tests:
-        if set(test.classes) != set(tied):
-            foreign = sorted(set(test.classes) - set(tied))
-            raise ComparisonRefused(
-                f"the text side of this {method.adapter.name!r} is tied to its training classes",
-                where=test.name,
-                found=f"{len(foreign)} classes that it was not trained on"
-                + (f", such as {foreign[0]!r}" if foreign else "; some of its own are missing"),
-                expected=f"exactly its {len(tied)} training classes",
-                hint="train with a generic context to score other classes",
-            )
 
 
 def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Evaluated]:
@@ -235,17 +225,17 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
     """
     require_writable_folder(plan.folder)
     if not plan.request.resume:
-        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+        _remove_run(plan.folder)
     else:
         _refuse_another_run(plan)
         finished = [_finished(plan, test) for test in plan.tests]
         if all(entry is not None for entry in finished):
             return [entry for entry in finished if entry is not None]
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
-    adapter = plan.method.adapter.to(plan.computing.device)
+    plan.method.adapter.to(plan.computing.device)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
-        ordered = adapter.tied_classes or classes
+        ordered = order_of_classes(plan.method, classes, tests[0].name)
         prompts = class_prompts(
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
@@ -262,6 +252,17 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
         done += [_finish(plan, test, scores, facts) for test in tests]
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
+
+
+def _remove_run(folder: Path) -> None:
+    """Delete what an evaluation wrote into its folder: another's records must not stay behind."""
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    (folder / RUN_FILE).unlink(missing_ok=True)
+    for record in folder.glob(f"*/{RECORD_FILE}"):
+        record.with_name(PREDICTIONS_FILE).unlink(missing_ok=True)
+        record.unlink()
+        with contextlib.suppress(OSError):  # somebody's own files may lie there as well
+            record.parent.rmdir()
 
 
 def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
@@ -359,8 +360,6 @@ def _refuse_another_run(plan: EvaluationPlan) -> None:
     path = plan.folder / RUN_FILE
     if not path.is_file():
         return
-    import json
-
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):

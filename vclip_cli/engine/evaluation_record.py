@@ -111,12 +111,8 @@ def build_record(
         ),
         failures=[records.Failure(**vars(failure)) for failure in failures],
         partial=request.limit is not None or bool(training.get("partial")),
-        overlap_allowed=bool(facts.plan.overlaps),
-        marks=[
-            f"{overlap.shared:,} of {overlap.of:,} videos of {overlap.test} were trained on"
-            for overlap in facts.plan.overlaps
-            if overlap.test == test.name
-        ],
+        overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
+        marks=_marks(plan, test),
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
@@ -151,6 +147,22 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "workers": request.workers,
         "limit": request.limit,
     }
+
+
+def _marks(plan: EvaluationPlan, test: TestSet) -> list[str]:
+    """What every table must say of this result."""
+    marks = [
+        f"{overlap.shared:,} of {overlap.of:,} videos of {overlap.test} were trained on"
+        for overlap in plan.overlaps
+        if overlap.test == test.name
+    ]
+    training = plan.method.info.training if plan.method.info is not None else {}
+    if unlisted := training.get("unlisted"):
+        names = ", ".join(unlisted)
+        marks.append(f"not compared with the training videos of {names}: too many to be stored")
+    if failed := len(training.get("failures", {})):
+        marks.append(f"{failed:,} of {training['trained_on']:,} training videos could not be read")
+    return marks
 
 
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.errors import UsageError
+from vclip_cli.errors import ComparisonRefused, UsageError
 from vclip_cli.hashing import sha256_file
 from vclip_cli.models.backbone import default_weights, load_backbone
 from vclip_cli.models.checkpoint import CheckpointInfo, load_adapter, read_info
@@ -51,6 +52,36 @@ class LoadedMethod:
             "backbone": self.backbone,
             "checkpoint_sha256": self.checkpoint_sha256,
         }
+
+    def stated_views(self) -> dict[str, Any]:
+        """What a checkpoint states of frames, views, text and templates: as it was trained."""
+        if self.info is None:
+            return {}
+        stated = dict(self.info.training.get("evaluation", {}))
+        if self.info.templates:
+            stated["templates"] = tuple(self.info.templates)
+        return stated
+
+
+def order_of_classes(method: LoadedMethod, classes: Sequence[str], where: str) -> tuple[str, ...]:
+    """The candidate classes in the order that the method's text side needs.
+
+    Raises ComparisonRefused when it is tied to other classes than these.
+    """
+    tied = method.adapter.tied_classes
+    if tied is None:
+        return tuple(classes)
+    if set(classes) != set(tied):
+        foreign = sorted(set(classes) - set(tied))
+        raise ComparisonRefused(
+            f"the text side of this {method.adapter.name!r} is tied to its training classes",
+            where=where,
+            found=f"{len(foreign)} classes that it was not trained on"
+            + (f", such as {foreign[0]!r}" if foreign else "; some of its own are missing"),
+            expected=f"exactly its {len(tied)} training classes",
+            hint="train with a generic context to score other classes",
+        )
+    return tied
 
 
 def load_method(

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.clips import ClipReading, read_views
-from vclip_cli.engine.methods import LoadedMethod
+from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, encode_text, score_batch
 from vclip_cli.errors import VclipError
@@ -42,14 +42,15 @@ def predict_videos(
 ) -> list[RankedLabels]:
     """Score each video over all labels; a video that cannot be read carries its error instead."""
     adapter = method.adapter.to(computing.device)
-    prompts = class_prompts(label_set, label_set.names, variant, templates)
+    names = order_of_classes(method, label_set.names, "the labels")
+    if variant not in label_set.variants:  # a paper's variant, for labels given by hand
+        variant = NATURAL
+    prompts = class_prompts(label_set, names, variant, templates)
     text = encode_text(adapter, prompts, computing)
     results = []
     with progress("predicting", len(videos)) as advance:
         for path in videos:
-            results.append(
-                _predict_one(adapter, text, path, label_set.names, reading, computing, top)
-            )
+            results.append(_predict_one(adapter, text, path, names, reading, computing, top))
             advance(1)
     return results
 

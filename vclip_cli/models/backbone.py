@@ -25,6 +25,8 @@ from vclip_cli.models.tensors import (
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.resources import list_backbones
 
+OPENAI_ENTRIES = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's own files carry as tensors beside the weights."""
 SCHEMES = ("hf-hub:", "local-dir:")
 
 
@@ -82,6 +84,8 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
         source = pretrained or (str(beside) if beside.is_file() else None)
         display = pretrained
     elif name.startswith(SCHEMES):
+        if pretrained is not None:
+            raise UsageError(f"{name!r} brings its own weights", found=f"--pretrained {pretrained}")
         return _load_by_scheme(name)
     else:
         known = [*own, *open_clip.list_models()]
@@ -133,8 +137,8 @@ def _looks_like_path(source: str) -> bool:
 
 def _build_random(name: str, source: str) -> nn.Module:
     seed = source.partition(":")[2] or "0"
-    if not seed.isdigit():
-        raise UsageError(f"--pretrained {source!r}", expected="random or random:SEED")
+    if not seed.isdigit() or int(seed) >= 2**63:
+        raise UsageError(f"--pretrained {source!r}", expected="random or random:SEED below 2^63")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
         return _create(name)
@@ -145,10 +149,10 @@ def _build_from_file(name: str, path: Path) -> nn.Module:
     from open_clip.convert import convert_state_dict
 
     tensors = state_dict_of(read_tensor_file(path), str(path))
-    for entry in ("input_resolution", "context_length", "vocab_size"):
-        tensors.pop(entry, None)  # OpenAI's own files carry these three numbers as tensors
+    numbers = [tensors.pop(entry, None) for entry in OPENAI_ENTRIES]
+    is_openai = any(number is not None for number in numbers)  # trained with QuickGELU, all of them
     with _without_drawing_weights():
-        clip = _create(name)
+        clip = _create(name, force_quick_gelu=is_openai)
     tensors = convert_state_dict(clip, tensors)
     if "positional_embedding" in tensors and not hasattr(clip, "positional_embedding"):
         tensors = open_clip.model.convert_to_custom_text_state_dict(tensors)

@@ -46,14 +46,25 @@ def group_records(records: Sequence[LoadedRecord]) -> Grouped:
     by_label: dict[RowKey, list[LoadedRecord]] = {}
     for loaded in records:
         by_label.setdefault(row_key(loaded.record), []).append(loaded)
+    known = {column_key(loaded.record) for loaded in records}
     grouped: Grouped = {}
     for row, members in by_label.items():
         columns = [column_key(loaded.record) for loaded in members]
         apart = distinguishing([loaded.record for loaded in members], columns)
         for loaded, column, settings in zip(members, columns, apart, strict=True):
-            key = (row._replace(settings=settings), column)
-            grouped.setdefault(key, []).append(loaded)
+            for place in _places(loaded.record, column, known):
+                key = (row._replace(settings=settings), place)
+                grouped.setdefault(key, []).append(loaded)
     return grouped
+
+
+def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
+    """The columns that a record stands in: one, but an untrained method is the baseline of each
+    number of shots that others were trained with."""
+    if record.adapter.checkpoint_sha256 is not None or column.shots:
+        return [column]
+    trained = {key for key in known if key.shots and key._replace(shots=0) == column}
+    return sorted(trained) or [column]
 
 
 def without_copies(grouped: Grouped, metric: str) -> Grouped:

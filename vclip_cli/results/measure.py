@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Closed(BaseModel):
@@ -23,6 +23,14 @@ class Metric(Closed):
     high: float | None = None
     n: int = Field(ge=1)
     unit: str = "%"
+
+    @model_validator(mode="after")
+    def _lies_in_its_interval(self) -> Metric:
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low - 1e-9 <= self.value <= high + 1e-9:
+            raise ValueError(f"{self.value} lies outside its interval {low} to {high}")
+        return self
 
 
 class ClassMetric(Closed):

@@ -3,7 +3,7 @@
 The weights beside this file came from that command with its defaults. Stills, captions and batches
 are seeded and the thread count is fixed, so that the same machine with the same library versions
 writes the same bytes; elsewhere float rounding differs and the weights are equivalent, not equal.
-Training takes about fifteen minutes on one free CPU core.
+Training takes about twelve minutes on one CPU core.
 
 First the image tower alone learns to look: a linear reader, thrown away in the end, names shape,
 colour, size, place, tilt and motion lines from its embedding. Two untrained towers would be slow to

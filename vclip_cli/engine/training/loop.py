@@ -202,8 +202,12 @@ def _update(
         loss = soft_cross_entropy(logits, wanted).sum() / size
         accelerator.backward(loss)
         total += loss.detach()
-    if not read and state.step == 0:
-        raise DataError("none of the first training videos can be read", hint="vclip data check")
+    if not read:
+        raise DataError(
+            f"no video of the update {state.step + 1} can be read",
+            found=next(iter(state.failures.values()))[1] if state.failures else None,
+            hint="vclip data check",
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     value = float(total)

@@ -43,7 +43,7 @@ def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) ->
 def changed(published: Recipe, used: Recipe) -> dict[str, tuple[Any, Any]]:
     """What differs between two recipes: dotted key to (published, used)."""
     before, after = _flat(published.model_dump()), _flat(used.model_dump())
-    keys = sorted({*before, *after})
+    keys = sorted({*before, *after} - {"config"})  # an empty mapping, beside one with options
     return {
         key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
     }

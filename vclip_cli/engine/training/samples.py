@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import Failure
+from vclip_cli.engine.clips import Failure, failure_of
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.errors import VclipError, VideoError
 from vclip_cli.preprocessing import Preprocessing
@@ -93,7 +93,7 @@ class _TrainingClips(Dataset):
                 decoder=reading.decoder,
             )
         except VclipError as error:
-            return Failure(item.video, item.path, error.what)
+            return failure_of(item.video, item.path, error)
         how = reading.recipe.augmentation
         frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
         return frames, item.target

@@ -58,7 +58,10 @@ class Selector:
         inside = manifest.rows["splits"].str.split(";").map(lambda names: name in names)
         rows = manifest.rows[inside & manifest.rows["class"].isin(plan.classes)]
         tests = plan_tests(plan.protocol, plan.dataset)
-        check_overlap(list(rows["video"]), {test.name: list(test.rows["video"]) for test in tests})
+        others = {test.name: list(test.rows["video"]) for test in tests}
+        check_overlap(
+            list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
+        )
         prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
         index = {name: position for position, name in enumerate(plan.classes)}
         root = plan.dataset.videos_root

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vclip_cli import __version__
 from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests, plan_training
@@ -33,10 +34,11 @@ from vclip_cli.engine.training.start import load_start
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json, write_text
 from vclip_cli.hashing import sha256_file, sha256_json
-from vclip_cli.models.checkpoint import save_checkpoint
+from vclip_cli.models.checkpoint import read_info, save_checkpoint
 from vclip_cli.models.registry import find_method
 from vclip_cli.preprocessing import reference_video_preprocessing
 from vclip_cli.progress import Progress, no_progress
+from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -45,6 +47,8 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
 SPLIT_FILE = "train.csv"
 RUN_FILE = "run.json"
+FOLLOWING = ("frames", "classes")
+"""Options of a method that follow from the recipe and the split, and are not set by themselves."""
 STORED_IDS = 20_000
 """A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
 
@@ -125,12 +129,12 @@ class Trained:
     reused: bool
 
 
-def default_recipe(method: str, protocol: Protocol) -> Recipe:
+def default_recipe(method: str, protocol: Protocol, dataset: str) -> Recipe:
     """What a method without a published setting is trained with, until `--set` says otherwise."""
     return Recipe(
         method=method,
         source="vclip's default: no published setting of this method under this protocol",
-        frames=protocol.frames,
+        frames=protocol.frames_for(dataset),
         batch_size=64,
         optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01),
         schedule=Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01),
@@ -147,7 +151,8 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     known_precision(request.precision)
     method_class = find_method(request.method.method or "clip")
     name, published = _recipe(request, protocol, method_class.name)
-    recipe = override(published, request.settings, _options(method_class))
+    options_of_method = [name for name in _options(method_class) if name not in FOLLOWING]
+    recipe = override(published, request.settings, options_of_method)
     if request.frames is not None:
         recipe = recipe.model_copy(update={"frames": request.frames})
     seed = request.seed if request.seed is not None else (protocol.seeds or [0])[0]
@@ -169,8 +174,11 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     text = recipe.text.variant or NATURAL
     if text not in dataset.label_set.variants:  # a paper's variant, for a person's own classes
         text = NATURAL
+    texts = [dataset.label_set.text(name, text) for name in classes]
+    flip = request.flip if request.flip is not None else not is_side_sensitive(texts)
     identity = {
         **method.describe(),
+        "vclip": __version__,
         "protocol": protocol.sha256,
         "split": split.sha256,
         "manifest": dataset.manifest.sha256,
@@ -182,9 +190,9 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         "text": text,
         "start_from": sha256_file(request.start_from) if request.start_from else None,
         "seed": seed,
-        "decoder": request.decoder,
+        "decoder": describe_decoder(request.decoder),
         "precision": request.precision,
-        "flip": request.flip,
+        "flip": flip,
         "device": device.type,
         "limit": request.limit,
         "select_on": request.select_on,
@@ -208,7 +216,7 @@ def _recipe(request: TrainingRequest, protocol: Protocol, method: str) -> tuple[
         return request.recipe, recipe
     return protocol.recipe_for(method, request.dataset) or (
         "default",
-        default_recipe(method, protocol),
+        default_recipe(method, protocol, request.dataset),
     )
 
 
@@ -246,7 +254,8 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     require_writable_folder(plan.folder)
     if not request.resume:
         (plan.folder / STATE_FILE).unlink(missing_ok=True)
-        (plan.folder / RUN_FILE).unlink(missing_ok=True)
+        for name in (RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
+            (plan.folder / name).unlink(missing_ok=True)
     elif (finished := _finished(plan)) is not None:
         return finished
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity})
@@ -257,13 +266,13 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
     label_set = plan.dataset.label_set
-    texts = [label_set.text(name, plan.text) for name in plan.classes]
-    flip = request.flip if request.flip is not None else not is_side_sensitive(texts)
     assert plan.dataset.videos_root is not None  # checked by plan_run
     data = TrainingData(
         root=plan.dataset.videos_root,
         items=items,
-        reading=SampleReading(plan.recipe, adapter.preprocessing, plan.seed, flip, request.decoder),
+        reading=SampleReading(
+            plan.recipe, adapter.preprocessing, plan.seed, plan.identity["flip"], request.decoder
+        ),
         prompts=class_prompts(label_set, plan.classes, plan.text, plan.templates),
     )
     state = read_state(plan.folder, plan.sha256) or ResumeState(plan.sha256, 0, {}, {})
@@ -294,7 +303,7 @@ def _accelerator(plan: TrainingPlan) -> Any:
         torch.cuda.set_device(plan.device)
     # The library keeps one state a process; a second run in it may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=mixed[plan.request.precision], cpu=plan.device.type == "cpu")
+    return Accelerator(mixed_precision=mixed, cpu=plan.device.type == "cpu")
 
 
 def _guard_overlap(plan: TrainingPlan) -> None:
@@ -328,7 +337,7 @@ def _finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
     if state.step < steps:
         return Trained(plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False)
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
-    videos = sorted(set(plan.split.rows["video"]))
+    trained = _trained_videos(plan)
     digest = save_checkpoint(
         plan.folder / CHECKPOINT_FILE,
         plan.method.adapter,
@@ -341,7 +350,12 @@ def _finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
             "protocol": plan.protocol.reference.model_dump(),
             "dataset": plan.request.dataset,
             "split_sha256": plan.split.sha256,
-            "videos": videos if len(videos) <= STORED_IDS else None,
+            "videos": {name: ids for name, ids in trained.items() if ids},
+            "unlisted": [name for name, ids in trained.items() if not ids],
+            "trained_on": len(_items(plan)),
+            "flip": plan.identity["flip"],
+            "decoder": plan.identity["decoder"],
+            "precision": plan.request.precision,
             "classes": list(plan.classes),
             "recipe_name": plan.recipe_name,
             "recipe": plan.recipe.model_dump(mode="json"),
@@ -375,6 +389,21 @@ def _finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
     return Trained(
         plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
     )
+
+
+def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:
+    """The ids by dataset that these weights have seen, the checkpoint's that training began with
+    among them; an empty list stands for more than can be stored."""
+    start = plan.request.start_from
+    before = read_info(start).training if start is not None else {}
+    seen = {name: set(ids) for name, ids in before.get("videos", {}).items()}
+    too_many = set(before.get("unlisted", []))
+    name = plan.request.dataset
+    seen[name] = seen.get(name, set()) | set(plan.split.rows["video"])
+    too_many |= {name for name, ids in seen.items() if len(ids) > STORED_IDS}
+    return {
+        name: [] if name in too_many else sorted(seen.get(name, ())) for name in {*seen, *too_many}
+    }
 
 
 def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
