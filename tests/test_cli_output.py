@@ -90,3 +90,13 @@ def test_decord_reproduces_the_published_reader(vclip: Callable) -> None:
     assert ran.code == 0, ran.err
     [path, *_] = Path("run").rglob("record.json")
     assert json.loads(path.read_text())["video"]["decoder"]["name"] == "decord"
+
+
+def test_methods_count_what_trains(vclip: Callable) -> None:
+    ran = vclip("methods", "--count", "--json")
+    assert ran.code == 0, ran.err
+    counts = json.loads(ran.out)["trainable_parameters"]
+    assert counts["clip"]["trainable"] == 0
+    assert counts["vifi-clip"]["trainable"] == 124_323_841
+    assert counts["vl-prompt"]["trainable"] == 9 * 16 * (768 + 512)
+    assert counts["x-clip"]["trainable"] == 131_501_056

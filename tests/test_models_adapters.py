@@ -498,7 +498,7 @@ COUNTS = {
     "vifi-clip image": (lambda b: VifiClipAdapter(b, VifiClipConfig("image")), 86_192_640),
     "vifi-clip text": (lambda b: VifiClipAdapter(b, VifiClipConfig("text")), 38_131_200),
     "vl-prompt": (lambda b: VlPromptAdapter(b), 9 * 16 * (768 + 512)),
-    # 38.88 M in the paper: sixteen class-specific text tokens for Kinetics-400
+    # sixteen text tokens for each class of Kinetics-400
     "vita-clip": (
         lambda b: VitaClipAdapter(
             b, VitaClipConfig(text_context=16, class_specific=True, classes=KINETICS)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from vclip_cli.cli import options
 from vclip_cli.cli.console import show, show_json
 
+Count = Annotated[
+    bool,
+    typer.Option("--count", help="Count what each trains on ViT-B/16, at the papers' settings."),
+]
+
 
 def methods(
+    count: Count = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -30,8 +40,19 @@ def methods(
                 "file": str(path),
             }
         )
+    counts = {}
+    if count:
+        from vclip_cli.engine.parameter_counts import count_trainable
+
+        counts = count_trainable()
     if as_json:
-        show_json({"methods": rows})
+        show_json({"methods": rows, **({"trainable_parameters": counts} if count else {})})
+        return
+    if count:
+        counted = Table("method, on ViT-B/16", "trainable parameters")
+        for name, facts in counts.items():
+            counted.add_row(name, f"{facts['trainable']:,}")
+        show(counted)
         return
     table = Table("method", "what it is", "paper", "options (--set)")
     for row in rows:

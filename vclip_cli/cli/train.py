@@ -13,7 +13,8 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.training.train import Trained, TrainingPlan
+    from vclip_cli.engine.training.outcome import Trained
+    from vclip_cli.engine.training.plan import TrainingPlan
 
 Recipe = Annotated[
     str | None,
@@ -119,7 +120,7 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.methods import MethodRequest
-    from vclip_cli.engine.training.train import TrainingRequest, plan_run
+    from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
 
     for value, name, example in (

@@ -11,7 +11,8 @@ from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, EvaluationRequest, evaluate, plan_evaluation
 from vclip_cli.engine.methods import MethodRequest
-from vclip_cli.engine.training.train import TrainingRequest, plan_run, train
+from vclip_cli.engine.training.plan import TrainingRequest, plan_run
+from vclip_cli.engine.training.train import train
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.progress import Progress, no_progress

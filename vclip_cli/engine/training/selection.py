@@ -22,7 +22,7 @@ from vclip_cli.progress import Progress
 from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.training.train import TrainingPlan
+    from vclip_cli.engine.training.plan import TrainingPlan
 
 
 @dataclass(frozen=True, eq=False)
