@@ -146,7 +146,8 @@ def test_400000_rows_take_seconds_less_than_a_gigabyte_and_no_torch(own_home: Pa
         "# ru_maxrss would count the process that started this one, before it became another\n"
         "peak = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"
         "heavy = {'torch', 'cv2', 'av', 'open_clip'} & set(sys.modules)\n"
-        "print('measured', usage.ru_utime + usage.ru_stime, int(peak[0].split()[1]) / 1024, heavy)\n"
+        "seconds, megabytes = usage.ru_utime + usage.ru_stime, int(peak[0].split()[1]) / 1024\n"
+        "print('measured', seconds, megabytes, heavy)\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code],

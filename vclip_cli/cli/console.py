@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from vclip_cli.cli.interruption import heeding
 from vclip_cli.errors import VclipError
 
 if TYPE_CHECKING:
@@ -103,12 +104,12 @@ def show_error(error: VclipError) -> None:
 def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
     if _Verbosity.level < 0 or total == 0:
-        yield lambda count: None
+        yield heeding(lambda count: None)
     elif _console(True).is_terminal:
         with _bar(description, total, done) as advance:
-            yield advance
+            yield heeding(advance)
     else:
-        yield _lines(description, total, done)
+        yield heeding(_lines(description, total, done))
 
 
 @contextlib.contextmanager
