@@ -279,3 +279,13 @@ def test_a_torchscript_program_is_no_weights_file(vclip: Callable) -> None:
     torch.jit.script(torch.nn.Linear(2, 2)).save("program.pt")
     ran = vclip("eval", "-d", "toy", "--pretrained", "program.pt")
     _clear(ran, 5, "TorchScript", "--pretrained openai")
+
+
+def test_openai_files_bring_their_activation(tmp_path: Path) -> None:
+    """OpenAI's files carry three numbers beside the weights, and were trained with QuickGELU."""
+    own = load_backbone("ViT-B-32", "random")
+    assert not own.quick_gelu
+    numbers = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+    extra = {name: torch.tensor(value) for name, value in numbers.items()}
+    torch.save({**own.clip.state_dict(), **extra}, tmp_path / "openai.pt")
+    assert load_backbone("ViT-B-32", str(tmp_path / "openai.pt")).quick_gelu

@@ -94,6 +94,14 @@ def test_a_changed_predictions_file_is_made_again(vclip: Callable) -> None:
     assert path.read_bytes() == good
 
 
+def test_no_resume_leaves_no_record_of_another_run(vclip: Callable) -> None:
+    assert vclip(*EVAL, "--out", "run").code == 0
+    other = ("eval", "-d", "toy-shapes", "--limit", 3, "--out", "run")
+    assert vclip(*other).code == 2
+    assert vclip(*other, "--no-resume").code == 0
+    assert [path.parent.name for path in Path("run").rglob("record.json")] == ["toy-shapes_test"]
+
+
 def test_overrides_of_the_protocol_are_recorded(vclip: Callable) -> None:
     run = vclip(*EVAL, "--out", "run", "--frames", 4, "--template", "a video of a {class}.")
     assert run.code == 0

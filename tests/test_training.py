@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from vclip_cli.engine.datasets import open_dataset, prepare_videos, toy_folder
 from vclip_cli.models import load_adapter
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.record import read_record
@@ -226,3 +227,77 @@ def test_reference_preprocessing_travels_with_the_checkpoint(vclip: Callable) ->
     assert adapter.preprocessing.interpolation == "cv2-bilinear"
     assert adapter.preprocessing.resize_to == 73
     assert adapter.preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def _memory_protocol() -> None:
+    """A protocol that trains on what `few-shot` tests, and one that tests what it trains on."""
+    own = Path(".vclip/protocols")
+    own.mkdir(parents=True, exist_ok=True)
+    head = "version: 1\ntitle: t\nsource: s\nframes: 8\nmetrics: [top1]\n"
+    for name, train, test in (("swapped", "test", "train"), ("memory", "train", "train")):
+        (own / f"{name}.yaml").write_text(
+            f"name: {name}\n{head}train:\n  - {{dataset: toy, split: {train}, classes: base}}\n"
+            f"test:\n  - {{dataset: toy, split: {test}, classes: base}}\n"
+        )
+
+
+def test_the_overlap_guard_knows_what_a_start_has_seen(vclip: Callable) -> None:
+    _memory_protocol()
+    first = vclip(*_train("vita-clip", "--out", "first", protocol="swapped"))
+    assert first.code == 0, first.err
+    start = ("--start-from", "first/checkpoint.safetensors")
+    alike = ("--set", "global_prompts=8", "--set", "text_context=8")
+    assert vclip(*_train("vita-clip", *start, *alike, "--out", "second")).code == 0
+    ran = vclip(
+        "eval", "-p", "few-shot", "-d", "toy", "--checkpoint", "second/checkpoint.safetensors"
+    )
+    assert ran.code == 6, ran.err
+    assert "toy/test" in ran.err
+
+
+def test_the_overlap_guard_knows_the_same_videos_under_another_name(vclip: Callable) -> None:
+    _memory_protocol()
+    assert vclip(*_train("vita-clip", "--out", "run")).code == 0
+    own = Path(".vclip/protocols/shapes.yaml")
+    own.write_text(
+        "name: shapes\nversion: 1\ntitle: t\nsource: s\nframes: 8\nmetrics: [top1]\n"
+        "test:\n  - {dataset: toy-shapes, split: train}\n"
+    )
+    checkpoint = ("--checkpoint", "run/checkpoint.safetensors")
+    assert vclip("eval", "-p", "shapes", "-d", "toy-shapes", *checkpoint).code == 6
+
+
+def test_a_start_with_other_options_is_refused(vclip: Callable) -> None:
+    assert vclip(*_train("vita-clip", "--out", "first")).code == 0
+    start = ("--start-from", "first/checkpoint.safetensors", "--set", "global_prompts=3")
+    ran = vclip(*_train("vita-clip", *start, "--out", "second"))
+    assert ran.code == 5
+    assert "other options" in ran.err
+
+
+def _a_clip() -> Path:
+    row = open_dataset("toy").manifest.rows.iloc[0]
+    prepare_videos("toy", [row["video"]])
+    return toy_folder() / row["path"]
+
+
+def test_predict_reads_as_the_checkpoint_was_trained(vclip: Callable) -> None:
+    assert vclip(*_train("vifi-clip", "--set", "frames=4", "--out", "run")).code == 0
+    video = _a_clip()
+    ran = vclip(
+        "predict", video, "--labels", "circle,square", "--json",
+        "--checkpoint", "run/checkpoint.safetensors",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["frames"] == 4
+
+
+def test_predict_refuses_classes_that_a_context_is_not_for(vclip: Callable) -> None:
+    specific = _train("vita-clip", "--set", "class_specific=true", "--out", "run")
+    assert vclip(*specific).code == 0
+    video = _a_clip()
+    checkpoint = ("--checkpoint", "run/checkpoint.safetensors")
+    made_up = ",".join(f"label {number}" for number in range(28))
+    assert vclip("predict", video, "--labels", made_up, *checkpoint).code == 6
+    own = ",".join(reversed(open_dataset("toy").label_set.subset("base")))
+    assert vclip("predict", video, "--labels", own, *checkpoint).code == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class VclipError(Exception):
@@ -42,7 +43,7 @@ class VclipError(Exception):
             parts.append(self.hint)
         return "; ".join(parts)
 
-    def __reduce__(self):  # errors cross process borders from the loader's workers
+    def __reduce__(self) -> tuple[Any, ...]:  # errors come out of the loader's processes
         return (_rebuild, (type(self), self.what, self.where, self.found, self.expected, self.hint))
 
     def as_dict(self) -> dict[str, str]:

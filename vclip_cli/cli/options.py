@@ -153,7 +153,7 @@ Workers = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", envvar="VCLIP_OUT", help="Where to write."),
+    typer.Option("--out", "-o", help="Where to write."),
 ]
 Resume = Annotated[
     bool,

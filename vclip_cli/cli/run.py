@@ -12,6 +12,7 @@ from vclip_cli.cli.console import progress, say, show, show_json
 from vclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from vclip_cli.engine.evaluate import Evaluated
     from vclip_cli.engine.matrix import Job
 
 Methods = Annotated[
@@ -92,20 +93,34 @@ def run(
         show_json({"results": results})
         return
     for result in results:
-        measured = ", ".join(f"{test} {value:.1f}" for test, value in result["top1"].items())
+        measured = ", ".join(_measured(test) for test in result["tests"])
         show(f"{result['job']}: {measured}")
     say(f"as a table:  vclip table {request.folder}")
 
 
-def _result(job: Job, evaluated: list[Any]) -> dict[str, Any]:
-    return {
-        "job": str(job),
-        **job.as_dict(),
-        "top1": {
-            entry.test.name: next(iter(entry.record.metrics.values())).value for entry in evaluated
-        },
-        "records": [str(entry.path) for entry in evaluated],
-    }
+def _result(job: Job, evaluated: list[Evaluated]) -> dict[str, Any]:
+    tests = []
+    for entry in evaluated:
+        name, metric = next(iter(entry.record.metrics.items()))
+        counts = entry.record.counts
+        tests.append(
+            {
+                "test": entry.test.name,
+                "metric": name,
+                "value": metric.value,
+                "scored": counts.scored,
+                "listed": counts.listed,
+                "partial": entry.record.partial,
+                "record": str(entry.path),
+            }
+        )
+    return {"job": str(job), **job.as_dict(), "tests": tests}
+
+
+def _measured(test: dict[str, Any]) -> str:
+    whole = test["scored"] == test["listed"]
+    counts = "" if whole else f" ({test['scored']:,} of {test['listed']:,} scored)"
+    return f"{test['test']} {test['metric']} {test['value']:.1f}{counts}"
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -39,6 +39,14 @@ def load_start(
             where=str(start_from),
             found=f"a checkpoint of {info.method!r}",
         )
+    if info.method == method.adapter.name and len(fitting) < len(given):
+        raise WeightsError(
+            "the checkpoint was trained with other options of the method",
+            where=str(start_from),
+            found=str(info.config),
+            expected=str(method.adapter.config.as_dict()),
+            hint="set the same options with --set",
+        )
     method.adapter.load_tensors(fitting)
     method.adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
     return method
