@@ -21,7 +21,8 @@ def demo(
 ) -> None:
     """Render tiny clips, score a tiny CLIP on them without training, and show what comes out."""
     from vclip_cli.cli.evaluate import result_document, show_results
-    from vclip_cli.engine.evaluate import EvaluationRequest, evaluate, plan_evaluation
+    from vclip_cli.engine.evaluate import evaluate
+    from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 
     evaluated = []
     for dataset in ("toy-shapes", "toy"):

@@ -13,7 +13,8 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.evaluate import Evaluated, EvaluationPlan
+    from vclip_cli.engine.evaluate import Evaluated
+    from vclip_cli.engine.evaluation_plan import EvaluationPlan
 
 DEFAULT_PROTOCOL = "zero-shot"
 
@@ -54,8 +55,8 @@ def evaluate(
 
     Example:  vclip eval --protocol zero-shot --dataset toy
     """
-    from vclip_cli.engine.evaluate import EvaluationRequest, plan_evaluation
     from vclip_cli.engine.evaluate import evaluate as run
+    from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
     from vclip_cli.engine.methods import MethodRequest
     from vclip_cli.engine.settings import ViewRequest, read_templates
 

@@ -20,7 +20,7 @@ from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.plan import TestSet
-    from vclip_cli.engine.evaluate import EvaluationPlan
+    from vclip_cli.engine.evaluation_plan import EvaluationPlan
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from typing import Any
 from vclip_cli.data.plan import training_shots
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.datasets import open_dataset
-from vclip_cli.engine.evaluate import Evaluated, EvaluationRequest, evaluate, plan_evaluation
+from vclip_cli.engine.evaluate import Evaluated, evaluate
+from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train

@@ -1,0 +1,187 @@
+"""What `vclip eval` was asked for, and all that is decided before the first video is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vclip_cli import __version__
+from vclip_cli.data.overlap import check_overlap
+from vclip_cli.data.plan import TestSet, plan_tests
+from vclip_cli.data.protocol import Protocol, Text, load_protocol
+from vclip_cli.data.split import SharedVideos
+from vclip_cli.engine.datasets import open_dataset, same_videos
+from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.methods import (
+    DEFAULT_BACKBONE,
+    LoadedMethod,
+    MethodRequest,
+    load_method,
+    order_of_classes,
+)
+from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.scoring import Computing
+from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
+from vclip_cli.errors import DataError
+from vclip_cli.hashing import sha256_json
+from vclip_cli.video.decoders import describe_decoder
+
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What a person asked of `vclip eval`, for one dataset.
+
+    splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
+    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
+    the command line, for the record.
+    """
+
+    protocol: str
+    dataset: str
+    method: MethodRequest = field(default_factory=MethodRequest)
+    views: ViewRequest = field(default_factory=ViewRequest)
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 8
+    workers: int = 0
+    limit: int | None = None
+    splits: tuple[str, ...] | None = None
+    allow_overlap: bool = False
+    out: Path | None = None
+    resume: bool = True
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """All that is decided before the first video is read."""
+
+    request: EvaluationRequest
+    protocol: Protocol
+    dataset: Dataset
+    tests: list[TestSet]
+    method: LoadedMethod
+    settings: Settings
+    computing: Computing
+    identity: dict[str, Any]
+    overlaps: list[SharedVideos]
+    folder: Path
+
+    @property
+    def sha256(self) -> str:
+        """The hash of everything that determines the scores."""
+        return sha256_json(self.identity)
+
+
+def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
+    """Resolve names, load the weights, and refuse what cannot work, before any video is read."""
+    protocol = load_protocol(request.protocol)
+    device = pick_device(request.device)
+    dataset = open_dataset(request.dataset)
+    if dataset.videos_root is None:
+        raise DataError(
+            f"the dataset {request.dataset!r} was registered without videos",
+            hint=f"vclip data add {request.dataset} --videos DIR",
+        )
+    tests = plan_tests(protocol, dataset, splits=request.splits)
+    method = load_method(
+        request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
+    )
+    for test in tests:
+        order_of_classes(method, test.classes, test.name)
+    overlaps = _guard_overlap(request, method, tests)
+    views = protocol_views(protocol, dataset, method)
+    settings = resolve_settings(method.adapter, request.views, views)
+    for test in tests:  # a template or text that makes no sense is refused before any work
+        class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
+    precision = known_precision(request.precision)
+    computing = Computing(device, precision, request.batch_size, request.workers)
+    identity = {
+        **method.describe(),
+        "vclip": __version__,
+        "protocol": protocol.sha256,
+        "tests": [[test.name, test.split_sha256, list(test.classes)] for test in tests],
+        "manifest": dataset.manifest.sha256,
+        "label_set": dataset.label_set.sha256,
+        "reading": {
+            "sampling": settings.reading.sampling.as_dict(),
+            "preprocessing": settings.reading.preprocessing.as_dict(),
+            "crops": settings.reading.crops,
+            "decoder": describe_decoder(settings.reading.decoder),
+        },
+        "templates": list(settings.templates),
+        "text": settings.text,
+        "precision": request.precision,
+        "device": device.type,
+        "batch_size": request.batch_size,
+        "limit": request.limit,
+    }
+    folder = request.out or _default_folder(request, method, sha256_json(identity))
+    return EvaluationPlan(
+        request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder
+    )
+
+
+def _default_folder(request: EvaluationRequest, method: LoadedMethod, sha256: str) -> Path:
+    backbone = Path(str(method.backbone["name"]).replace("/", "-")).name
+    name = f"{method.adapter.name}_{backbone}_{sha256[:10]}"
+    return Path("runs") / Path(request.protocol).stem / request.dataset / name
+
+
+def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
+    """What is stated of frames, views and text: by the protocol, over that by its recipe for the
+    method, over that by the checkpoint, which was trained in one way and not in another."""
+    plan: dict[str, Any] = {
+        "frames": protocol.frames_for(dataset.config.name),
+        "clips": protocol.views.clips,
+        "crops": protocol.views.crops,
+        **_stated_text(protocol.text, dataset),
+    }
+    name = method.adapter.name
+    found = protocol.recipe_for(name, dataset.config.name)
+    for_others = (r for r in protocol.recipes.values() if r.method == name)
+    recipe = found[1] if found is not None else next(for_others, None)
+    if recipe is not None:
+        plan |= {
+            "frames": recipe.frames,
+            "clips": recipe.views.clips,
+            "crops": recipe.views.crops,
+            "rule": recipe.sampling.test,
+            "stride": recipe.sampling.stride if recipe.sampling.test == "dense" else 1,
+            **_stated_text(recipe.text, dataset),
+        }
+    return plan | method.stated_views()
+
+
+def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
+    """What is stated of the prompts. A paper's text variant that the label set lacks, such as that
+    of a person's own classes, is left out: `natural` stands in for it."""
+    stated: dict[str, Any] = {}
+    if text is not None and text.variant in dataset.label_set.variants:
+        stated["text"] = text.variant
+    if text is not None and text.templates:
+        stated["templates"] = tuple(text.templates)
+    return stated
+
+
+def _guard_overlap(
+    request: EvaluationRequest, method: LoadedMethod, tests: Sequence[TestSet]
+) -> list[SharedVideos]:
+    """Compare the videos that a checkpoint was trained on with those to be scored."""
+    trained = method.info.training if method.info is not None else {}
+    videos = [
+        video
+        for dataset, names in trained.get("videos", {}).items()
+        if same_videos(dataset, request.dataset)
+        for video in names
+    ]
+    return check_overlap(
+        videos,
+        {test.name: list(test.rows["video"]) for test in tests},
+        allowed=request.allow_overlap,
+    )
