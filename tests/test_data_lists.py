@@ -198,3 +198,13 @@ def test_a_folder_without_class_folders_says_what_to_do():
     write_videos(Path("r"), ["a.mp4"])
     with pytest.raises(DataError, match="--annotations"):
         class_folders.read(Path("r"))
+
+
+def test_two_numbers_on_every_line_are_remarked_upon():
+    classes = label_set_from_names("few", "few", [f"class {number}" for number in range(400)])
+    Path("list.txt").write_text("a.mp4 300 0\nb.mp4 299 1\n")
+    read = list_file.read(Path("list.txt"), classes)
+    assert read.multi_label
+    assert any("count of frames" in remark for remark in read.remarks)
+    Path("list.txt").write_text("a.mp4 300 0\nb.mp4 299\n")
+    assert not list_file.read(Path("list.txt"), classes).remarks

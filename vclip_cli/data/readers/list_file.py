@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -67,8 +68,18 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
     remarks: tuple[str, ...] = ()
     if numbered:
         remarks = ("the labels are numbers without names: write the names into the label set",)
+    entries = [entry for _, found in read_lists for entry in found.entries]
+    if multi_label and all(_two_numbers(entry.labels) for entry in entries):
+        remarks += (
+            "every line has two numbers, and both were taken for labels: if the first is a count of"
+            " frames, remove that column",
+        )
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
     return Annotations(table, None, multi_label, remarks)
+
+
+def _two_numbers(labels: Sequence[str]) -> bool:
+    return len(labels) == 2 and all(label.isdecimal() for label in labels)
 
 
 def _lists(folder: Path) -> dict[str, Path]:
