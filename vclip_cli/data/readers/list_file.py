@@ -18,6 +18,10 @@ from vclip_cli.errors import DataError
 TITLE = "list of videos: `path label`, `path,label`, `path l1 l2 …`, or a CSV with a header"
 LABEL_SET = None
 GENERIC = True
+TWO_LABELS = (
+    "every line has two numbers, and both were taken for labels: if the first is a count of frames,"
+    " remove that column"
+)
 
 _LIST_ENDINGS = (".txt", ".csv", ".lst", ".list")
 _NAMES_FILES = ("classes.txt", "classes.csv", "labels.txt", "labels.csv", "class_names.txt")
@@ -70,10 +74,7 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
         remarks = ("the labels are numbers without names: write the names into the label set",)
     entries = [entry for _, found in read_lists for entry in found.entries]
     if multi_label and all(_two_numbers(entry.labels) for entry in entries):
-        remarks += (
-            "every line has two numbers, and both were taken for labels: if the first is a count of"
-            " frames, remove that column",
-        )
+        remarks += (TWO_LABELS,)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
     return Annotations(table, None, multi_label, remarks)
 
