@@ -44,12 +44,17 @@ def demo(
         return
     show_results(evaluated)
     folder = out or "runs"
+    hints = (
+        (f"vclip table {folder}", "the same numbers as a table"),
+        ("vclip split toy --protocol base-to-novel --seed 1", "splits with their provenance"),
+        ("vclip data add mine --videos DIR", "your own videos, one folder a class"),
+        ("vclip eval --protocol zero-shot --dataset mine", "CLIP on them"),
+        ('vclip predict clip.mp4 --labels "pour,push up"', "ranked labels for one video"),
+    )
+    width = max(len(command) for command, _ in hints)
     say(
         "\nThe tiny CLIP was trained on stills: it knows the shapes, not how they move.\n"
-        "What to try next:\n"
-        f"  vclip table {folder}                              the same numbers as a table\n"
-        "  vclip split toy --protocol base-to-novel --seed 1  splits with their provenance\n"
-        "  vclip data add mine --videos DIR                   your own videos, one folder a class\n"
-        "  vclip eval --protocol zero-shot --dataset mine     CLIP on them\n"
-        '  vclip predict clip.mp4 --labels "pour,push up"     ranked labels for one video'
+        "What to try next:"
     )
+    for command, what in hints:
+        say(f"  {command:<{width}}  {what}")
