@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -182,10 +181,19 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(vclip: Callable) -> N
     assert record_fingerprint(prints[0]) == record_fingerprint(prints[1])
 
 
+def _heed_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written() -> None:
     command = [sys.executable, "-m", "vclip_cli", "eval", "-d", "toy", "--out", "run"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while not (Path("run") / "run.json").exists():

@@ -12,9 +12,6 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line. Exit codes: 0 ok, 1 our fault, 2 usage, 3 spec, 4 data, 5 weights,
     6 refused, 130 interrupted."""
-    from vclip_cli.cli.interruption import remember_interruptions
-
-    remember_interruptions()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from vclip_cli.cli.interruption import heeding
 from vclip_cli.errors import VclipError
 
 if TYPE_CHECKING:
@@ -104,12 +103,12 @@ def show_error(error: VclipError) -> None:
 def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on a terminal; elsewhere a plain line now and then."""
     if _Verbosity.level < 0 or total == 0:
-        yield heeding(lambda count: None)
+        yield lambda count: None
     elif _console(True).is_terminal:
         with _bar(description, total, done) as advance:
-            yield heeding(advance)
+            yield advance
     else:
-        yield heeding(_lines(description, total, done))
+        yield _lines(description, total, done)
 
 
 @contextlib.contextmanager
