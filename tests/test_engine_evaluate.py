@@ -144,6 +144,28 @@ def test_damaged_videos_are_recorded_and_the_rest_goes_on(vclip: Callable, tmp_p
     assert "7" in table.out and "10" in table.out
 
 
+def test_what_is_absent_or_unlisted_is_carried_into_the_record(
+    vclip: Callable, tmp_path: Path
+) -> None:
+    root = _damaged_copy(tmp_path)
+    files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    listed = [f"{path.as_posix()},{path.parts[0]}" for path in files[:3]]
+    lines = ["video,class", *listed, f"{files[0].parent}/gone.mp4,{files[0].parts[0]}"]
+    Path("list.csv").write_text("\n".join(lines) + "\n")
+    added = vclip("data", "add", "mine", "--videos", root, "--annotations", "list.csv")
+    assert added.code == 0, added.err
+    run = vclip("eval", "-d", "mine", "--backbone", "toy", "--out", "run")
+    assert run.code == 0, run.err
+    [path] = Path("run").rglob("record.json")
+    record = read_record(path)
+    assert (record.dataset.absent, record.dataset.unlisted) == (1, 7)
+    assert record.counts.listed == 4
+    assert (
+        "not on disk"
+        in {failure.video: failure.reason for failure in record.failures}[f"{files[0].parent}/gone"]
+    )
+
+
 def test_a_dataset_of_damaged_videos_only_is_an_error(vclip: Callable, tmp_path: Path) -> None:
     for name in ("a", "b"):
         folder = tmp_path / "broken" / name

@@ -77,6 +77,9 @@ def build_record(
                 name=label_set.name, version=label_set.version, sha256=label_set.sha256
             ),
             classes=facts.classes,
+            absent=len(plan.dataset.manifest.absent),
+            unlisted=len(plan.dataset.manifest.unlisted),
+            remarks=list(plan.dataset.manifest.remarks),
         ),
         prompts=records.Prompts(
             templates=list(settings.templates), text_variant=settings.text, texts=facts.prompts

@@ -67,7 +67,9 @@ class Dataset(Closed):
     """What was scored. part: `base`, `novel` or another named subset of the classes, null for all.
 
     manifest_sha256: null for videos that were named without a manifest. split_sha256: of the list
-    of videos to score. classes: in the order of the scores' columns.
+    of videos to score. classes: in the order of the scores' columns. absent: videos of the whole
+    dataset that are listed but not on disk; unlisted: on disk, but not listed; remarks: what else
+    was odd when the dataset was read.
     """
 
     name: str
@@ -77,6 +79,9 @@ class Dataset(Closed):
     split_sha256: Sha256
     label_set: LabelSet
     classes: list[str] = Field(min_length=1)
+    absent: Count = 0
+    unlisted: Count = 0
+    remarks: list[str] = Field(default_factory=list)
 
 
 class Prompts(Closed):
