@@ -50,6 +50,9 @@ def make_values(
             "split_sha256": fake_sha256(f"{dataset} {split} {part}"),
             "label_set": {"name": dataset, "version": 1, "sha256": fake_sha256(dataset)},
             "classes": classes,
+            "absent": 0,
+            "unlisted": 0,
+            "remarks": [],
         },
         "prompts": {
             "templates": ["a photo of a {class}."],
