@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -251,13 +250,3 @@ def _wrap(
     )
     quick_gelu = any(isinstance(module, QuickGELU) for module in clip.modules())
     return Backbone(clip, name, pretrained, tokenizer, preprocessing, quick_gelu)
-
-
-def architecture(name: str) -> dict[str, Any]:
-    """The JSON config of a named backbone, for messages and for counting."""
-    own = list_backbones()
-    if name in own:
-        return json.loads(own[name].read_text())
-    import open_clip
-
-    return open_clip.get_model_config(name) or {}
