@@ -35,6 +35,7 @@ from vclip_cli.engine.training.samples import (
     updates_of_epoch,
 )
 from vclip_cli.errors import DataError, VclipError
+from vclip_cli.interruption import put_off
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
@@ -148,7 +149,7 @@ def fit(
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)
-    with progress("training", steps, state.step) as advance:
+    with put_off() as interruption, progress("training", steps, state.step) as advance:
         for update, cut_update in zip(updates, pieces, strict=True):
             if state.step >= last:
                 break
@@ -164,8 +165,10 @@ def fit(
             if ends_epoch and after_epoch is not None:
                 after_epoch(state.step // an_epoch, state)
                 adapter.train()
-            if state.step % options.save_every == 0 or ends_epoch or state.step == last:
+            due = state.step % options.save_every == 0 or ends_epoch or state.step == last
+            if due or interruption.requested:
                 _save(adapter, optimizer, accelerator, options.folder, state)
+            interruption.heed()
     return state
 
 
