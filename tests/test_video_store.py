@@ -226,8 +226,8 @@ def test_a_damaged_row_is_refused_by_the_writer_and_left_out_by_a_repair(tmp_pat
         w.open()
     with StoreWriter(folder, "mine", settings) as writer:
         writer.open(repair=True)
-        assert writer.dropped_rows == 1 and writer.kept("b.avi") is None
-        assert writer.kept("a.mp4") and writer.kept("c/ünï #1.webm")
+        assert writer.dropped_rows == 1 and writer.index.kept("b.avi") is None
+        assert writer.index.kept("a.mp4") and writer.index.kept("c/ünï #1.webm")
         writer.add(pack_clip("b.avi", videos / "b.avi", settings))
     store = FrameStore.open(folder)
     assert store.decode("b.avi", Sampling(8).indices).frames.any()

@@ -43,14 +43,14 @@ ROW = np.dtype(
         ("head", "<u4"),
         ("head_crc", "<u4"),
         ("frames", "<u4"),
-        ("reserved", "<u4"),
+        ("damage", "<u4"),
         ("crc", "<u4"),
     ]
 )
 """key: of the video id (`key_of`). offset, length, shard: where the block lies, in bytes.
 source_size (bytes), source_mtime (ns): of the video file, -1 where there was none. head, head_crc:
-length and checksum of the block's head. frames: how many are kept, 0 for a failure. crc: of all the
-rest of the row."""
+length and checksum of the block's head. frames: how many are kept, 0 for a failure. damage: signs
+of a damaged source, all kinds together. crc: of all the rest of the row."""
 
 
 class StoreSettings(BaseModel):

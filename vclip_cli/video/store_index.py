@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,26 @@ from vclip_cli.errors import DataError
 from vclip_cli.video.store_format import INDEX_FILE, key_of, read_rows
 
 
-class StoreIndex:
-    """The rows of a store's index by video id; where an id has several, the last one counts."""
+@dataclass(frozen=True)
+class KeptClip:
+    """What a store holds of a video: the number of its row, how many frames (0 for a failure), and
+    the size and modification time of the file that it was made from."""
 
-    def __init__(self, rows: NDArray[np.void]) -> None:
+    position: int
+    frames: int
+    source_size: int
+    source_mtime: int
+
+
+class StoreIndex:
+    """The rows of a store's index by video id; where an id has several, the last one counts.
+
+    whole: which rows speak of bytes that are there, None for all.
+    """
+
+    def __init__(self, rows: NDArray[np.void], whole: NDArray[np.bool_] | None = None) -> None:
         self.rows = rows
+        self.whole = np.ones(len(rows), bool) if whole is None else whole
         self._order = np.argsort(rows["key"], kind="stable")
         self._keys = rows["key"][self._order]
 
@@ -26,6 +42,15 @@ class StoreIndex:
         if place < 0 or self._keys[place] != key:
             return None
         return int(self._order[place])
+
+    def kept(self, video: str) -> KeptClip | None:
+        """What there is of a video, None where that is nothing or nothing whole."""
+        position = self.position(video)
+        if position is None or not self.whole[position]:
+            return None
+        row = self.rows[position]
+        numbers = (int(row[name]) for name in ("frames", "source_size", "source_mtime"))
+        return KeptClip(position, *numbers)
 
     def latest(self) -> list[int]:
         """The numbers of the rows that count, in the order in which they were written."""

@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -41,16 +40,6 @@ _CLIPS_A_COMMIT = 32
 _SECONDS_A_COMMIT = 10.0
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a store holds of a video: where its row is, and the file that it was made from."""
-
-    position: int
-    frames: int
-    source_size: int
-    source_mtime: int
-
-
 class StoreWriter:
     """Appends clips to a store; use it as a context. Only one writer at a time may be open."""
 
@@ -69,7 +58,6 @@ class StoreWriter:
         self._shard = self._end = 0
         self._shard_committed = self._end_committed = 0
         self._rows_written = 0
-        self._usable = np.ones(0, bool)
         self.index = StoreIndex(np.zeros(0, ROW))
 
     def __enter__(self) -> Self:
@@ -98,7 +86,7 @@ class StoreWriter:
         """
         if (self.folder / SETTINGS_FILE).exists():
             _, found = read_settings(self.folder)
-            _refuse_other_settings(self.folder, found, self.settings)
+            refuse_other_settings(self.folder, found, self.settings)
         else:
             remove_store(self.folder)
             document = settings_document(self.dataset, self.settings)
@@ -117,17 +105,8 @@ class StoreWriter:
         except OSError as error:
             raise storage_error(error, self.folder) from error
         self._rows_written = len(rows)
-        self.index = StoreIndex(rows)
-        self._usable = usable
+        self.index = StoreIndex(rows, usable)
         return self.index
-
-    def kept(self, video: str) -> Kept | None:
-        """What the store held of a video when it was opened, None where that is nothing whole."""
-        position = self.index.position(video)
-        if position is None or not self._usable[position]:
-            return None
-        row = self.index.rows[position]
-        return Kept(position, int(row["frames"]), int(row["source_size"]), int(row["source_mtime"]))
 
     def add(self, clip: PackedClip, *, trust: bool = True) -> bool:
         """Append a clip; False when the store holds the very same already.
@@ -141,7 +120,8 @@ class StoreWriter:
         row["source_size"], row["source_mtime"] = clip.source.size, clip.source.mtime
         row["head"], row["head_crc"] = len(head), zlib.crc32(head)
         row["length"] = len(head) + len(clip.body)
-        before = self.kept(clip.head.video) if trust else None
+        row["damage"] = sum(clip.head.damaged.as_dict().values())
+        before = self.index.kept(clip.head.video) if trust else None
         old = None if before is None else self.index.rows[before.position]
         alike = ("length", "head", "head_crc", "frames")
         if old is not None and all(old[name] == row[name][0] for name in alike):
@@ -269,7 +249,8 @@ def _write_all(stream: BinaryIO, data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-def _refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSettings) -> None:
+def refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSettings) -> None:
+    """Raises UsageError, with what differs, unless both are the same."""
     if found == wanted:
         return
     differing = [
