@@ -56,6 +56,11 @@ class KeptFrames(BaseModel):
         in_one_view = sampling.frames * sampling.clips in self.frames
         return in_one_view or (sampling.clips == self.clips and sampling.frames in self.frames)
 
+    @property
+    def draws(self) -> int | None:
+        """K: candidates a segment that random draws choose among, None for all frames."""
+        return None if self.every else self.jitter
+
     def covers_draws(self, frames: int) -> bool:
         """Whether one random frame a segment can be drawn, for training with T frames."""
         return self.every or (self.jitter is not None and frames in self.frames)
