@@ -121,6 +121,7 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
 
@@ -158,10 +159,13 @@ def train(
         out=out,
         resume=resume,
     )
-    plan = plan_run(request)
+    bridge = bridge_of(request)
     if dry_run:
-        show_json(_planned(plan))
+        show_json({**_planned(plan_run(request)), "bridge": bridge})
         return
+    if bridge is not None:
+        say(f"first stage: {bridge}, whose weights {method} begins with")
+    plan = plan_run(with_bridge(request, progress=progress))
     say(_headline(plan))
     trained = run(plan, progress=progress)
     if as_json:

@@ -1,17 +1,19 @@
-"""From video files to batches: decoded, resized and cropped in workers, still uint8."""
+"""From video files to batches: decoded, resized and cropped in guarded workers, still uint8.
+
+Workers load no torch: they start in a second, and hold little memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from vclip_cli.engine.frame_source import decode_listed
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video.clip import Damage
@@ -19,6 +21,12 @@ from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
 from vclip_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+SECONDS_A_CLIP = 300.0
+"""How long one clip may take where workers read it: an hour of video takes less."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class ClipReading:
     """How every video of a run is read.
 
     sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`; store: where
-    the frames were extracted to, None to decode the video files.
+    the frames were extracted to, None to decode the video files; timeout: seconds after which a
+    worker that still reads a clip is ended, and the clip is a failure.
     """
 
     sampling: Sampling
@@ -43,6 +52,7 @@ class ClipReading:
     decoder: str = "exact"
     allow_single: bool = False
     store: FrameStore | None = None
+    timeout: float = SECONDS_A_CLIP
 
     @property
     def views(self) -> int:
@@ -113,27 +123,29 @@ class ClipBatch:
 _Row = tuple[int, np.ndarray | Failure, dict[str, dict[str, int]]]
 
 
-class _ClipFiles(Dataset):
-    def __init__(self, root: Path, items: Sequence[ClipItem], reading: ClipReading) -> None:
-        self.root = root
-        self.items = items
-        self.reading = reading
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, position: int) -> _Row:
-        item = self.items[position]
-        try:
-            views, damage = _views_and_damage(self.root, item, self.reading)
-            return position, views, {item.video: damage.as_dict()} if damage else {}
-        except VclipError as error:
-            return position, failure_of(item.video, item.path, error), {}
+@dataclass(frozen=True)
+class _ClipFiles:
+    root: Path
+    items: Sequence[ClipItem]
+    reading: ClipReading
 
 
-def _collate(rows: list[_Row]) -> ClipBatch:
+def _read(files: _ClipFiles, position: int) -> _Row:
+    item = files.items[position]
+    try:
+        views, damage = _views_and_damage(files.root, item, files.reading)
+        return position, views, {item.video: damage.as_dict()} if damage else {}
+    except VclipError as error:
+        return position, failure_of(item.video, item.path, error), {}
+
+
+def _collate(rows: list[_Row], pin_memory: bool) -> ClipBatch:
+    import torch
+
     good = [(position, value) for position, value, _ in rows if isinstance(value, np.ndarray)]
     frames = torch.from_numpy(np.stack([value for _, value in good])) if good else None
+    if frames is not None and pin_memory:
+        frames = frames.pin_memory()
     failures = [value for _, value, _ in rows if isinstance(value, Failure)]
     damage = {video: counts for *_, found in rows for video, counts in found.items()}
     return ClipBatch([position for position, _ in good], frames, failures, damage)
@@ -150,14 +162,17 @@ def clip_batches(
 ) -> Iterator[ClipBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    Workers are started afresh (`spawn`): forking a process that runs torch's threads may hang.
+    With workers, so does one that takes longer than `reading.timeout`, or takes its worker down.
     """
-    workers = min(workers, len(batches))
-    yield from DataLoader(
-        _ClipFiles(root, items, reading),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        multiprocessing_context="spawn" if workers else None,
-    )
+    files = _ClipFiles(root, items, reading)
+    positions = [position for batch in batches for position in batch]
+    rows = guarded_calls(_read, files, positions, workers=workers, seconds=reading.timeout)
+    for batch in batches:
+        yield _collate([_row(files, position, next(rows)) for position in batch], pin_memory)
+
+
+def _row(files: _ClipFiles, position: int, result: _Row | Lost) -> _Row:
+    if not isinstance(result, Lost):
+        return result
+    item = files.items[position]
+    return position, Failure(item.video, item.path, result.reason), {}

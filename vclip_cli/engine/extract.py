@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.frame_source import default_store
-from vclip_cli.engine.process_map import map_in_order
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.engine.store_checks import Checked, check_store
 from vclip_cli.errors import DataError
 from vclip_cli.files import require_writable_folder
@@ -38,6 +38,7 @@ class ExtractRequest:
     short_side: int = 256
     decoder: str = "exact"
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -190,19 +191,21 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
 
 def pack_all(videos: Sequence[ListedVideo], plan: ExtractPlan) -> Iterator[PackedClip]:
     """Decode and compress videos in order, in as many processes as asked for."""
-    work: Callable[[ListedVideo], PackedClip] = partial(_pack, plan.settings)
     workers = min(plan.request.workers, len(videos))
-    return map_in_order(work, videos, workers, _crashed)
+    calls = guarded_calls(
+        _pack, plan.settings, videos, workers=workers, seconds=plan.request.timeout
+    )
+    for listed, clip in zip(videos, calls, strict=True):
+        yield _lost(listed, clip) if isinstance(clip, Lost) else clip
 
 
 def _pack(settings: StoreSettings, listed: ListedVideo) -> PackedClip:
     return pack_clip(listed.video, listed.path, settings)
 
 
-def _crashed(listed: ListedVideo) -> PackedClip:
+def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:
     source = SourceFile.of(listed.path) if listed.path is not None else SourceFile()
-    reason = "the process that decoded it was killed, twice: a crash, or too little memory"
-    return PackedClip(ClipHead(listed.video, failure=reason), b"", source)
+    return PackedClip(ClipHead(listed.video, failure=lost.reason), b"", source)
 
 
 def _outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:

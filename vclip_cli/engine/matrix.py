@@ -12,6 +12,7 @@ from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
 from vclip_cli.models.contract import Adapter
@@ -108,24 +109,23 @@ def run_job(
     checkpoint = None
     method = MethodRequest(job.method, request.backbone, request.pretrained)
     if job.seed is not None:
-        plan = plan_run(
-            TrainingRequest(
-                protocol=request.protocol,
-                dataset=job.dataset,
-                method=method,
-                settings=request.settings,
-                shots=job.shots,
-                seed=job.seed,
-                frames_from=request.frames_from,
-                device=request.device,
-                precision=request.precision,
-                batch_size=request.batch_size,
-                workers=request.workers,
-                limit=request.limit,
-                out=folder / "train",
-                resume=request.resume,
-            )
+        training = TrainingRequest(
+            protocol=request.protocol,
+            dataset=job.dataset,
+            method=method,
+            settings=request.settings,
+            shots=job.shots,
+            seed=job.seed,
+            frames_from=request.frames_from,
+            device=request.device,
+            precision=request.precision,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            limit=request.limit,
+            out=folder / "train",
+            resume=request.resume,
         )
+        plan = plan_run(with_bridge(training, progress=progress))
         checkpoint = train(plan, progress=progress).checkpoint
         method = MethodRequest(
             job.method, request.backbone, request.pretrained, checkpoint=checkpoint

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from vclip_cli.engine.process_map import map_in_order
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
 
@@ -46,11 +45,10 @@ def check_store(
     tasks = [rows[start : start + size] for start in range(0, len(rows), size)]
     checked = Checked(len(rows))
     with progress("checking", len(rows)) as advance:
-        work = partial(_check_rows, store)
-        for found, task in zip(
-            map_in_order(work, tasks, min(workers, len(tasks)), _crashed), tasks, strict=True
-        ):
-            checked.damaged |= found
+        calls = guarded_calls(_check_rows, store, tasks, workers=min(workers, len(tasks)))
+        for found, task in zip(calls, tasks, strict=True):
+            lost = isinstance(found, Lost)
+            checked.damaged |= dict.fromkeys(task, found.reason) if lost else found
             advance(len(task))
     store.close()
     return checked
@@ -59,7 +57,3 @@ def check_store(
 def _check_rows(store: FrameStore, rows: Sequence[int]) -> dict[int, str]:
     problems = ((row, store.check(row)) for row in rows)
     return {row: problem for row, problem in problems if problem is not None}
-
-
-def _crashed(rows: Sequence[int]) -> dict[int, str]:
-    return dict.fromkeys(rows, "the process that checked it was killed")

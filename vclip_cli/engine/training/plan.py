@@ -132,10 +132,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     known_precision(request.precision)
     method_class = find_method(request.method.method or "clip")
     name, published = _recipe(request, protocol, method_class.name)
-    options_of_method = [name for name in _options(method_class) if name not in FOLLOWING]
-    recipe = override(published, request.settings, options_of_method)
-    if request.frames is not None:
-        recipe = recipe.model_copy(update={"frames": request.frames})
+    recipe = _overridden(published, request, method_class)
     seed = request.seed if request.seed is not None else (protocol.seeds or [0])[0]
     split, classes = plan_training(
         protocol, dataset, shots=request.shots, seed=request.seed, listed=request.listed
@@ -198,6 +195,19 @@ def _open_store(
         require_kept(store, Sampling(recipe.frames))
     require_large_enough(store, preprocessing, crops=1)
     return store
+
+
+def recipe_of(request: TrainingRequest, protocol: Protocol) -> Recipe:
+    """The recipe that a request is carried out by, overrides included. Raises UsageError."""
+    method_class = find_method(request.method.method or "clip")
+    return _overridden(_recipe(request, protocol, method_class.name)[1], request, method_class)
+
+
+def _overridden(published: Recipe, request: TrainingRequest, method_class: type) -> Recipe:
+    options = [name for name in _options(method_class) if name not in FOLLOWING]
+    recipe = override(published, request.settings, options)
+    frames = {} if request.frames is None else {"frames": request.frames}
+    return recipe.model_copy(update=frames)
 
 
 def _recipe(request: TrainingRequest, protocol: Protocol, method: str) -> tuple[str, Recipe]:

@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import Failure, failure_of
+from vclip_cli.engine.clips import SECONDS_A_CLIP, Failure, failure_of
 from vclip_cli.engine.frame_source import decode_listed
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
@@ -37,6 +38,11 @@ class MicroBatch:
     frames: torch.Tensor | None
     targets: torch.Tensor | None
     failures: list[Failure]
+
+    def pinned(self) -> MicroBatch:
+        """The same in memory that a GPU reads from directly."""
+        frames = self.frames.pin_memory() if self.frames is not None else None
+        return MicroBatch(frames, self.targets, self.failures)
 
 
 def seed_of(*parts: object) -> int:
@@ -72,7 +78,8 @@ def train_indices(
 @dataclass(frozen=True)
 class SampleReading:
     """How training videos are read. flip: whether the recipe's flips are drawn; store: where the
-    frames were extracted to, None to decode the video files."""
+    frames were extracted to, None to decode the video files; timeout: seconds after which a worker
+    that still reads a clip is ended, and the clip is a failure."""
 
     recipe: Recipe
     preprocessing: Preprocessing
@@ -80,6 +87,7 @@ class SampleReading:
     flip: bool
     decoder: str = "exact"
     store: FrameStore | None = None
+    timeout: float = SECONDS_A_CLIP
 
     @property
     def candidates(self) -> int | None:
@@ -87,7 +95,7 @@ class SampleReading:
         return self.store.settings.kept.draws if self.store else None
 
 
-class _TrainingClips(Dataset):
+class _TrainingClips:
     def __init__(self, root: Path, items: Sequence[TrainingItem], reading: SampleReading) -> None:
         self.root = root
         self.items = items
@@ -132,11 +140,17 @@ def micro_batches(
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
     """The planned pieces in order; each key is (epoch, position of the video)."""
-    yield from DataLoader(
-        _TrainingClips(root, items, reading),
-        batch_sampler=plan,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        multiprocessing_context="spawn" if workers else None,
-    )
+    clips = _TrainingClips(root, items, reading)
+    keys = [key for piece in plan for key in piece]
+    rows = guarded_calls(_read, clips, keys, workers=workers, seconds=reading.timeout)
+    for piece in plan:
+        batch = _collate([_row(items[position], next(rows)) for _, position in piece])
+        yield batch.pinned() if pin_memory else batch
+
+
+def _read(clips: _TrainingClips, key: tuple[int, int]) -> Any:
+    return clips[key]
+
+
+def _row(item: TrainingItem, result: Any) -> Any:
+    return Failure(item.video, item.path, result.reason) if isinstance(result, Lost) else result
