@@ -48,6 +48,7 @@ def _add_verbs() -> None:
         demo,
         doctor,
         evaluate,
+        extract,
         labels,
         methods,
         predict,
@@ -61,6 +62,7 @@ def _add_verbs() -> None:
     for name, verb, short in (
         ("demo", demo.demo, "The whole story on the embedded benchmark."),
         ("split", split.split, "Write training and test lists, with provenance."),
+        ("extract", extract.extract, "Decode a dataset once, into a frame store."),
         ("train", train.train, "Train a method by its recipe."),
         ("eval", evaluate.evaluate, "Score a method on a protocol's test sets."),
         ("run", run.run, "A whole protocol: methods, shots and seeds."),

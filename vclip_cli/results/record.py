@@ -123,13 +123,17 @@ class Views(Closed):
 
 
 class Video(Closed):
-    """How frames were got. decoder holds its name, version and mode; frames is T."""
+    """How frames were got. decoder holds its name, version and mode; frames is T.
+
+    store: what identifies the extracted frames that were read, null where videos were decoded.
+    """
 
     frames: int = Field(ge=1)
     decoder: dict[str, Any]
     sampling: dict[str, Any]
     views: Views
     preprocessing: dict[str, Any]
+    store: dict[str, Any] | None = None
 
 
 class Compute(Closed):
@@ -157,6 +161,15 @@ class Failure(Closed):
     video: str
     path: str
     reason: str
+
+
+class Damaged(Closed):
+    """A scored video that shows signs of damage; the counts as `vclip_cli.video` makes them."""
+
+    video: str
+    corrupt_frames: Count = 0
+    failed_packets: Count = 0
+    repeated_frames: Count = 0
 
 
 class PredictionsFile(Closed):
@@ -204,6 +217,7 @@ class Record(Closed):
     seeds: dict[str, int | None]
     counts: Counts
     failures: list[Failure] = Field(default_factory=list)
+    damage: list[Damaged] = Field(default_factory=list)
     partial: bool = False
     overlap_allowed: bool = False
     marks: list[str] = Field(default_factory=list)
