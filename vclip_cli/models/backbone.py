@@ -237,7 +237,10 @@ def _wrap(
 ) -> Backbone:
     from open_clip.transformer import QuickGELU
 
+    from vclip_cli.models.activations import use_lean_activations
+
     clip.eval()
+    use_lean_activations(clip)
     spec = clip.visual.preprocess_cfg
     size = spec["size"] if isinstance(spec["size"], int) else spec["size"][0]
     preprocessing = Preprocessing(

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.prompts import encode_prompt_ensembles
+from vclip_cli.models.shortcuts import encode_images, one_by_one
 
 
 class ClipAdapter(Adapter):
@@ -33,8 +34,10 @@ class ClipAdapter(Adapter):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised."""
-        batch, count = frames.shape[:2]
-        return self.clip.encode_image(frames.flatten(0, 1)).unflatten(0, (batch, count))
+        return one_by_one(self, self._encode_frames, frames)
+
+    def _encode_frames(self, frames: Tensor) -> Tensor:
+        return encode_images(self.backbone, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def pool_frames(self, embeddings: Tensor) -> Tensor:
         """Frame embeddings (B,T,E) to L2-normalised video embeddings (B,E)."""

@@ -21,6 +21,13 @@ from vclip_cli.models.prompts import (
     replace_context,
     with_placeholder,
 )
+from vclip_cli.models.shortcuts import (
+    causal_mask,
+    cls_step,
+    end_step,
+    one_by_one,
+    without_padding,
+)
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -181,6 +188,9 @@ class VitaClipAdapter(Adapter):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised; each has seen all T."""
+        return one_by_one(self, self._encode_frames, frames)
+
+    def _encode_frames(self, frames: Tensor) -> Tensor:
         visual = self.clip.visual
         batch, count = frames.shape[:2]
         tokens = patch_tokens(visual, frames.flatten(0, 1))
@@ -199,6 +209,8 @@ class VitaClipAdapter(Adapter):
         locals_, globals_, summary = self._prompts_of(index, cls, count)
         inserted = torch.cat([cls, locals_, globals_, patches, summary], dim=1)
         self._show(f"visual/block{index}/attention_input", inserted)
+        if index == len(self.prompts) - 1 and self.observe is None:
+            return cls_step(block, inserted)
         inserted = attention_step(block, inserted)
         first, last = 1 + locals_.shape[1], inserted.shape[1] - summary.shape[1]
         kept = mlp_step(block, torch.cat([inserted[:, :1], inserted[:, first:last]], dim=1))
@@ -250,6 +262,8 @@ class VitaClipAdapter(Adapter):
 
     def _encode_ids(self, ids: Tensor, prompts: Sequence[str], classes: Tensor) -> Tensor:
         tower = self.text_tower
+        if self.observe is None:
+            ids = without_padding(tower, ids)
         tokens = tower.embed(ids)
         if self.config.context_length:
             context = self.text_context
@@ -257,8 +271,10 @@ class VitaClipAdapter(Adapter):
             tokens = self._move_name(tokens, prompts)
         self._show("text/input", tokens)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = tower.owner.attn_mask[: ids.shape[1], : ids.shape[1]]
+        mask = causal_mask(tower, ids)
         for index, block in enumerate(tower.owner.transformer.resblocks):
+            if index == tower.depth - 1 and self.observe is None:
+                return self._run(end_step, tower, block, tokens, ids)
             tokens = self._show(f"text/block{index}", self._run(_text_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 
