@@ -73,9 +73,7 @@ def evaluate(
         request = EvaluationRequest(
             protocol=protocol or DEFAULT_PROTOCOL,
             dataset=name,
-            method=MethodRequest(
-                method, backbone, pretrained, checkpoint, interpolate=interpolate
-            ),
+            method=MethodRequest(method, backbone, pretrained, checkpoint, interpolate=interpolate),
             views=ViewRequest(frames, clips, crops, read_templates(template), text, decoder),
             device=device,
             precision=precision,

@@ -187,7 +187,9 @@ def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used = _config(plan)
     alpha = plan.method.interpolate
-    tested = [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
+    tested = (
+        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
+    )
     tested += [
         records.Override(field=name, protocol=_plain(stated), used=used[name])
         for name, stated in plan.settings.overrides.items()

@@ -132,9 +132,7 @@ def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
     if request.interpolate is not None:
         named = request.pretrained or info.backbone["pretrained"]
         _interpolate(adapter, request.interpolate, known=not complete or named is not None)
-    return LoadedMethod(
-        adapter, facts, sha256_file(request.checkpoint), info, request.interpolate
-    )
+    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info, request.interpolate)
 
 
 def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:

@@ -106,8 +106,28 @@ def require_equal_test_sets(records: Sequence[LoadedRecord]) -> None:
                     f"the records of {dataset.name}, split {dataset.split}{part}, differ in {what}",
                     where=_examples([known, loaded]),
                     found=f"{expected[:12]} and {found[:12]}" if shown else None,
-                    hint="evaluate both on the same split file",
+                    hint="evaluate both on the same split file, or name fewer folders",
                 )
+
+
+def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
+    """A remark for each dataset of which the records come from several manifests.
+
+    Their test lists are equal (`require_equal_test_sets`); what else was listed, such as the
+    training videos, is not.
+    """
+    found: dict[str, set[str]] = {}
+    for loaded in records:
+        dataset = loaded.record.dataset
+        if dataset.manifest_sha256 is not None:
+            found.setdefault(dataset.name, set()).add(dataset.manifest_sha256)
+    return [
+        f"{name}: the records come from different manifests"
+        f" ({', '.join(sorted(sha256[:12] for sha256 in hashes))}), whose test lists are equal and"
+        " whose other lists are not"
+        for name, hashes in sorted(found.items())
+        if len(hashes) > 1
+    ]
 
 
 def _examples(records: Sequence[LoadedRecord], shown: int = 4) -> str:
