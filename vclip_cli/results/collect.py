@@ -24,6 +24,11 @@ def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
     Sorted by path, each file once. Raises RecordError for a damaged one, DataError when a path
     does not exist or there is no record at all.
     """
+    return [LoadedRecord(path, read_record(path)) for path in find_records(paths)]
+
+
+def find_records(paths: Iterable[Path]) -> list[Path]:
+    """The files of `collect_records`, not yet read. Raises DataError as it does."""
     found: dict[Path, Path] = {}
     searched = list(paths)
     for path in searched:
@@ -41,7 +46,7 @@ def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
             where=", ".join(map(str, searched)) or "no path",
             hint="records are written by: vclip eval",
         )
-    return [LoadedRecord(path, read_record(path)) for path in sorted(found.values())]
+    return sorted(found.values())
 
 
 def leave_out_partial(records: Sequence[LoadedRecord]) -> list[LoadedRecord]:

@@ -14,7 +14,8 @@ from vclip_cli.results.record import Record
 from vclip_cli.results.result_table import Cell, Footnote, Footnotes
 from vclip_cli.results.rows import listed, views_text
 
-TITLE = "Published figures"
+TITLE = "Published figures, not ranked with ours"
+RANKED_TITLE = "Published figures, ranked together with ours"
 NOTHING_FITS = "no published figure is known for these columns"
 _UNKNOWN = "–"
 Value = TypeVar("Value", bound=Any)
@@ -48,8 +49,13 @@ class PublishedBlock:
     general: tuple[Footnote, ...]
 
 
-def published_block(published: Published, around: Surroundings, notes: Footnotes) -> PublishedBlock:
-    """The rows of all entries that have a figure for a column of the table, in the file's order."""
+def published_block(
+    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool = False
+) -> PublishedBlock:
+    """The rows of all entries that have a figure for a column of the table, in the file's order.
+
+    ranked: whether the table ranks them, for the title.
+    """
     labels, cells, marks = [], [], []
     for entry in published.entries:
         if entry.protocol != around.protocol:
@@ -59,9 +65,10 @@ def published_block(published: Published, around: Surroundings, notes: Footnotes
             continue
         labels.append(_label(entry, published, around.headers))
         cells.append(line)
-        marks.append(tuple(_row_marks(entry, around, published, notes)))
+        found = _row_marks(entry, around, published, notes)
+        marks.append(tuple(sorted(found, key=lambda mark: (mark.isdigit(), len(mark), mark))))
     general = () if labels else (Footnote("", NOTHING_FITS),)
-    return PublishedBlock(TITLE, tuple(labels), cells, marks, general)
+    return PublishedBlock(RANKED_TITLE if ranked else TITLE, tuple(labels), cells, marks, general)
 
 
 def _label(entry: Entry, published: Published, headers: Sequence[str]) -> tuple[str, ...]:

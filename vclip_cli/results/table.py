@@ -116,7 +116,7 @@ def build_table(
     blocks: tuple[Block, ...] = ()
     if published is not None:
         around = Surroundings(records[0].record.protocol.name, grouped, places, tests, headers)
-        block = published_block(published, around, notes)
+        block = published_block(published, around, notes, ranked=rank_published)
         blocks = (Block("", len(rows)), Block(block.title, len(block.labels)))
         general += block.general
         labels += block.labels
