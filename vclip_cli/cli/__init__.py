@@ -57,6 +57,7 @@ def _add_verbs() -> None:
         split,
         table,
         train,
+        verify,
     )
 
     for name, verb, short in (
@@ -69,6 +70,7 @@ def _add_verbs() -> None:
         ("predict", predict.predict, "Rank labels for any video."),
         ("convert", convert.convert, "Convert a paper's released checkpoint."),
         ("table", table.table, "Print the results of many runs as a table."),
+        ("verify", verify.verify, "Check a record against its files, or evaluate it again."),
         ("methods", methods.methods, "List the methods."),
         ("protocols", protocols.protocols, "List or show protocols and recipes."),
         ("doctor", doctor.doctor, "Show what vclip finds on this machine."),

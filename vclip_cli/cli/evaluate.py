@@ -31,6 +31,7 @@ def evaluate(
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
     checkpoint: options.Checkpoint = None,
+    interpolate: options.Interpolate = None,
     splits: Splits = None,
     template: options.Templates = None,
     text: options.TextVariant = None,
@@ -73,7 +74,7 @@ def evaluate(
         request = EvaluationRequest(
             protocol=protocol or DEFAULT_PROTOCOL,
             dataset=name,
-            method=MethodRequest(method, backbone, pretrained, checkpoint),
+            method=MethodRequest(method, backbone, pretrained, checkpoint, interpolate=interpolate),
             views=ViewRequest(frames, clips, crops, read_templates(template), text, decoder),
             frames_from=frames_from,
             device=device,

@@ -97,6 +97,17 @@ Checkpoint = Annotated[
         "--checkpoint", envvar="VCLIP_CHECKPOINT", help="A checkpoint of vclip (.safetensors)."
     ),
 ]
+Interpolate = Annotated[
+    float | None,
+    typer.Option(
+        "--interpolate",
+        envvar="VCLIP_INTERPOLATE",
+        metavar="ALPHA",
+        min=0,
+        max=1,
+        help="Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
+    ),
+]
 Frames = Annotated[
     int | None,
     typer.Option("--frames", envvar="VCLIP_FRAMES", min=1, help="Frames a clip (T)."),

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.data.plan import TestSet
 from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.costs import count_multiply_adds
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
@@ -75,14 +76,17 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
         started, clock = datetime.now(UTC), time.perf_counter()
-        scores = _score_group(plan, tests, prompts, progress)
+        text = encode_text(plan.method.adapter, prompts, plan.computing)
+        scores = _score_group(plan, tests, prompts, text, progress)
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
             classes=list(ordered),
             started=started,
             seconds=time.perf_counter() - clock,
-            scored=len(scores.videos),
+            scored=scores.fresh,
+            latency=scores.latency,
+            multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
         )
         done += [_finish(plan, test, scores, facts) for test in tests]
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
@@ -108,7 +112,11 @@ def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]
 
 
 def _score_group(
-    plan: EvaluationPlan, tests: Sequence[TestSet], prompts: list[list[str]], progress: Progress
+    plan: EvaluationPlan,
+    tests: Sequence[TestSet],
+    prompts: list[list[str]],
+    text: Any,
+    progress: Progress,
 ) -> Scores:
     """Score the union of several test sets over the classes that they share."""
     items: dict[str, ClipItem] = {}
@@ -124,7 +132,7 @@ def _score_group(
     key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
     return score_videos(
         adapter,
-        encode_text(adapter, prompts, plan.computing),
+        text,
         root,
         list(items.values()),
         plan.settings.reading,

@@ -27,7 +27,7 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read.
+    videos it read; latency: seconds of one of them in the model; multiply_adds: of one view.
     """
 
     plan: EvaluationPlan
@@ -36,6 +36,8 @@ class RunFacts:
     started: datetime
     seconds: float
     scored: int
+    latency: float | None
+    multiply_adds: int | None
 
 
 def build_record(
@@ -122,13 +124,24 @@ def build_record(
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
         predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
+        cost=_cost(facts),
         timing=records.Timing(
             started=facts.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_seconds=round(facts.seconds, 3),
             videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
+            latency_milliseconds=None if facts.latency is None else round(1e3 * facts.latency, 3),
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
+    )
+
+
+def _cost(facts: RunFacts) -> records.Cost | None:
+    if facts.multiply_adds is None:
+        return None
+    return records.Cost(
+        multiply_adds_per_view=facts.multiply_adds,
+        multiply_adds_per_video=facts.multiply_adds * facts.plan.settings.reading.views,
     )
 
 
@@ -140,6 +153,8 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "protocol": request.protocol,
         "dataset": request.dataset,
         "method": plan.method.adapter.name,
+        "interpolate": plan.method.interpolate,
+        "splits": list(request.splits) if request.splits is not None else None,
         "frames": reading.sampling.frames,
         "clips": reading.sampling.clips,
         "crops": reading.crops,
@@ -174,7 +189,11 @@ def _marks(plan: EvaluationPlan, test: TestSet) -> list[str]:
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used = _config(plan)
-    tested = [
+    alpha = plan.method.interpolate
+    tested = (
+        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
+    )
+    tested += [
         records.Override(field=name, protocol=_plain(stated), used=used[name])
         for name, stated in plan.settings.overrides.items()
     ]

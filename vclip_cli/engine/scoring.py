@@ -8,8 +8,10 @@ the byte.
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,19 @@ PART_SIZE = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """scores: float32 (N,K) of the videos that could be read, in the order they were listed;
-    damage: signs of damage met in a video, by its id, of those that show any."""
+    """scores: float32 (N,K) of the videos that could be read, in the order they were listed.
+
+    damage: signs of damage met in a video, by its id, of those that show any; fresh: how many of
+    the videos this pass scored itself; latency: seconds that one of these spent in the model, the
+    median over batches, None without any.
+    """
 
     videos: list[str]
     scores: np.ndarray
     failures: list[Failure]
     damage: dict[str, dict[str, int]] = field(default_factory=dict)
+    fresh: int = 0
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ def score_videos(
     ]
     on_gpu = computing.device.type == "cuda"
     growing = _GrowingPart()
+    fresh, seconds_a_video = 0, []
     with progress(description, len(items), done) as advance:
         for positions, batch in zip(
             batches,
@@ -92,9 +101,12 @@ def score_videos(
             strict=True,
         ):
             if batch.frames is not None:
+                started = time.perf_counter()
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
                 scores = score_batch(adapter, text, frames, reading, computing, multi_label)
-                growing.scores.append(scores.cpu().numpy())
+                growing.scores.append(scores.cpu().numpy())  # which waits for the device
+                fresh += len(scores)
+                seconds_a_video.append((time.perf_counter() - started) / len(scores))
             growing.videos += [items[position].video for position in batch.positions]
             growing.failures += batch.failures
             growing.damage |= batch.damage
@@ -104,7 +116,8 @@ def score_videos(
                 _write_part(parts, start, finished[start])
                 growing = _GrowingPart()
             advance(len(positions))
-    return join([finished[start] for start in starts])
+    latency = statistics.median(seconds_a_video) if seconds_a_video else None
+    return replace(join([finished[start] for start in starts]), fresh=fresh, latency=latency)
 
 
 @dataclass

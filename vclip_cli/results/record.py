@@ -179,16 +179,30 @@ class PredictionsFile(Closed):
     sha256: Sha256
 
 
+class Cost(Closed):
+    """What one video costs, in multiply-adds, which papers print as FLOPs.
+
+    A view is `encode_video` of T frames and `score` against all classes; a video is all its views.
+    """
+
+    multiply_adds_per_view: Count
+    multiply_adds_per_video: Count
+
+
 class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
-    host: free facts of the machine and the moment (host name, free memory, …).
+    wall_seconds: of the whole pass, decoding included; videos_per_second: read in it.
+    latency_milliseconds: of one video in the model, the median over batches of the time from frames
+    in memory to scores in memory; null where an earlier run had scored everything. host: free facts
+    of the machine and the moment (host name, free memory, …).
     """
 
     started: str
     finished: str
     wall_seconds: float = Field(ge=0)
     videos_per_second: float = Field(ge=0)
+    latency_milliseconds: float | None = Field(default=None, ge=0)
     host: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -199,7 +213,8 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored because the user insisted. marks:
     remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
     none was set. metrics: the first one is the protocol's main metric. without_positives: classes
-    that no scored video belongs to, left out of averages over classes.
+    that no scored video belongs to, left out of averages over classes. cost: null where the method
+    cannot be counted, and in records of earlier versions.
     """
 
     schema_version: Literal[1] = 1
@@ -225,6 +240,7 @@ class Record(Closed):
     per_class: PerClass
     without_positives: list[str] = Field(default_factory=list)
     predictions: PredictionsFile | None
+    cost: Cost | None = None
     timing: Timing
 
     @model_validator(mode="after")

@@ -120,13 +120,14 @@ def fit(
     options: LoopOptions,
     state: ResumeState,
     *,
+    after_step: Callable[[int, float, float], None] | None = None,
     after_epoch: Callable[[int, ResumeState], None] | None = None,
     progress: Progress = no_progress,
 ) -> ResumeState:
     """Train from `state` to the end, saving on the way; gives the last state.
 
-    The adapter must have `freeze_all_but_trainable` behind it. Raises DataError when no training
-    video can be read.
+    The adapter must have `freeze_all_but_trainable` behind it. after_step: called with the step's
+    number, its loss and its rate. Raises DataError when no training video can be read.
     """
     steps, an_epoch = steps_of(len(data.items), recipe)
     module = _Logits(adapter, data.prompts)
@@ -160,6 +161,8 @@ def fit(
             )
             state.step += 1
             state.losses.append([state.step, loss, rate])
+            if after_step is not None:
+                after_step(state.step, loss, rate)
             advance(1)
             ends_epoch = state.step % an_epoch == 0
             if ends_epoch and after_epoch is not None:

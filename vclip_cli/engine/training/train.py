@@ -25,6 +25,7 @@ from vclip_cli.engine.training.outcome import (
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.samples import SampleReading
+from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
 from vclip_cli.engine.training.selection import Selector
 from vclip_cli.files import require_writable_folder, write_json, write_text
 from vclip_cli.progress import Progress, no_progress
@@ -46,6 +47,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     require_writable_folder(plan.folder)
     if not request.resume:
         (plan.folder / STATE_FILE).unlink(missing_ok=True)
+        remove_scalars(plan.folder)
         for name in (RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
             (plan.folder / name).unlink(missing_ok=True)
     elif (finished := finished_run(plan)) is not None:
@@ -76,18 +78,24 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     state = read_state(plan.folder, plan.sha256) or ResumeState(plan.sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if request.select_on else None
     started = time.perf_counter()
-    state = fit(
-        adapter,
-        data,
-        plan.recipe,
-        _accelerator(plan),
-        LoopOptions(
-            plan.folder, request.batch_size, request.workers, request.save_every, request.stop_after
-        ),
-        state,
-        after_epoch=selector.look if selector is not None else None,
-        progress=progress,
-    )
+    with tensorboard_scalars(plan.folder, state) as after_step:
+        state = fit(
+            adapter,
+            data,
+            plan.recipe,
+            _accelerator(plan),
+            LoopOptions(
+                plan.folder,
+                request.batch_size,
+                request.workers,
+                request.save_every,
+                request.stop_after,
+            ),
+            state,
+            after_step=after_step,
+            after_epoch=selector.look if selector is not None else None,
+            progress=progress,
+        )
     write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
     return finish(plan, state, time.perf_counter() - started)
 
