@@ -6,7 +6,6 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from vclip_cli.data.text_files import csv_rows, read_lines
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file, write_json
 from vclip_cli.hashing import sha256_bytes
+from vclip_cli.json_files import read_json
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
@@ -177,9 +177,9 @@ def _read_provenance(path: Path) -> Provenance:
             hint="keep the .json beside the .csv, or import the list with --from-list",
         )
     try:
-        return Provenance.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        found = error.errors()[0] if isinstance(error, ValidationError) else None
-        key = ".".join(str(part) for part in found["loc"]) if found else None
-        reason = f"{key}: {found['msg']}" if found else str(error)
+        return Provenance.model_validate(read_json(path))
+    except ValidationError as error:
+        found = error.errors()[0]
+        key = ".".join(str(part) for part in found["loc"])
+        reason = f"{key}: {found['msg']}" if key else found["msg"].removeprefix("Value error, ")
         raise DataError(f"not a split's provenance: {reason}", where=str(path)) from None
