@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, VclipError
 
 MAX_BYTES = 512 * 1024 * 1024
 """A record of half a million videos that all failed takes a quarter of this."""
@@ -15,7 +15,7 @@ MAX_DEPTH = 64
 MAX_TEXT = 100_000
 
 
-def read_json(path: Path, *, error: type[DataError] = DataError) -> Any:
+def read_json(path: Path, *, error: type[VclipError] = DataError) -> Any:
     """The value of a JSON file: finite numbers, sound texts, no deep nesting.
 
     Raises `error` with file and line where the file is missing, too large, no JSON, or holds what
@@ -31,11 +31,17 @@ def read_json(path: Path, *, error: type[DataError] = DataError) -> Any:
     return parse_json(raw, str(path), error=error)
 
 
-def parse_json(raw: bytes | str, where: str, *, error: type[DataError] = DataError) -> Any:
-    """The value of JSON text, under the limits of `read_json`."""
+def parse_json(
+    raw: bytes | str, where: str, *, error: type[VclipError] = DataError, finite: bool = True
+) -> Any:
+    """The value of JSON text, under the limits of `read_json`.
+
+    finite: refuse NaN and infinite numbers.
+    """
+    numbers = {"parse_constant": _refuse_constant, "parse_float": _finite} if finite else {}
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, **numbers)
         _check(value)
     except json.JSONDecodeError as problem:
         place = f"{where}:{problem.lineno}"

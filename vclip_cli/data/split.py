@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vclip_cli import __version__
 from vclip_cli.data.text_files import csv_rows, read_lines
@@ -94,6 +94,26 @@ class Provenance(_Closed):
     sha256: str
     overlaps_allowed: list[SharedVideos] = Field(default_factory=list)
     remarks: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _holds_what_its_rule_needs(self) -> Provenance:
+        """A key set to null would be a check left out."""
+        rule = self.rule
+        needed: dict[str, object]
+        if rule.name == "imported":
+            needed = {"imported": self.imported}
+        else:
+            needed = {"rule.split": rule.split}
+        if rule.name in ("few-shot", "base-to-novel"):
+            needed |= {"shots": self.shots, "seed": self.seed}
+        if rule.half is not None:
+            needed |= {"rule.halves": rule.halves}
+        if self.imported is not None and self.imported.labels_file is not None:
+            needed |= {"imported.labels_sha256": self.imported.labels_sha256}
+        missing = [key for key, value in needed.items() if value is None]
+        if missing:
+            raise ValueError(f"the rule {rule.name!r} needs {' and '.join(missing)}")
+        return self
 
 
 @dataclass(frozen=True)
