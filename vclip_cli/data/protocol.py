@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from vclip_cli.data.split import ProtocolReference
 from vclip_cli.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.files import plain_name
 from vclip_cli.hashing import sha256_json
 from vclip_cli.resources import find_yaml, list_yaml
 from vclip_cli.yaml_files import ErrorAt, load_model
@@ -218,6 +219,11 @@ class Protocol(_Closed):
     metrics: list[Metric] = Field(min_length=1)
     aggregate: Aggregate = Aggregate()
     recipes: dict[str, Recipe] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        return plain_name(name)
 
     @cached_property
     def sha256(self) -> str:

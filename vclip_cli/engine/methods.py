@@ -10,7 +10,12 @@ from typing import Any
 from vclip_cli.errors import ComparisonRefused, UsageError
 from vclip_cli.hashing import sha256_file
 from vclip_cli.models.backbone import default_weights, load_backbone
-from vclip_cli.models.checkpoint import CheckpointInfo, load_adapter, read_info
+from vclip_cli.models.checkpoint import (
+    CheckpointInfo,
+    load_adapter,
+    read_info,
+    refuse_foreign_backbone,
+)
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method, list_methods
 
@@ -122,6 +127,8 @@ def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
             hint=f"--method {info.method}",
         )
     name = request.backbone or info.backbone["name"]
+    if request.backbone is None:
+        refuse_foreign_backbone(name, request.checkpoint)
     complete = not info.backbone["weights_sha256"]  # the file holds every tensor of the backbone
     source = request.pretrained or info.backbone["pretrained"]
     if source is None:

@@ -46,7 +46,11 @@ class AdapterConfig:
                 raise SpecError(
                     f"unknown option {key!r} of this method", hint=did_you_mean(key, known)
                 )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for field in fields(cls):
+            if field.name in plain:
+                _require_kind(field.name, plain[field.name], field.default)
+        return cls(**plain)
 
 
 class Adapter(nn.Module):
@@ -182,6 +186,21 @@ class Adapter(nn.Module):
     def device(self) -> torch.device:
         """Where the weights lie."""
         return next(self.parameters()).device
+
+
+def _require_kind(option: str, value: Any, default: Any) -> None:
+    """Raises SpecError for a value of another kind than the option's default, or without bounds."""
+    kinds = {bool: bool, int: int, float: (int, float), str: str, tuple: tuple}
+    kind = kinds.get(type(default))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    wrong = kind is not None and not isinstance(value, kind)
+    wrong |= isinstance(value, bool) and type(default) in (int, float)
+    if wrong or (number and not abs(value) < float("inf")):
+        raise SpecError(
+            f"the option {option!r} has another kind of value",
+            found=repr(value)[:80],
+            expected=f"such as {default!r}",
+        )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ that changes from run to run stands in `timing`; two equal runs on one machine d
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ from pydantic import Field, model_validator
 from vclip_cli.errors import DataError, SpecError
 from vclip_cli.files import write_json
 from vclip_cli.hashing import sha256_json
+from vclip_cli.json_files import read_json
 from vclip_cli.results.measure import Closed, Metric, PerClass
 from vclip_cli.yaml_files import ErrorAt, validate_model
 
@@ -281,16 +281,9 @@ def write_record(record: Record, path: Path) -> None:
 
 def read_record(path: Path) -> Record:
     """Read and validate a record. Raises RecordError with the file and the key."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError("no such record", where=str(path)) from None
-    except OSError as error:
-        raise RecordError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except json.JSONDecodeError as error:
-        raise RecordError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise RecordError("not valid JSON", where=str(path), found=str(error)[:80]) from None
+    if not path.exists():
+        raise RecordError("no such record", where=str(path))
+    value = read_json(path, error=RecordError)
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version is None:
         raise RecordError("no record of vclip: it has no schema_version", where=str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from vclip_cli.errors import VideoError
 from vclip_cli.video.opening import library_errors
+
+MOST_BYTES = 8 * 1024**3
+"""Of one clip's frames at source size, which is the bound on a worker's memory: 80 frames of 8K."""
 
 
 class PictureRows:
@@ -56,6 +60,8 @@ class PictureRows:
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         try:
+            if self._count * math.prod(shape) > MOST_BYTES:
+                raise MemoryError
             return np.empty((self._count, *shape), np.uint8)
         except MemoryError as error:  # a damaged header can claim any size
             raise VideoError(

@@ -72,6 +72,8 @@ class VitaClipConfig(AdapterConfig):
             )
         if self.frames < 1 or self.global_prompts < 0 or self.text_context < 0:
             raise SpecError("the numbers of frames and of tokens cannot be negative, nor T zero")
+        if max(self.frames, self.global_prompts, self.text_context) > 4096:
+            raise SpecError("more than 4096 frames or tokens are not built")
 
     @property
     def words(self) -> str:

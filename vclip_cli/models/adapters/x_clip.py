@@ -45,6 +45,8 @@ class XClipConfig(AdapterConfig):
         """Raises SpecError for a number of frames or layers that cannot be."""
         if self.frames < 1 or self.integration_layers < 0 or self.prompt_layers < 0:
             raise SpecError("frames must be at least 1, and numbers of layers not negative")
+        if self.frames > 4096 or max(self.integration_layers, self.prompt_layers) > 64:
+            raise SpecError("more than 4096 frames or 64 layers are not built")
         if not 0 <= self.drop_path < 1:
             raise SpecError("the option 'drop_path' must be at least 0 and below 1")
 
