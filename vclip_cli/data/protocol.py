@@ -167,6 +167,7 @@ class Recipe(_Closed):
     datasets: the training sets that it is for, empty for all. batch_size: effective, over all
     devices and accumulation steps. views: at the final test. start_from: the weights that training
     begins with, in words, where it is not the plain backbone. config: the method's options.
+    optimizer, schedule: None for a method that is fitted on stored embeddings in its own way.
     """
 
     method: str
@@ -181,8 +182,8 @@ class Recipe(_Closed):
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
-    optimizer: Optimizer
-    schedule: Schedule
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()
     notes: str = ""
 

@@ -109,13 +109,19 @@ def check_values(shard: Shard) -> None:
 def read_rows(shard: Shard, rows: Sequence[int]) -> np.ndarray:
     """The values of some rows, float32 (len(rows), …), read in place. Raises DataError."""
     values = np.empty((len(rows), *shard.shape[1:]), np.float32)
-    with shard.path.open("rb", buffering=0) as stream:
-        for place, row in enumerate(rows):
-            stream.seek(shard.offset + row * shard.row_bytes)
-            data = stream.read(shard.row_bytes)
-            if len(data) != shard.row_bytes:
-                raise _damaged(shard.path, "cut short while it was read")
-            values[place] = np.frombuffer(data, np.float32).reshape(shard.shape[1:])
+    try:
+        with shard.path.open("rb", buffering=0) as stream:
+            for place, row in enumerate(rows):
+                stream.seek(shard.offset + row * shard.row_bytes)
+                data = np.frombuffer(stream.read(shard.row_bytes), np.float32)
+                values[place] = data.reshape(shard.shape[1:])
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "stored embeddings were changed or removed while they were read",
+            where=str(shard.path),
+            found=str(error),
+            hint="run the same command again: it goes on from where it was",
+        ) from None
     return values
 
 

@@ -37,8 +37,8 @@ class EvaluationRequest:
     """What a person asked of `vclip eval`, for one dataset.
 
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
-    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
-    the command line, for the record.
+    each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
+    reuse and keep embeddings; command: the command line, for the record.
     """
 
     protocol: str
@@ -54,6 +54,7 @@ class EvaluationRequest:
     allow_overlap: bool = False
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
     command: tuple[str, ...] = ()
 
 

@@ -28,7 +28,7 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read.
+    videos it read; embeddings: the key of the store that was used, if any, and how many came of it.
     """
 
     plan: EvaluationPlan
@@ -37,6 +37,8 @@ class RunFacts:
     started: datetime
     seconds: float
     scored: int
+    embeddings: str | None = None
+    embeddings_reused: int = 0
 
 
 def build_record(
@@ -99,6 +101,7 @@ def build_record(
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
+            embeddings=facts.embeddings,
         ),
         compute=records.Compute(
             precision=request.precision,
@@ -125,6 +128,7 @@ def build_record(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_seconds=round(facts.seconds, 3),
             videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
+            embeddings_reused=facts.embeddings_reused,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
     )

@@ -38,6 +38,7 @@ class MatrixRequest:
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
     command: tuple[str, ...] = ()
 
     @property
@@ -122,6 +123,7 @@ def run_job(
                 limit=request.limit,
                 out=folder / "train",
                 resume=request.resume,
+                cache=request.cache,
             )
         )
         checkpoint = train(plan, progress=progress).checkpoint
@@ -140,6 +142,7 @@ def run_job(
             limit=request.limit,
             out=folder / "test",
             resume=request.resume,
+            cache=request.cache,
             command=request.command,
         )
     )

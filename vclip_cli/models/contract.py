@@ -68,6 +68,8 @@ class Adapter(nn.Module):
     """The prompt that the method's paper used, where the user and the protocol say nothing."""
     fits: ClassVar[bool] = False
     """Whether `fit` on stored embeddings takes the place of the training loop over videos."""
+    fit_heeds: ClassVar[tuple[str, ...]] = ()
+    """What of a recipe `fit` heeds: `batch_size`, `optimizer`, `schedule.epochs`."""
     learning_rate_factors: ClassVar[dict[str, float]] = {"base": 1.0}
     """The factor on the base rate of each learning-rate group that `trainable` names."""
 

@@ -6,6 +6,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class FitOptimizer:
+    """An optimizer and its values; SGD's momentum is the first of `betas`."""
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer over these parameters."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.name == "sgd":
+            return torch.optim.SGD(parameters, rate, momentum=self.betas[0], weight_decay=decay)
+        return torch.optim.AdamW(parameters, rate, self.betas, self.epsilon, decay)
 
 
 @dataclass(frozen=True)
@@ -17,10 +37,7 @@ class Fitting:
 
     seed: int
     batch_size: int
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    momentum: float | None = None
-    epsilon: float | None = None
+    optimizer: FitOptimizer | None = None
     epochs: int | None = None
 
 

@@ -123,13 +123,17 @@ class Views(Closed):
 
 
 class Video(Closed):
-    """How frames were got. decoder holds its name, version and mode; frames is T."""
+    """How frames were got. decoder holds its name, version and mode; frames is T.
+
+    embeddings: the key of the embedding store that was used, null where there was none.
+    """
 
     frames: int = Field(ge=1)
     decoder: dict[str, Any]
     sampling: dict[str, Any]
     views: Views
     preprocessing: dict[str, Any]
+    embeddings: Sha256 | None = None
 
 
 class Compute(Closed):
@@ -169,13 +173,15 @@ class PredictionsFile(Closed):
 class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
-    host: free facts of the machine and the moment (host name, free memory, …).
+    host: free facts of the machine and the moment (host name, free memory, …). embeddings_reused:
+    videos whose stored embeddings took the place of decoding and encoding.
     """
 
     started: str
     finished: str
     wall_seconds: float = Field(ge=0)
     videos_per_second: float = Field(ge=0)
+    embeddings_reused: Count = 0
     host: dict[str, Any] = Field(default_factory=dict)
 
 

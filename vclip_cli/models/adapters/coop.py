@@ -15,14 +15,14 @@ from vclip_cli.errors import ComparisonRefused, SpecError, UsageError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.fitting import Fitted, Fitting, shots_of
+from vclip_cli.models.fitting import Fitted, FitOptimizer, Fitting, shots_of
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts, with_placeholder
 from vclip_cli.models.shared_prefix import encode_behind_prefix
 from vclip_cli.models.towers import text_tower
 from vclip_cli.progress import Progress, no_progress
 
 WARM_UP_RATE = 1e-5
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 2e-3, 0.9, 5e-4
+OPTIMIZER = FitOptimizer("sgd", learning_rate=2e-3, weight_decay=5e-4)
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class CoopAdapter(ClipAdapter):
     Config = CoopConfig
     cacheable = "frame"
     fits = True
+    fit_heeds = ("batch_size", "optimizer", "schedule.epochs")
     default_templates = ("{class}.",)
 
     def __init__(self, backbone: Backbone, config: CoopConfig | None = None) -> None:
@@ -144,18 +145,13 @@ class CoopAdapter(ClipAdapter):
         self.freeze_all_but_trainable()
         shots = shots_of(targets.cpu().numpy())
         epochs = fitting.epochs or epochs_for(shots)
-        size, base = fitting.batch_size, fitting.learning_rate or LEARNING_RATE
-        optimizer = torch.optim.SGD(
-            [self.context],
-            lr=base,
-            momentum=MOMENTUM if fitting.momentum is None else fitting.momentum,
-            weight_decay=WEIGHT_DECAY if fitting.weight_decay is None else fitting.weight_decay,
-        )
+        how, size = fitting.optimizer or OPTIMIZER, fitting.batch_size
+        optimizer = how.build([self.context])
         starts = range(0, len(embeddings), size)
         rng, rows = np.random.default_rng(fitting.seed), []
         with torch.enable_grad(), progress("training", epochs * len(starts)) as advance:
             for epoch in range(epochs):
-                rate = rate_of(epoch, epochs, base)
+                rate = rate_of(epoch, epochs, how.learning_rate)
                 optimizer.param_groups[0]["lr"] = rate
                 order = torch.from_numpy(rng.permutation(len(embeddings))).to(targets.device)
                 for first in starts:

@@ -54,9 +54,7 @@ class LinearProbeAdapter(ClipAdapter):
 
     def __init__(self, backbone: Backbone, config: LinearProbeConfig | None = None) -> None:
         super().__init__(backbone, config)
-        self.weight = nn.Parameter(
-            torch.zeros(len(self.config.classes), backbone.embedding_width)
-        )
+        self.weight = nn.Parameter(torch.zeros(len(self.config.classes), backbone.embedding_width))
         self.bias = nn.Parameter(torch.zeros(len(self.config.classes)))
 
     @property

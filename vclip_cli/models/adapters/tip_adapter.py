@@ -15,7 +15,7 @@ from vclip_cli.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.fitting import Fitted, Fitting, hold_back, shots_of
+from vclip_cli.models.fitting import Fitted, FitOptimizer, Fitting, hold_back, shots_of
 from vclip_cli.progress import Progress, no_progress
 
 ALPHA, BETA = 1.0, 5.5
@@ -23,7 +23,8 @@ ALPHA, BETA = 1.0, 5.5
 ALPHAS = tuple(round(0.1 + 2.9 * step / 19, 4) for step in range(20))
 BETAS = tuple(round(0.1 + 6.9 * step / 19, 4) for step in range(20))
 """What is searched: 20 x 20 values up to the authors' 3 and 7."""
-EPOCHS, LEARNING_RATE, EPSILON, WEIGHT_DECAY = 20, 1e-3, 1e-4, 0.01
+EPOCHS = 20
+OPTIMIZER = FitOptimizer("adamw", learning_rate=1e-3, weight_decay=0.01, epsilon=1e-4)
 """Of the fine-tuned form, in the authors' code; the decay is AdamW's default, as there."""
 
 
@@ -62,6 +63,7 @@ class TipAdapter(ClipAdapter):
     Config = TipAdapterConfig
     cacheable = "frame"
     fits = True
+    fit_heeds = ("batch_size", "optimizer", "schedule.epochs")
 
     def __init__(self, backbone: Backbone, config: TipAdapterConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -158,11 +160,8 @@ class TipAdapter(ClipAdapter):
         self.alpha.fill_(self.config.alpha or ALPHA)
         self.beta.fill_(self.config.beta or BETA)
         epochs, size = fitting.epochs or EPOCHS, fitting.batch_size
-        base = fitting.learning_rate or LEARNING_RATE
-        decay = WEIGHT_DECAY if fitting.weight_decay is None else fitting.weight_decay
-        optimizer = torch.optim.AdamW(
-            [self.keys], lr=base, eps=fitting.epsilon or EPSILON, weight_decay=decay
-        )
+        how = fitting.optimizer or OPTIMIZER
+        optimizer = how.build([self.keys])
         starts = range(0, len(embeddings), size)
         steps, rows = epochs * len(starts), []
         rng = np.random.default_rng(fitting.seed)
@@ -171,7 +170,7 @@ class TipAdapter(ClipAdapter):
                 if step % len(starts) == 0:
                     order = torch.from_numpy(rng.permutation(len(embeddings))).to(targets.device)
                 part = order[starts[step % len(starts)] :][:size]
-                rate = base * 0.5 * (1 + math.cos(math.pi * step / steps))
+                rate = how.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
                 optimizer.param_groups[0]["lr"] = rate
                 loss = cross_entropy(self.score(embeddings[part], text), targets[part])
                 optimizer.zero_grad(set_to_none=True)
