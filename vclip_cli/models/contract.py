@@ -155,7 +155,7 @@ class Adapter(nn.Module):
         return {name: own[name] for name in [*self.trainable(), *sorted(self.carried)]}
 
     def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Before `load_tensors`: adopt the shapes that the config does not tell, if there are any."""
+        """Before `load_tensors`: take the shapes that the config does not tell, if any."""
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Put tensors in place by their names, which must be known and of the right shape.

@@ -15,7 +15,7 @@ from vclip_cli.errors import ComparisonRefused, SpecError, UsageError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.fitting import Fitted, FitOptimizer, Fitting, shots_of
+from vclip_cli.models.fitting import FitOptimizer, Fitted, Fitting, shots_of
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts, with_placeholder
 from vclip_cli.models.shared_prefix import encode_behind_prefix
 from vclip_cli.models.towers import text_tower

@@ -15,7 +15,7 @@ from vclip_cli.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.fitting import Fitted, FitOptimizer, Fitting, hold_back, shots_of
+from vclip_cli.models.fitting import FitOptimizer, Fitted, Fitting, hold_back, shots_of
 from vclip_cli.progress import Progress, no_progress
 
 ALPHA, BETA = 1.0, 5.5
