@@ -52,6 +52,7 @@ def _add_verbs() -> None:
         doctor,
         embed,
         evaluate,
+        extract,
         labels,
         methods,
         predict,
@@ -65,6 +66,7 @@ def _add_verbs() -> None:
     for name, verb, short in (
         ("demo", demo.demo, "The whole story on the embedded benchmark."),
         ("split", split.split, "Write training and test lists, with provenance."),
+        ("extract", extract.extract, "Decode a dataset once, into a frame store."),
         ("embed", embed.embed, "Encode a dataset's videos once, for every later run."),
         ("train", train.train, "Train a method by its recipe."),
         ("eval", evaluate.evaluate, "Score a method on a protocol's test sets."),

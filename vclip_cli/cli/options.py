@@ -117,6 +117,14 @@ Decoder = Annotated[
         help="exact, or decord to reproduce published pipelines.",
     ),
 ]
+FramesFrom = Annotated[
+    str,
+    typer.Option(
+        "--frames-from",
+        envvar="VCLIP_FRAMES_FROM",
+        help="source (the video files), store (what vclip extract made), or a store's folder.",
+    ),
+]
 Templates = Annotated[
     list[str] | None,
     typer.Option(

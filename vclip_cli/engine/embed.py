@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
@@ -16,6 +16,12 @@ from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.embedding_pass import embedded_batches, encode_batch
 from vclip_cli.engine.embeddings import EmbeddingStore, embedding_store
 from vclip_cli.engine.evaluation_plan import protocol_views
+from vclip_cli.engine.frame_source import (
+    SOURCE,
+    open_frames,
+    require_kept,
+    require_large_enough,
+)
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
     LoadedMethod,
@@ -36,7 +42,8 @@ if TYPE_CHECKING:
 class EmbedRequest:
     """What a person asked of `vclip embed`.
 
-    protocol: whose frames and views are taken where `views` says nothing; splits: official ones,
+    protocol: whose frames and views are taken where `views` says nothing; frames_from: `source`,
+    `store`, or a frame store's folder; splits: official ones,
     None for all videos.
     """
 
@@ -44,6 +51,7 @@ class EmbedRequest:
     method: MethodRequest = field(default_factory=MethodRequest)
     views: ViewRequest = field(default_factory=ViewRequest)
     protocol: str | None = None
+    frames_from: str = SOURCE
     splits: tuple[str, ...] | None = None
     device: str = "auto"
     precision: str = "fp32"
@@ -96,10 +104,14 @@ def plan_embedding(request: EmbedRequest) -> EmbedPlan:
     if request.protocol is not None:
         planned = protocol_views(load_protocol(request.protocol), dataset, method)
     settings = resolve_settings(method.adapter, request.views, planned)
+    frames = open_frames(request.frames_from, request.dataset, settings.reading.decoder)
+    require_kept(frames, settings.reading.sampling)
+    require_large_enough(frames, settings.reading.preprocessing, settings.reading.crops)
+    reading = replace(settings.reading, store=frames)
     method.adapter.to(computing.device)
     store = embedding_store(
         method.adapter,
-        settings.reading,
+        reading,
         request.precision,
         computing.device.type,
         stores_all=True,
@@ -109,9 +121,7 @@ def plan_embedding(request: EmbedRequest) -> EmbedPlan:
             f"nothing of what {method.adapter.name!r} computes can be stored and reused",
             hint="see the column 'cacheable' of: vclip methods --json",
         )
-    return EmbedPlan(
-        request, method, settings.reading, computing, store, dataset.videos_root, items
-    )
+    return EmbedPlan(request, method, reading, computing, store, dataset.videos_root, items)
 
 
 def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ClipItem]:
@@ -139,11 +149,8 @@ def count_stored(plan: EmbedPlan) -> int:
 def bytes_a_video(plan: EmbedPlan) -> int:
     """What one video's embedding takes, by encoding an empty one."""
     size, reading = plan.reading.preprocessing.size, plan.reading
-    empty = np.zeros((1, 1, reading.sampling.frames, size, size, 3), np.uint8)
-    import torch
-
-    frames = torch.from_numpy(empty)
-    one = encode_batch(plan.method.adapter, frames, reading, plan.computing)
+    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
+    one = encode_batch(plan.method.adapter, empty, reading, plan.computing)
     return one.nbytes * reading.views
 
 
@@ -154,7 +161,8 @@ def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     """
     require_writable_folder(plan.store.folder)
     videos = [item.video for item in plan.items]
-    prepare_videos(plan.request.dataset, videos, progress=progress)
+    if plan.reading.store is None:
+        prepare_videos(plan.request.dataset, videos, progress=progress)
     stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
     missing = [p for p in range(len(plan.items)) if p not in stored]
     there = len(plan.items) - len(missing)

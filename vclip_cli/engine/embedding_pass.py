@@ -44,14 +44,16 @@ def complete(
     found: dict[int, np.ndarray] = {}
     if batch.frames is not None:
         values = encode_batch(adapter, batch.frames, reading, computing)
-        stored.add(batch.positions, values)
+        stored.add(batch.positions, values, batch.damage)
         found.update(zip(batch.positions, values, strict=True))
     failed = {failure.video for failure in batch.failures}
     there = [p for p in positions if p not in found and stored.items[p].video not in failed]
+    damage = dict(batch.damage)
     if there:
         found.update(zip(there, stored.read(there), strict=True))
+        damage |= stored.damage(there)
     order = [position for position in positions if position in found]
-    joined = replace(batch, positions=order, frames=None)
+    joined = replace(batch, positions=order, frames=None, damage=damage)
     return joined, np.stack([found[position] for position in order]) if order else None
 
 

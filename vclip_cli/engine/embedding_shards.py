@@ -32,7 +32,8 @@ class ShardRows:
     """Where the rows of a shard come from, all from one dataset's folder.
 
     dataset: its name when they were computed; root: the folder, absolute; videos, paths: ids and
-    files relative to the root; sizes in bytes, times: modification times in nanoseconds.
+    files relative to the root; sizes in bytes, times: modification times in nanoseconds; damage:
+    signs of damage that were counted while a video was decoded.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class ShardRows:
     paths: list[str]
     sizes: list[int]
     times: list[int]
+    damage: list[dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def read_header(path: Path) -> Shard:
         )
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}"[:200]) from None
-    columns = (rows.videos, rows.paths, rows.sizes, rows.times)
+    columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
     wrong = tensor.get("dtype") != "F32" or any(len(c) != shard.shape[0] for c in columns)
     if wrong or path.stat().st_size != shard.offset + len(rows.videos) * shard.row_bytes:
         raise _damaged(path, "its size or its columns do not fit its rows")

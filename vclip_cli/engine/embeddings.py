@@ -33,7 +33,7 @@ from vclip_cli.files import write_json
 from vclip_cli.folders import cache_folder
 from vclip_cli.hashing import sha256_json
 from vclip_cli.models.contract import Adapter
-from vclip_cli.video.decoders import describe_decoder
+from vclip_cli.video.frame_store import FrameStore
 
 FORMAT = 1
 FOLDER = "embeddings"
@@ -47,7 +47,7 @@ log = logging.getLogger("vclip")
 def describe_reading(reading: ClipReading) -> dict[str, Any]:
     """Every field of a reading, JSON-able: whatever it will hold one day counts in the key."""
     described = {entry.name: getattr(reading, entry.name) for entry in dataclasses.fields(reading)}
-    described["decoder"] = describe_decoder(reading.decoder)
+    described["decoder"] = reading.decoder_facts
     return {name: _plain(value) for name, value in described.items()}
 
 
@@ -64,10 +64,12 @@ def _plain(value: Any) -> Any:
 class EmbeddingStore:
     """The embeddings of one key.
 
-    description: what the key is the hash of; stores_all: add embeddings of any size.
+    description: what the key is the hash of; frames: the store that frames are read from, if any;
+    stores_all: add embeddings of any size.
     """
 
     description: dict[str, Any]
+    frames: FrameStore | None = None
     stores_all: bool = False
 
     @property
@@ -107,7 +109,7 @@ def embedding_store(
         "precision": precision,
         "device": device,
     }
-    return EmbeddingStore(description, stores_all)
+    return EmbeddingStore(description, reading.store, stores_all)
 
 
 @dataclass(eq=False)
@@ -127,23 +129,24 @@ class StoredEmbeddings:
     _checked: set[Path] = field(default_factory=set)
     _positions: list[int] = field(default_factory=list)
     _values: list[np.ndarray] = field(default_factory=list)
+    _damage: dict[str, dict[str, int]] = field(default_factory=dict)
     _may_add: bool = True
 
     def __post_init__(self) -> None:
         """Stat the files, read the headers of all shards, and keep what fits."""
         self.root = self.root.resolve()
-        self._stamps = [_stamp(self.root, item.path) for item in self.items]
+        self._stamps = [_stamp(self.root, item, self.store.frames) for item in self.items]
         wanted = {
-            (item.path, *stamp): position
+            (item.video, item.path, *stamp): position
             for position, (item, stamp) in enumerate(zip(self.items, self._stamps, strict=True))
-            if item.path
         }
         for path in sorted(self.store.folder.glob(f"*{SUFFIX}")):
             shard = self._header(path)
             if shard is None or shard.rows.root != str(self.root):
                 continue
-            rows = zip(shard.rows.paths, shard.rows.sizes, shard.rows.times, strict=True)
-            for row, source in enumerate(rows):
+            rows = shard.rows
+            sources = zip(rows.videos, rows.paths, rows.sizes, rows.times, strict=True)
+            for row, source in enumerate(sources):
                 position = wanted.get(source)
                 if position is not None:
                     self._places.setdefault(position, (shard, row))
@@ -167,12 +170,24 @@ class StoredEmbeddings:
         self.reused += len(rows)
         return np.stack(rows)
 
-    def add(self, positions: Sequence[int], values: np.ndarray) -> None:
-        """Keep embeddings (len(positions), V, …) for the next `flush`."""
+    def damage(self, positions: Sequence[int]) -> dict[str, dict[str, int]]:
+        """Signs of damage met when the stored videos were decoded, by id, of those with any."""
+        found = {}
+        for position in positions:
+            shard, row = self._places[position]
+            if shard.rows.damage[row]:
+                found[self.items[position].video] = shard.rows.damage[row]
+        return found
+
+    def add(
+        self, positions: Sequence[int], values: np.ndarray, damage: dict[str, dict[str, int]]
+    ) -> None:
+        """Keep embeddings (len(positions), V, …), and damage by id, for the next `flush`."""
         small = values[0, 0].nbytes <= LARGEST_VIEW if len(values) else False
         if self._may_add and (small or self.store.stores_all):
             self._positions += positions
             self._values.append(np.asarray(values, np.float32))
+            self._damage |= damage
 
     def flush(self) -> None:
         """Write what was added as one shard. A cache that cannot be written only costs time."""
@@ -185,6 +200,7 @@ class StoredEmbeddings:
             paths=[self.items[position].path for position in self._positions],
             sizes=[self._stamps[position][0] for position in self._positions],
             times=[self._stamps[position][1] for position in self._positions],
+            damage=[self._damage.get(self.items[p].video, {}) for p in self._positions],
         )
         try:
             description = self.store.folder / DESCRIPTION_FILE
@@ -194,7 +210,7 @@ class StoredEmbeddings:
         except StorageError as error:
             self._may_add = False
             log.warning("embeddings are not stored: %s", error)
-        self._positions, self._values = [], []
+        self._positions, self._values, self._damage = [], [], {}
 
     def _header(self, path: Path) -> Shard | None:
         try:
@@ -216,11 +232,19 @@ class StoredEmbeddings:
         remove_shard(path)
 
 
-def _stamp(root: Path, path: str) -> tuple[int, int]:
-    """Size and modification time of a source; -1 where it is not there, such as when its frames
-    come from a store."""
+def _stamp(root: Path, item: ClipItem, frames: FrameStore | None) -> tuple[int, int]:
+    """Size and modification time of a source, or of what its stored frames were made from; -1 where
+    there is none."""
+    if frames is not None:
+        position = frames.index.position(item.video)
+        if position is None:
+            return -1, -1
+        row = frames.index.rows[position]
+        return int(row["source_size"]), int(row["source_mtime"])
+    if not item.path:
+        return -1, -1
     try:
-        found = (root / path).stat()
+        found = (root / item.path).stat()
     except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns

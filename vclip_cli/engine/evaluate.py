@@ -134,7 +134,8 @@ def _score_group(
     for test in tests:
         for video, path in listed_videos(test, plan.request.limit):
             items.setdefault(video, ClipItem(video, path))
-    prepare_videos(plan.request.dataset, items, progress=progress)
+    if plan.settings.reading.store is None:
+        prepare_videos(plan.request.dataset, items, progress=progress)
     adapter = plan.method.adapter
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_evaluation
@@ -199,6 +200,7 @@ def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts
         [labels[video] for video in videos],
         scores.scores[chosen],
         failures,
+        {video: counts for video, counts in scores.damage.items() if video in wanted},
         PREDICTIONS_FILE,
         digest,
     )

@@ -16,7 +16,6 @@ from vclip_cli.engine.devices import device_name
 from vclip_cli.engine.environment import library_versions, package_facts
 from vclip_cli.results import record as records
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
-from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.plan import TestSet
@@ -47,6 +46,7 @@ def build_record(
     labels: Sequence[tuple[str, ...]],
     scores: np.ndarray,
     failures: Sequence[Failure],
+    damage: dict[str, dict[str, int]],
     predictions_file: str,
     predictions_sha256: str,
 ) -> records.Record:
@@ -97,7 +97,8 @@ def build_record(
         ),
         video=records.Video(
             frames=reading.sampling.frames,
-            decoder=describe_decoder(reading.decoder),
+            decoder=reading.decoder_facts,
+            store=reading.store_facts,
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
@@ -116,6 +117,7 @@ def build_record(
             listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
         ),
         failures=[records.Failure(**vars(failure)) for failure in failures],
+        damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
         partial=request.limit is not None or bool(training.get("partial")),
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
         marks=_marks(plan, test),
@@ -146,6 +148,7 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "clips": reading.sampling.clips,
         "crops": reading.crops,
         "decoder": reading.decoder,
+        "frames_from": "source" if reading.store is None else "store",
         "templates": list(plan.settings.templates),
         "text": plan.settings.text,
         "device": request.device,

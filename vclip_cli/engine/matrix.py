@@ -35,6 +35,7 @@ class MatrixRequest:
     settings: tuple[str, ...] = ()
     backbone: str | None = None
     pretrained: str | None = None
+    frames_from: str = "source"
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
@@ -123,6 +124,7 @@ def run_job(
                 settings=request.settings,
                 shots=job.shots,
                 seed=job.seed,
+                frames_from=request.frames_from,
                 device=request.device,
                 precision=request.precision,
                 batch_size=request.batch_size,
@@ -143,6 +145,7 @@ def run_job(
             protocol=request.protocol,
             dataset=job.dataset,
             method=method,
+            frames_from=request.frames_from,
             device=request.device,
             precision=request.precision,
             batch_size=request.batch_size,

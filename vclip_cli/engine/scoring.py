@@ -31,11 +31,13 @@ PART_SIZE = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """scores: float32 (N,K) of the videos that could be read, in the order they were listed."""
+    """scores: float32 (N,K) of the videos that could be read, in the order they were listed;
+    damage: signs of damage met in a video, by its id, of those that show any."""
 
     videos: list[str]
     scores: np.ndarray
     failures: list[Failure]
+    damage: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def score_videos(
                 growing.scores.append(scores.cpu().numpy())
             growing.videos += [items[position].video for position in batch.positions]
             growing.failures += batch.failures
+            growing.damage |= batch.damage
             if positions.stop % size == 0 or positions.stop == len(items):
                 start = (positions.stop - 1) // size * size
                 if stored is not None:
@@ -121,10 +124,11 @@ class _GrowingPart:
     videos: list[str] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    damage: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def close(self) -> Scores:
         scores = np.concatenate(self.scores) if self.scores else np.zeros((0, 0), np.float32)
-        return Scores(self.videos, scores, self.failures)
+        return Scores(self.videos, scores, self.failures, self.damage)
 
 
 def join(parts: Sequence[Scores]) -> Scores:
@@ -134,6 +138,7 @@ def join(parts: Sequence[Scores]) -> Scores:
         videos=[video for part in parts for video in part.videos],
         scores=np.concatenate(scored) if scored else np.zeros((0, 0), np.float32),
         failures=[failure for part in parts for failure in part.failures],
+        damage={video: counts for part in parts for video, counts in part.damage.items()},
     )
 
 
@@ -172,6 +177,7 @@ def _write_part(parts: Path, start: int, part: Scores) -> None:
     facts = {
         "videos": json.dumps(part.videos),
         "failures": json.dumps([vars(failure) for failure in part.failures]),
+        "damage": json.dumps(part.damage),
     }
     with whole_file(_part_path(parts, start)) as temporary:
         save_file({"scores": part.scores.astype(np.float32)}, temporary, metadata=facts)
@@ -188,7 +194,8 @@ def _read_part(parts: Path, start: int) -> Scores | None:
             facts = stream.metadata()
             scores = stream.get_tensor("scores")
         failures = [Failure(**values) for values in json.loads(facts["failures"])]
-        return Scores(json.loads(facts["videos"]), scores, failures)
+        damage = json.loads(facts.get("damage", "{}"))
+        return Scores(json.loads(facts["videos"]), scores, failures, damage)
     except Exception as error:  # the format's reader has no common error for damaged files
         raise DataError(
             "a part of the interrupted run is damaged",

@@ -125,6 +125,7 @@ class Views(Closed):
 class Video(Closed):
     """How frames were got. decoder holds its name, version and mode; frames is T.
 
+    store: what identifies the extracted frames that were read, null where videos were decoded.
     embeddings: the key of the embedding store that was used, null where there was none.
     """
 
@@ -133,6 +134,7 @@ class Video(Closed):
     sampling: dict[str, Any]
     views: Views
     preprocessing: dict[str, Any]
+    store: dict[str, Any] | None = None
     embeddings: Sha256 | None = None
 
 
@@ -161,6 +163,15 @@ class Failure(Closed):
     video: str
     path: str
     reason: str
+
+
+class Damaged(Closed):
+    """A scored video that shows signs of damage; the counts as `vclip_cli.video` makes them."""
+
+    video: str
+    corrupt_frames: Count = 0
+    failed_packets: Count = 0
+    repeated_frames: Count = 0
 
 
 class PredictionsFile(Closed):
@@ -210,6 +221,7 @@ class Record(Closed):
     seeds: dict[str, int | None]
     counts: Counts
     failures: list[Failure] = Field(default_factory=list)
+    damage: list[Damaged] = Field(default_factory=list)
     partial: bool = False
     overlap_allowed: bool = False
     marks: list[str] = Field(default_factory=list)

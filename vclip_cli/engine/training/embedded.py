@@ -18,6 +18,7 @@ from vclip_cli.engine.clips import ClipItem, ClipReading
 from vclip_cli.engine.devices import autocast
 from vclip_cli.engine.embedding_pass import embedded_batches, pool_batch
 from vclip_cli.engine.embeddings import embedding_store
+from vclip_cli.engine.frame_source import require_kept
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.training.resume import ResumeState
@@ -120,7 +121,9 @@ def _embeddings(
         adapter.preprocessing,
         crops=recipe.views.crops,
         decoder=request.decoder,
+        store=plan.store,
     )
+    require_kept(plan.store, reading.sampling)
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_run
     listed = [ClipItem(item.video, item.path) for item in items]

@@ -82,6 +82,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
             "trained_on": len(training_items(plan)),
             "flip": plan.identity["flip"],
             "decoder": plan.identity["decoder"],
+            "store": plan.identity["store"],
             "precision": plan.request.precision,
             "classes": list(plan.classes),
             "recipe_name": plan.recipe_name,

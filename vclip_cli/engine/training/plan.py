@@ -16,6 +16,13 @@ from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_
 from vclip_cli.data.split import Split
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.frame_source import (
+    SOURCE,
+    open_frames,
+    require_draws,
+    require_kept,
+    require_large_enough,
+)
 from vclip_cli.engine.methods import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
 from vclip_cli.engine.prompting import check_templates
 from vclip_cli.engine.training.augmentation import is_side_sensitive
@@ -26,8 +33,10 @@ from vclip_cli.engine.training.start import load_start
 from vclip_cli.errors import DataError, SpecError, UsageError
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.models.registry import find_method
-from vclip_cli.preprocessing import reference_video_preprocessing
+from vclip_cli.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.video.decoders import describe_decoder
+from vclip_cli.video.frame_store import FrameStore
+from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -42,6 +51,7 @@ class TrainingRequest:
 
     start_from: a checkpoint whose tensors training begins with; listed: a split file to train on
     instead of the protocol's own draw;
+    frames_from: `source`, `store`, or a store's folder;
     settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
     select_on: a split whose top-1 chooses the epoch, None for the last epoch; batch_size: videos at
     once on a device; flip: None where the class texts decide; cache: reuse and keep embeddings.
@@ -64,6 +74,7 @@ class TrainingRequest:
     batch_size: int = 8
     workers: int = 0
     decoder: str = "exact"
+    frames_from: str = SOURCE
     limit: int | None = None
     gradient_checkpointing: bool = False
     allow_overlap: bool = False
@@ -93,6 +104,7 @@ class TrainingPlan:
     device: torch.device
     identity: dict[str, Any]
     folder: Path
+    store: FrameStore | None = None
 
     @property
     def sha256(self) -> str:
@@ -156,6 +168,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     if text not in dataset.label_set.variants:  # a paper's variant, for a person's own classes
         text = NATURAL
     texts = [dataset.label_set.text(name, text) for name in classes]
+    store = _open_store(request, recipe, adapter.preprocessing)
     flip = request.flip if request.flip is not None else not is_side_sensitive(texts)
     identity = {
         **method.describe(),
@@ -171,7 +184,8 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         "text": text,
         "start_from": sha256_file(request.start_from) if request.start_from else None,
         "seed": seed,
-        "decoder": describe_decoder(request.decoder),
+        "decoder": store.settings.decoder if store else describe_decoder(request.decoder),
+        "store": store.describe() if store else None,
         "precision": request.precision,
         "flip": flip,
         "device": device.type,
@@ -182,7 +196,20 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     return TrainingPlan(
         request, protocol, dataset, split, classes, method, name, recipe,
         changed(published, recipe), templates, text, seed, device, identity, folder,
+        store,
     )  # fmt: skip
+
+
+def _open_store(
+    request: TrainingRequest, recipe: Recipe, preprocessing: Preprocessing
+) -> FrameStore | None:
+    """The store that was asked for, once it is known to keep what the recipe draws."""
+    store = open_frames(request.frames_from, request.dataset, request.decoder)
+    require_draws(store, recipe.frames, recipe.sampling.train)
+    if request.select_on is not None:
+        require_kept(store, Sampling(recipe.frames))
+    require_large_enough(store, preprocessing, crops=1)
+    return store
 
 
 def _recipe(request: TrainingRequest, protocol: Protocol, method_class: type) -> tuple[str, Recipe]:

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.clips import Failure, failure_of
+from vclip_cli.engine.frame_source import decode_listed
 from vclip_cli.engine.training.augmentation import augment
-from vclip_cli.errors import VclipError, VideoError
+from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
-from vclip_cli.video import decode
+from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 
 
@@ -50,14 +51,19 @@ def updates_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
-def train_indices(count: int, recipe: Recipe, seed: int) -> np.ndarray:
-    """The frames of one sample, of `count` in the video: shape (T,)."""
+def train_indices(
+    count: int, recipe: Recipe, seed: int, candidates: int | None = None
+) -> np.ndarray:
+    """The frames of one sample, of `count` in the video: shape (T,).
+
+    candidates: how many frames a segment a store keeps for random draws, None for all.
+    """
     rng = np.random.default_rng(seed)
     rule, frames = recipe.sampling.train, recipe.frames
     if rule == "uniform":
         return midpoint_indices(count, frames)
     if rule == "random":
-        return random_segment_indices(count, frames, rng)
+        return random_segment_indices(count, frames, rng, candidates)
     span = (frames - 1) * recipe.sampling.stride + 1
     start = int(rng.integers(max(count - span, 0) + 1))
     return np.minimum(start + np.arange(frames) * recipe.sampling.stride, count - 1)
@@ -65,13 +71,20 @@ def train_indices(count: int, recipe: Recipe, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleReading:
-    """How training videos are read. flip: whether the recipe's flips are drawn."""
+    """How training videos are read. flip: whether the recipe's flips are drawn; store: where the
+    frames were extracted to, None to decode the video files."""
 
     recipe: Recipe
     preprocessing: Preprocessing
     seed: int
     flip: bool
     decoder: str = "exact"
+    store: FrameStore | None = None
+
+    @property
+    def candidates(self) -> int | None:
+        """Frames a segment that random draws choose among, None for all of them."""
+        return self.store.settings.kept.draws if self.store else None
 
 
 class _TrainingClips(Dataset):
@@ -85,12 +98,13 @@ class _TrainingClips(Dataset):
         item, reading = self.items[position], self.reading
         seed = seed_of("sample", reading.seed, epoch, item.video)
         try:
-            if not item.path:
-                raise VideoError("listed, but not on disk")
-            clip = decode(
-                self.root / item.path,
-                lambda count: train_indices(count, reading.recipe, seed),
+            clip = decode_listed(
+                self.root,
+                item.video,
+                item.path,
+                lambda count: train_indices(count, reading.recipe, seed, reading.candidates),
                 decoder=reading.decoder,
+                store=reading.store,
             )
         except VclipError as error:
             return failure_of(item.video, item.path, error)

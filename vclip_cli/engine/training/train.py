@@ -54,7 +54,8 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity})
     write_split(plan.split, plan.folder / SPLIT_FILE)
     items = training_items(plan)
-    prepare_videos(request.dataset, [item.video for item in items], progress=progress)
+    if plan.store is None:
+        prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
     if adapter.fits:
         started = time.perf_counter()
@@ -69,7 +70,12 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
         root=plan.dataset.videos_root,
         items=items,
         reading=SampleReading(
-            plan.recipe, adapter.preprocessing, plan.seed, plan.identity["flip"], request.decoder
+            plan.recipe,
+            adapter.preprocessing,
+            plan.seed,
+            plan.identity["flip"],
+            request.decoder,
+            plan.store,
         ),
         prompts=class_prompts(label_set, plan.classes, plan.text, plan.templates),
     )
