@@ -66,4 +66,6 @@ def test_forty_damaged_clips(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_thousand_damaged_clips(tmp_path: Path) -> None:
     outcomes = _check(tmp_path, 1000, workers=2, seed=2)
-    print("\n".join(f"{suffix} {outcome}: {n}" for (suffix, outcome), n in sorted(outcomes.items())))
+    print(
+        "\n".join(f"{suffix} {outcome}: {n}" for (suffix, outcome), n in sorted(outcomes.items()))
+    )

@@ -48,6 +48,7 @@ def evaluate(
     allow_overlap: options.Overlap = False,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -86,6 +87,7 @@ def evaluate(
             allow_overlap=allow_overlap,
             out=out,
             resume=resume,
+            cache=cache,
             command=("vclip", *sys.argv[1:]),
         )
         plan = plan_evaluation(request)

@@ -182,6 +182,14 @@ Resume = Annotated[
         help="Go on from an interrupted run, or do everything again.",
     ),
 ]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        envvar="VCLIP_USE_CACHE",
+        help="Reuse and keep the embeddings of a frozen image side, or encode every video.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done, and stop."),

@@ -169,7 +169,8 @@ class Recipe(_Closed):
     devices and accumulation steps. views: at the final test. start_from: the weights that training
     begins with, in words, where it is not the plain backbone. bridge: a method that is trained
     first, by its own recipe on the same videos, and whose weights this one begins with. config: the
-    method's options.
+    method's options. optimizer, schedule: None for a method that is fitted on stored embeddings in
+    its own way.
     """
 
     method: str
@@ -185,8 +186,8 @@ class Recipe(_Closed):
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
-    optimizer: Optimizer
-    schedule: Schedule
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()
     notes: str = ""
 

@@ -20,6 +20,7 @@ from vclip_cli.data.plan import TestSet
 from vclip_cli.engine.clips import ClipItem
 from vclip_cli.engine.costs import count_multiply_adds
 from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.methods import (
@@ -69,6 +70,7 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             return [entry for entry in finished if entry is not None]
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
     plan.method.adapter.to(plan.computing.device)
+    store = _store_of(plan)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
         ordered = order_of_classes(plan.method, classes, tests[0].name)
@@ -77,7 +79,7 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
         )
         started, clock = datetime.now(UTC), time.perf_counter()
         text = encode_text(plan.method.adapter, prompts, plan.computing)
-        scores = _score_group(plan, tests, prompts, text, progress)
+        scores, stored = _score_group(plan, tests, prompts, text, store, progress)
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
@@ -87,10 +89,23 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             scored=scores.fresh,
             latency=scores.latency,
             multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
+            embeddings=store.key if store is not None else None,
+            embeddings_reused=stored.reused if stored is not None else 0,
         )
         done += [_finish(plan, test, scores, facts) for test in tests]
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
+
+
+def _store_of(plan: EvaluationPlan) -> EmbeddingStore | None:
+    if not plan.request.cache:
+        return None
+    return embedding_store(
+        plan.method.adapter,
+        plan.settings.reading,
+        plan.computing.precision,
+        plan.computing.device.type,
+    )
 
 
 def _remove_run(folder: Path) -> None:
@@ -116,8 +131,9 @@ def _score_group(
     tests: Sequence[TestSet],
     prompts: list[list[str]],
     text: Any,
+    store: EmbeddingStore | None,
     progress: Progress,
-) -> Scores:
+) -> tuple[Scores, StoredEmbeddings | None]:
     """Score the union of several test sets over the classes that they share."""
     items: dict[str, ClipItem] = {}
     for test in tests:
@@ -130,18 +146,22 @@ def _score_group(
     assert root is not None  # checked by plan_evaluation
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
     key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
-    return score_videos(
+    listed = list(items.values())
+    stored = store.open(plan.request.dataset, root, listed) if store is not None else None
+    scores = score_videos(
         adapter,
         text,
         root,
-        list(items.values()),
+        listed,
         plan.settings.reading,
         plan.computing,
         plan.folder / PARTS / key[:16],
         multi_label=tests[0].multi_label,
+        stored=stored,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
+    return scores, stored
 
 
 def _size(path: Path) -> int:

@@ -43,8 +43,8 @@ class EvaluationRequest:
 
     frames_from: `source`, `store`, or a store's folder;
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
-    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
-    the command line, for the record.
+    each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
+    reuse and keep embeddings; command: the command line, for the record.
     """
 
     protocol: str
@@ -61,6 +61,7 @@ class EvaluationRequest:
     allow_overlap: bool = False
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
     command: tuple[str, ...] = ()
 
 

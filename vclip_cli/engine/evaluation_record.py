@@ -27,7 +27,8 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read; latency: seconds of one of them in the model; multiply_adds: of one view.
+    videos it read; latency: seconds of one of them in the model; multiply_adds: of one view;
+    embeddings: the key of the store that was used, if any, and how many came of it.
     """
 
     plan: EvaluationPlan
@@ -38,6 +39,8 @@ class RunFacts:
     scored: int
     latency: float | None
     multiply_adds: int | None
+    embeddings: str | None = None
+    embeddings_reused: int = 0
 
 
 def build_record(
@@ -102,6 +105,7 @@ def build_record(
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
+            embeddings=facts.embeddings,
         ),
         compute=records.Compute(
             precision=request.precision,
@@ -131,6 +135,7 @@ def build_record(
             wall_seconds=round(facts.seconds, 3),
             videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
             latency_milliseconds=None if facts.latency is None else round(1e3 * facts.latency, 3),
+            embeddings_reused=facts.embeddings_reused,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
     )

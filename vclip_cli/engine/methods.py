@@ -80,6 +80,11 @@ def order_of_classes(method: LoadedMethod, classes: Sequence[str], where: str) -
     tied = method.adapter.tied_classes
     if tied is None:
         return tuple(classes)
+    if not tied:
+        raise UsageError(
+            f"the method {method.adapter.name!r} must be trained before it can score anything",
+            hint=f"vclip train --method {method.adapter.name} …, then --checkpoint FILE",
+        )
     if set(classes) != set(tied):
         foreign = sorted(set(classes) - set(tied))
         raise ComparisonRefused(

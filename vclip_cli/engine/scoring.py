@@ -20,6 +20,8 @@ import torch
 
 from vclip_cli.engine.clips import ClipItem, ClipReading, Failure, clip_batches
 from vclip_cli.engine.devices import autocast
+from vclip_cli.engine.embedding_pass import complete, left_to_encode, score_embeddings
+from vclip_cli.engine.embeddings import StoredEmbeddings
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file
 from vclip_cli.models.contract import Adapter
@@ -71,13 +73,16 @@ def score_videos(
     parts: Path,
     *,
     multi_label: bool = False,
+    stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
     description: str = "scoring",
 ) -> Scores:
     """Score every item, reusing the whole parts that lie in the folder `parts`.
 
     text: what the adapter's `encode_text` gave. Single-label scores are probabilities, softmax per
-    view and averaged over views; multi-label scores are logits averaged over views.
+    view and averaged over views; multi-label scores are logits averaged over views. stored:
+    embeddings to reuse and to add to, written before the part that they belong to: a resumed run
+    finds all or none of a batch, and ends with the same bytes.
     """
     size = part_size(computing.batch_size)
     starts = range(0, len(items), size)
@@ -92,26 +97,35 @@ def score_videos(
     on_gpu = computing.device.type == "cuda"
     growing = _GrowingPart()
     fresh, seconds_a_video = 0, []
+    wanted = batches if stored is None else left_to_encode(batches, stored)
+    workers = computing.workers if any(wanted) else 0
     with progress(description, len(items), done) as advance:
         for positions, batch in zip(
             batches,
-            clip_batches(
-                root, items, reading, batches, workers=computing.workers, pin_memory=on_gpu
-            ),
+            clip_batches(root, items, reading, wanted, workers=workers, pin_memory=on_gpu),
             strict=True,
         ):
-            if batch.frames is not None:
-                started = time.perf_counter()
+            started = time.perf_counter()
+            encoded = 0 if batch.frames is None else len(batch.frames)
+            if stored is not None:
+                batch, values = complete(adapter, positions, batch, reading, computing, stored)
+                if values is not None:
+                    scores = score_embeddings(adapter, text, values, computing, multi_label)
+                    growing.scores.append(scores.cpu().numpy())
+            elif batch.frames is not None:
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
                 scores = score_batch(adapter, text, frames, reading, computing, multi_label)
                 growing.scores.append(scores.cpu().numpy())  # which waits for the device
-                fresh += len(scores)
-                seconds_a_video.append((time.perf_counter() - started) / len(scores))
+            if encoded:
+                fresh += encoded
+                seconds_a_video.append((time.perf_counter() - started) / encoded)
             growing.videos += [items[position].video for position in batch.positions]
             growing.failures += batch.failures
             growing.damage |= batch.damage
             if positions.stop % size == 0 or positions.stop == len(items):
                 start = (positions.stop - 1) // size * size
+                if stored is not None:
+                    stored.flush()
                 finished[start] = growing.close()
                 _write_part(parts, start, finished[start])
                 growing = _GrowingPart()

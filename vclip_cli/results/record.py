@@ -126,6 +126,7 @@ class Video(Closed):
     """How frames were got. decoder holds its name, version and mode; frames is T.
 
     store: what identifies the extracted frames that were read, null where videos were decoded.
+    embeddings: the key of the embedding store that was used, null where there was none.
     """
 
     frames: int = Field(ge=1)
@@ -134,6 +135,7 @@ class Video(Closed):
     views: Views
     preprocessing: dict[str, Any]
     store: dict[str, Any] | None = None
+    embeddings: Sha256 | None = None
 
 
 class Compute(Closed):
@@ -194,8 +196,9 @@ class Timing(Closed):
 
     wall_seconds: of the whole pass, decoding included; videos_per_second: read in it.
     latency_milliseconds: of one video in the model, the median over batches of the time from frames
-    in memory to scores in memory; null where an earlier run had scored everything. host: free facts
-    of the machine and the moment (host name, free memory, …).
+    in memory to scores in memory; null where an earlier run had scored everything.
+    embeddings_reused: videos whose stored embeddings took the place of decoding and encoding. host:
+    free facts of the machine and the moment (host name, free memory, …).
     """
 
     started: str
@@ -203,6 +206,7 @@ class Timing(Closed):
     wall_seconds: float = Field(ge=0)
     videos_per_second: float = Field(ge=0)
     latency_milliseconds: float | None = Field(default=None, ge=0)
+    embeddings_reused: Count = 0
     host: dict[str, Any] = Field(default_factory=dict)
 
 

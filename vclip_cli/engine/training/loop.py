@@ -84,6 +84,7 @@ class _Logits(nn.Module):
 
 def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
     """(steps in all, steps an epoch) for `count` training videos."""
+    assert recipe.schedule is not None  # checked by plan_run
     an_epoch = -(-count // recipe.batch_size)
     if recipe.schedule.steps is not None:
         return recipe.schedule.steps, an_epoch

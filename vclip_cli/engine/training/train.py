@@ -12,6 +12,7 @@ from vclip_cli.data.plan import plan_tests
 from vclip_cli.data.split import write_split
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.training.embedded import fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
@@ -58,6 +59,11 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     if plan.store is None:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
+    if adapter.fits:
+        started = time.perf_counter()
+        state = fit_on_embeddings(plan, items, progress)
+        write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
+        return finish(plan, state, time.perf_counter() - started)
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
     label_set = plan.dataset.label_set
