@@ -19,7 +19,7 @@ from vclip_cli.results.escaping import plain
 from vclip_cli.results.report.content import content
 from vclip_cli.results.report.material import ReportMaterial
 from vclip_cli.results.report.overview import overview_tables
-from vclip_cli.results.report.provenance import command_of, provenance, warnings_of
+from vclip_cli.results.report.provenance import command_of, provenance
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
@@ -80,7 +80,6 @@ def render_report(material: ReportMaterial, title: str) -> str:
                 "name": shown["name"],
                 "record": record,
                 "path": plain(str(entry.loaded.path)),
-                "warnings": shown["warnings"],
                 "command": command_of(record),
                 "sections": provenance(record),
             }
@@ -88,8 +87,18 @@ def render_report(material: ReportMaterial, title: str) -> str:
                 material.results, document["results"], records, strict=True
             )
         ],
-        warned=any(warnings_of(record) for record in records),
+        warnings=_by_warning(document["results"]),
+        metrics=list(dict.fromkeys(name for record in records for name in record.metrics)),
     )
+
+
+def _by_warning(results: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Each warning once, with the names of the results that it holds for."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for warning in result["warnings"]:
+            found.setdefault(warning, []).append(result["name"])
+    return found
 
 
 def json_in_html(value: Any) -> str:

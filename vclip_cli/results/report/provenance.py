@@ -57,7 +57,10 @@ def command_of(record: Record) -> str:
 
 
 def warnings_of(record: Record) -> list[str]:
-    """What must be said before any number of this record is read."""
+    """What must be said before any number of this record is read.
+
+    What differs from the protocol has its daggers in the tables.
+    """
     counts = record.counts
     warnings = []
     if record.partial:
@@ -68,11 +71,6 @@ def warnings_of(record: Record) -> list[str]:
         warnings.append("Videos of the training list were scored as well (--allow-overlap).")
     if counts.failed:
         warnings.append(f"{counts.failed:,} of {counts.listed:,} listed videos could not be read.")
-    warnings += [
-        f"{entry.field}: {printable(entry.used)} instead of the protocol's "
-        f"{printable(entry.protocol)}."
-        for entry in record.overrides
-    ]
     return [plain(text) for text in [*warnings, *record.marks, *record.dataset.remarks]]
 
 

@@ -25,12 +25,12 @@ function classTable(rows) {
     { title: "Class", value: (row) => row.name, show: (row) => named(row.name) },
     { title: "Clips", number: true, value: (row) => row.n, show: (row) => String(row.n),
       first: "descending" },
-    { title: two ? `${measure} (%), shown` : `${measure} (%)`, number: true,
+    { title: two ? `${shortName(resultOne())}, ${measure} (%)` : `${measure} (%)`, number: true,
       value: (row) => row.one, show: (row) => bar(row.one, "one"), first: "descending" },
   ];
   if (two) {
     columns.push(
-      { title: `${measure} (%), compared`, number: true, value: (row) => row.two,
+      { title: `${shortName(two)}, ${measure} (%)`, number: true, value: (row) => row.two,
         show: (row) => bar(row.two, "two"), first: "descending" },
       { title: "Difference", number: true, value: (row) => row.difference, first: "descending",
         show: (row) => element("span",
@@ -66,7 +66,7 @@ function classSummary(rows) {
     const apart = rows.filter((row) => row.difference !== null);
     const better = apart.filter((row) => row.difference > 0).length;
     const worse = apart.filter((row) => row.difference < 0).length;
-    parts.push(`Against the compared result, better on ${better}, worse on ${worse}, equal on ` +
+    parts.push(`Against ${two.name} it is better on ${better}, worse on ${worse}, equal on ` +
       `${apart.length - better - worse} classes. `, sameClips(one, two));
   }
   find("classes-summary").replaceChildren(...parts);
@@ -79,7 +79,7 @@ function sameClips(one, two) {
   const counts = { 11: 0, 10: 0, "01": 0, "00": 0 };
   for (let index = 0; index < a.right.length; index++) counts[a.right[index] + b.right[index]]++;
   return `Of ${a.right.length.toLocaleString("en")} clips both are right on ${counts[11]}, only ` +
-    `the shown one on ${counts[10]}, only the compared one on ${counts["01"]}, neither on ` +
+    `${shortName(one)} on ${counts[10]}, only ${shortName(two)} on ${counts["01"]}, neither on ` +
     `${counts["00"]}.`;
 }
 
@@ -100,14 +100,17 @@ function plotClasses(rows) {
       ? "%{customdata}<br>difference %{y:+.1f} points<extra></extra>"
       : "%{customdata}<br>%{y:.1f} %<extra></extra>",
   };
+  const width = place.clientWidth || 300;
+  const wide = width > 560;
   const measure = measureOf(one);
   find("classes-caption").textContent = two
-    ? `Difference in ${measure}, shown minus compared, in points; one bar a class, sorted.`
+    ? `Difference in ${measure}, ${shortName(one)} minus ${shortName(two)}, in points; one bar a ` +
+      "class, sorted."
     : `The ${measure} of every class, in %, sorted.`;
   draw(place, [trace], {
-    height: 300, bargap: 0.15,
-    xaxis: { ...ticks(names, place.clientWidth || 300), tickangle: -60, fixedrange: false,
-      showgrid: false },
+    height: wide ? 340 : 220, bargap: 0.15,
+    xaxis: { ...ticks(names, width, null, 18), tickangle: -60, showgrid: false,
+      showticklabels: wide },
     yaxis: two ? { title: { text: "points" } } : { range: [0, 100], ticksuffix: " %" },
   }, `Bars of ${names.length} classes; the table below holds the numbers.`);
 }

@@ -53,28 +53,29 @@ function fact(name, value) {
 function clipCard(result, place, large = false, tag = "li") {
   const clips = result.clips;
   const clip = clips.clip[place];
-  const facts = [fact("true", named(classNames(result, clips.truth[place])))];
+  const ease = result.multiLabel ? "" : `, ${scoreText(result, clips.ease[place])}`;
+  const truth = element("span", {}, named(classNames(result, clips.truth[place])), ease);
+  const right = isRight(result, place);
+  const facts = [
+    fact("true", truth),
+    fact(shortName(result), element("span", { className: right ? "mark-right" : "mark-wrong" },
+      right ? "right ✓" : "wrong ✗")),
+  ];
   const other = resultTwo();
   const there = other && result === resultOne() ? placeOf(other, clip) : -1;
-  if (!result.multiLabel) {
-    facts.push(fact("p(true)", scoreText(result, clips.ease[place])));
-  }
   if (there >= 0) {
     const best = other.clips.best[there][0];
     const mark = isRight(other, there) ? " ✓" : " ✗";
     facts.push(
-      fact("other", element("span", {}, named(classesOf(other)[best]),
+      fact(shortName(other), element("span", {}, named(classesOf(other)[best]),
         ` ${scoreText(other, other.clips.scores[there][0])}${mark}`)),
     );
   }
-  const right = isRight(result, place);
   return element(
     tag,
     { className: "card" },
     frames(clip, large),
-    element("dl", {}, ...facts,
-      fact("best", element("span", { className: right ? "mark-right" : "mark-wrong" },
-        right ? "right ✓" : "wrong ✗"))),
+    element("dl", {}, ...facts),
     bestList(result, place),
     element("p", { className: "id" }, named(page.clips[clip])),
   );

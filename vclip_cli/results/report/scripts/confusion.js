@@ -48,7 +48,8 @@ function plotConfusion(view) {
     clipsIn[at.get(truth)][at.get(best)] = clips;
   }
   const width = place.clientWidth || 320;
-  const height = Math.max(320, Math.min(820, 180 + classes.length * 14, width + 80));
+  const wide = width > 560;
+  const height = Math.max(wide ? 360 : 280, Math.min(820, 180 + classes.length * 14, width + 40));
   const positions = classes.map((_, position) => position);
   const trace = {
     type: "heatmap", z: grid, x: positions, y: positions, customdata: clipsIn,
@@ -59,15 +60,15 @@ function plotConfusion(view) {
     zmin: 0, zmax: Math.max(1, ...grid.flat()), xgap: classes.length < 60 ? 1 : 0,
     ygap: classes.length < 60 ? 1 : 0,
     colorbar: { thickness: 10, ticksuffix: " %", outlinewidth: 0, len: 0.8 },
-    showscale: width > 560,
+    showscale: wide,
   };
   const most = Math.min(130, width / 3.5);
   draw(place, [trace], {
     height,
     xaxis: { ...ticks(names, width - most), tickangle: -60, showgrid: false, zeroline: false,
-      title: { text: "best class" } },
-    yaxis: { ...ticks(names, height - most), autorange: "reversed", showgrid: false,
-      zeroline: false, title: { text: "true class" } },
+      showticklabels: wide, title: { text: "best class" } },
+    yaxis: { ...ticks(names, height - most, null, wide ? 24 : 16), autorange: "reversed",
+      showgrid: false, zeroline: false, title: { text: "true class" } },
   }, `Confusion matrix of ${classes.length} classes; the table below holds its largest entries.`)
     .then(() => watchConfusion(place, names));
 }

@@ -21,6 +21,14 @@ const named = (text) => element("bdi", {}, text);
 
 const resultOne = () => page.results[chosen.one];
 const resultTwo = () => (chosen.two === null ? null : page.results[chosen.two]);
+
+// The method where that tells the two chosen results apart, else which of the two it is.
+function shortName(result) {
+  const [one, two] = [resultOne(), resultTwo()];
+  if (!two || one.method !== two.method) return result.method;
+  return result === one ? "shown" : "compared";
+}
+
 const classesOf = (result) => page.classes[result.classes];
 const percent = (value, digits = 1) =>
   value === null ? "–" : `${value.toFixed(digits)} %`;

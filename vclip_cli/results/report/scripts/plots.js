@@ -27,7 +27,7 @@ const short = (text, length = 24) =>
 function layout(more) {
   const axis = {
     gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"),
-    tickcolor: colour("line"), automargin: true,
+    tickcolor: colour("line"), automargin: true, showline: false, ticks: "",
   };
   const made = {
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -59,7 +59,7 @@ async function draw(place, traces, more, description) {
 }
 
 // Every n-th of the labels, so that those within the range do not overlap.
-function ticks(names, pixels, range) {
+function ticks(names, pixels, range = null, length = 24) {
   const [low, high] = range
     ? [Math.max(0, Math.ceil(Math.min(...range))),
        Math.min(names.length - 1, Math.floor(Math.max(...range)))]
@@ -67,5 +67,5 @@ function ticks(names, pixels, range) {
   const step = Math.max(1, Math.ceil(((high - low + 1) * 14) / pixels));
   const values = [];
   for (let index = low; index <= high; index += step) values.push(index);
-  return { tickmode: "array", tickvals: values, ticktext: values.map((i) => short(names[i])) };
+  return { tickmode: "array", tickvals: values, ticktext: values.map((i) => short(names[i], length)) };
 }
