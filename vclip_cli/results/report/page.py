@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def render_report(material: ReportMaterial, title: str) -> str:
         undefined=StrictUndefined,
     )
     templates.filters["plain"] = plain
-    plotly = _plotly()
+    plotly, packed = _plotly()
     script = _script()
     document = content(material)
     tables, refusals = overview_tables([entry.loaded for entry in material.results])
@@ -72,7 +73,7 @@ def render_report(material: ReportMaterial, title: str) -> str:
         style=_read("style.css"),
         script=script,
         document=json_in_html(document),
-        plotly=base64.b64encode(gzip.compress(plotly.encode(), 9, mtime=0)).decode("ascii"),
+        plotly=packed,
         tables=tables,
         refusals=[plain(text) for text in refusals],
         results=[
@@ -117,10 +118,13 @@ def _script() -> str:
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 
-def _plotly() -> str:
+@cache
+def _plotly() -> tuple[str, str]:
+    """Plotly's script, and the same packed: gzip in base64."""
     from plotly.offline import get_plotlyjs
 
-    return str(get_plotlyjs())
+    script = str(get_plotlyjs())
+    return script, base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode("ascii")
 
 
 def _policy(*scripts: str) -> str:
