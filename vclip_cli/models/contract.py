@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vclip_cli.errors import ComparisonRefused, SpecError, did_you_mean
+from vclip_cli.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.fitting import Fitted, Fitting
 from vclip_cli.models.tensors import tensors_sha256
@@ -148,6 +148,20 @@ class Adapter(nn.Module):
         class, in the order of the indices.
         """
         raise NotImplementedError
+
+    def embedding(self, video: Any) -> Tensor:
+        """The one vector (B,E) that stands for each video, from what `encode_video` gave.
+
+        Raises UsageError for a method whose representation is no such vector and that names none.
+        """
+        if not isinstance(video, Tensor) or video.ndim != 2:
+            raise UsageError(f"{self.name} has no single vector for a video to put on a map")
+        return video
+
+    def tokens_before_patches(self, frames: int) -> int:
+        """How many of the method's own tokens stand between the CLS token and the patches of a
+        frame, in the attention of the image tower's last block, for videos of T frames."""
+        return 0
 
     def trainable(self) -> dict[str, Trainable]:
         """The tensors that train, by their name in `named_parameters`; nothing else may change."""

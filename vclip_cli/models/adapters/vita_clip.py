@@ -235,6 +235,10 @@ class VitaClipAdapter(Adapter):
             summary = prompts.summarise(projected).to(dtype).flatten(0, 1).unsqueeze(1)
         return locals_, globals_, summary
 
+    def tokens_before_patches(self, frames: int) -> int:
+        """Local prompts, one a frame, and global ones."""
+        return self.config.local_prompts * frames + self.config.global_prompts
+
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to L2-normalised video embeddings (B,E)."""
         return normalize(self.encode_frames(frames).float().mean(dim=1), dim=-1)

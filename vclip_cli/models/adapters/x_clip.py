@@ -234,6 +234,10 @@ class XClipAdapter(Adapter):
         embeddings, context = self.encode_frames(frames)
         return torch.cat([self.integrate(embeddings).unsqueeze(1), context.float()], dim=1)
 
+    def embedding(self, video: Tensor) -> Tensor:
+        """The video's embedding (B,E), without its context."""
+        return video[:, 0]
+
     def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
         """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""
         context = self.prompt_norm(context)
