@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from vclip_cli.errors import VclipError
 from vclip_cli.results.collect import LoadedRecord
+from vclip_cli.results.layout import MAIN_METRICS
 from vclip_cli.results.result_table import ResultTable
-from vclip_cli.results.table import MAIN_METRICS, build_table, build_tables
+from vclip_cli.results.table import build_table, build_tables
 
 
 def overview_tables(
