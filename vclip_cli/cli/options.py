@@ -170,6 +170,15 @@ Workers = Annotated[
         "--workers", envvar="VCLIP_WORKERS", min=0, help="Decoding processes beside the main one."
     ),
 ]
+ClipTimeout = Annotated[
+    float,
+    typer.Option(
+        "--clip-timeout",
+        envvar="VCLIP_CLIP_TIMEOUT",
+        min=0.1,
+        help="Seconds after which a worker that still reads a clip is ended; needs --workers.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Where to write."),

@@ -117,6 +117,7 @@ def embedded_batches(
         reading,
         wanted,
         workers=computing.workers if any(wanted) else 0,
+        timeout=computing.timeout,
         pin_memory=computing.device.type == "cuda",
     )
     fresh = 0

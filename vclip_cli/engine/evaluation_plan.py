@@ -12,6 +12,7 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -56,6 +57,7 @@ class EvaluationRequest:
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     limit: int | None = None
     splits: tuple[str, ...] | None = None
     allow_overlap: bool = False
@@ -109,7 +111,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
     precision = known_precision(request.precision)
-    computing = Computing(device, precision, request.batch_size, request.workers)
+    computing = Computing(device, precision, request.batch_size, request.workers, request.timeout)
     identity = {
         **method.describe(),
         "vclip": __version__,

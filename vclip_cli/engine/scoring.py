@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from vclip_cli.engine.clips import ClipItem, ClipReading, Failure, clip_batches
+from vclip_cli.engine.clips import (
+    SECONDS_A_CLIP,
+    ClipItem,
+    ClipReading,
+    Failure,
+    clip_batches,
+)
 from vclip_cli.engine.devices import autocast
 from vclip_cli.engine.embedding_pass import complete, left_to_encode, score_embeddings
 from vclip_cli.engine.embeddings import StoredEmbeddings
@@ -50,12 +56,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how the arithmetic is done."""
+    """Where and how the arithmetic is done, and the clips are read.
+
+    timeout: seconds after which a worker that still reads a clip is ended.
+    """
 
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
 
 
 def part_size(batch_size: int) -> int:

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.data.protocol import Recipe
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.training.mixing import (
     draw_mix,
     mix_frames,
@@ -56,7 +57,8 @@ class LoopOptions:
     """How a run is carried out, none of which changes what it computes beyond rounding.
 
     batch_size: videos at once on a device, the rest of an update by accumulation; save_every: steps
-    between saved states; stop_after: leave after that many steps in all, None to the end.
+    between saved states; stop_after: leave after that many steps in all, None to the end; timeout:
+    seconds that a worker may read one clip.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class LoopOptions:
     workers: int = 0
     save_every: int = 50
     stop_after: int | None = None
+    timeout: float = SECONDS_A_CLIP
 
 
 class _Logits(nn.Module):
@@ -148,6 +151,7 @@ def fit(
         data.reading,
         [piece for update in pieces for piece in update],
         workers=options.workers,
+        timeout=options.timeout,
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)

@@ -14,6 +14,7 @@ from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -73,6 +74,7 @@ class TrainingRequest:
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     decoder: str = "exact"
     frames_from: str = SOURCE
     limit: int | None = None

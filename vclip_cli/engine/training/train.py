@@ -96,6 +96,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
                 request.workers,
                 request.save_every,
                 request.stop_after,
+                request.timeout,
             ),
             state,
             after_step=after_step,
