@@ -170,6 +170,14 @@ Workers = Annotated[
         "--workers", envvar="VCLIP_WORKERS", min=0, help="Decoding processes beside the main one."
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="Do the i-th of n shards, such as 1/3; join them with --merge."),
+]
+Merge = Annotated[
+    bool,
+    typer.Option("--merge", help="Join what all shards have done, with the same options."),
+]
 ClipTimeout = Annotated[
     float,
     typer.Option(

@@ -23,13 +23,16 @@ from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
+from vclip_cli.engine.parts import Scores
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Scores, encode_text, score_videos
+from vclip_cli.engine.scoring import Pass, encode_text, score_videos
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json
+from vclip_cli.folder_lock import folder_lock
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.results.predictions import write_predictions
@@ -56,19 +59,39 @@ class Evaluated:
 def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Evaluated]:
     """Score all test sets of a plan and write predictions and records.
 
+    Of several processes only the first one writes, and gives what was evaluated.
+
     An interrupted run goes on after its last whole part; a finished one is read, not repeated.
     Raises DataError when no listed video can be scored, UsageError when the folder holds another
     run.
     """
     require_writable_folder(plan.folder)
-    if not plan.request.resume:
-        _remove_run(plan.folder)
-    else:
-        _refuse_another_run(plan)
-        finished = [_finished(plan, test) for test in plan.tests]
-        if all(entry is not None for entry in finished):
-            return [entry for entry in finished if entry is not None]
-    write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+    share = plan.request.share
+    if not plan.request.resume and share.count > 1:
+        raise UsageError("--no-resume is for one process: the others might come too late for it")
+    with contextlib.ExitStack() as held:
+        if share.leads:
+            held.enter_context(folder_lock(plan.folder, "evaluating into"))
+        if not plan.request.resume:
+            _remove_run(plan.folder)
+        else:
+            _refuse_another_run(plan)
+            finished = [_finished(plan, test) for test in plan.tests]
+            if all(entry is not None for entry in finished):
+                return [entry for entry in finished if entry is not None]
+        name = "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
+        log = held.enter_context(ledger(plan.folder, "eval", name, total=_number_of_videos(plan)))
+        write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+        return _evaluate(plan, log, progress)
+
+
+def _number_of_videos(plan: EvaluationPlan) -> int:
+    groups = _by_classes(plan.tests).values()
+    limit = plan.request.limit
+    return sum(len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups)
+
+
+def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Evaluated]:
     plan.method.adapter.to(plan.computing.device)
     store = _store_of(plan)
     done = []
@@ -79,7 +102,9 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
         )
         started, clock = datetime.now(UTC), time.perf_counter()
         text = encode_text(plan.method.adapter, prompts, plan.computing)
-        scores, stored = _score_group(plan, tests, prompts, text, store, progress)
+        scores, stored = _score_group(plan, tests, prompts, text, store, log, progress)
+        if scores is None:
+            continue
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
@@ -87,13 +112,15 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             started=started,
             seconds=time.perf_counter() - clock,
             scored=scores.fresh,
+            processes=scores.processes,
             latency=scores.latency,
             multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
             embeddings=store.key if store is not None else None,
             embeddings_reused=stored.reused if stored is not None else 0,
         )
         done += [_finish(plan, test, scores, facts) for test in tests]
-    shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+    if plan.request.share.leads:
+        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
 
 
@@ -132,8 +159,9 @@ def _score_group(
     prompts: list[list[str]],
     text: Any,
     store: EmbeddingStore | None,
+    log: Ledger,
     progress: Progress,
-) -> tuple[Scores, StoredEmbeddings | None]:
+) -> tuple[Scores | None, StoredEmbeddings | None]:
     """Score the union of several test sets over the classes that they share."""
     items: dict[str, ClipItem] = {}
     for test in tests:
@@ -155,7 +183,13 @@ def _score_group(
         listed,
         plan.settings.reading,
         plan.computing,
-        plan.folder / PARTS / key[:16],
+        Pass(
+            parts=plan.folder / PARTS / key[:16],
+            share=plan.request.share,
+            merge=plan.request.merge,
+            stop=plan.request.on_error == "stop",
+            log=log,
+        ),
         multi_label=tests[0].multi_label,
         stored=stored,
         progress=progress,

@@ -28,14 +28,17 @@ from vclip_cli.engine.methods import (
     load_method,
     order_of_classes,
 )
+from vclip_cli.engine.processes import Share
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError, did_you_mean
 from vclip_cli.hashing import sha256_json
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
+
+ON_ERROR = ("skip", "stop", "count-as-wrong")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class EvaluationRequest:
     frames_from: `source`, `store`, or a store's folder;
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
     each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
-    reuse and keep embeddings; command: the command line, for the record.
+    reuse and keep embeddings; share: the part of the work that this process does; merge: only join
+    what shards have done; on_error: `skip`, `stop` or `count-as-wrong`; command: the command line,
+    for the record.
     """
 
     protocol: str
@@ -64,6 +69,9 @@ class EvaluationRequest:
     out: Path | None = None
     resume: bool = True
     cache: bool = True
+    share: Share = field(default_factory=Share)
+    merge: bool = False
+    on_error: str = "skip"
     command: tuple[str, ...] = ()
 
 
@@ -90,6 +98,10 @@ class EvaluationPlan:
 
 def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     """Resolve names, load the weights, and refuse what cannot work, before any video is read."""
+    if request.on_error not in ON_ERROR:
+        raise UsageError(
+            f"--on-error {request.on_error!r}", hint=did_you_mean(request.on_error, ON_ERROR)
+        )
     protocol = load_protocol(request.protocol)
     device = pick_device(request.device)
     dataset = open_dataset(request.dataset)

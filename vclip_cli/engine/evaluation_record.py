@@ -27,8 +27,9 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read; latency: seconds of one of them in the model; multiply_adds: of one view;
-    embeddings: the key of the store that was used, if any, and how many came of it.
+    videos it encoded; processes: among how many they were divided; latency: seconds of one of them
+    in the model; multiply_adds: of one view; embeddings: the key of the store that was used, if
+    any, and how many came of it.
     """
 
     plan: EvaluationPlan
@@ -37,6 +38,7 @@ class RunFacts:
     started: datetime
     seconds: float
     scored: int
+    processes: int
     latency: float | None
     multiply_adds: int | None
     embeddings: str | None = None
@@ -110,7 +112,7 @@ def build_record(
         compute=records.Compute(
             precision=request.precision,
             device=device_name(plan.computing.device),
-            world_size=1,
+            world_size=facts.processes,
             batch_size=request.batch_size,
             workers=request.workers,
             libraries=library_versions(),
