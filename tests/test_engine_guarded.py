@@ -28,7 +28,9 @@ def behave(shared, key):
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
     found = list(guarded_calls(behave, "s", keys, workers=2, seconds=1.5))
-    lost = {key: value.reason for key, value in zip(keys, found, strict=True) if type(value) is Lost}
+    lost = {
+        key: value.reason for key, value in zip(keys, found, strict=True) if type(value) is Lost
+    }
     assert lost == {
         "crash": "the reading process died (SIGSEGV)",
         "hang": "not read within 1.5 s",
