@@ -162,7 +162,7 @@ class Failure(Closed):
 class PredictionsFile(Closed):
     """file: relative to the record's folder."""
 
-    file: str
+    file: str = Field(pattern=r"^[^./\\:][^/\\:]*$")
     sha256: Sha256
 
 
