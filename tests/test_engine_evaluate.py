@@ -208,7 +208,10 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written() -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_has_its_code_and_leaves_nothing_half_written(
+    number: signal.Signals, code: int
+) -> None:
     command = [sys.executable, "-m", "vclip_cli", "eval", "-d", "toy", "--out", "run"]
     process = subprocess.Popen(
         command,
@@ -221,9 +224,9 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written() -> None:
     while not (Path("run") / "run.json").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
     assert "goes on from here" in err
     assert not list(Path("run").rglob("*.part"))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,9 +29,13 @@ def behave(shared, key):
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
     found = list(guarded_calls(behave, "s", keys, workers=2, seconds=1.5))
+<<<<<<< HEAD
     lost = {
         key: value.reason for key, value in zip(keys, found, strict=True) if type(value) is Lost
     }
+=======
+    lost = {k: value.reason for k, value in zip(keys, found, strict=True) if type(value) is Lost}
+>>>>>>> 035e11cc6e22f7d6194d2bad0bfa12098d175ca7
     assert lost == {
         "crash": "the reading process died (SIGSEGV)",
         "hang": "not read within 1.5 s",
@@ -69,8 +74,8 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     )
     path = tmp_path / "run.py"
     path.write_text(script)
-    here = os.path.dirname(__file__)
-    with subprocess.Popen([sys.executable, path, here], stdout=subprocess.PIPE) as parent:
+    command = [sys.executable, path, Path(__file__).parent]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         worker = int(parent.stdout.readline())
         parent.kill()
     deadline = time.monotonic() + 20
@@ -79,7 +84,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
             os.kill(worker, 0)
         except ProcessLookupError:
             return
-        if open(f"/proc/{worker}/stat").read().split(") ")[1][0] == "Z":
+        if Path(f"/proc/{worker}/stat").read_text().split(") ")[1][0] == "Z":
             return
         time.sleep(0.2)
     os.kill(worker, signal.SIGKILL)

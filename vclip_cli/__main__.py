@@ -6,12 +6,13 @@ import os
 import sys
 from typing import Any
 
-INTERRUPTED = 130
+from vclip_cli.interruption import INTERRUPTED, exit_code, heed_termination
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 ok, 1 our fault, 2 usage, 3 spec, 4 data, 5 weights,
-    6 refused, 130 interrupted."""
+    6 refused, 130 interrupted, 143 terminated."""
+    heed_termination()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -58,9 +59,10 @@ def run(arguments: list[str]) -> int:
 
 def _noting_interruption(code: int) -> int:
     """Say what an interruption means; versions of Typer report Ctrl-C in three different ways."""
-    if code == INTERRUPTED:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-    return code
+    if code != INTERRUPTED:
+        return code
+    sys.stderr.write("interrupted; the same command goes on from here\n")
+    return exit_code()
 
 
 def _walk_to_verb(command: Any, name: str, arguments: list[str]) -> tuple[Any, str, list[str]]:

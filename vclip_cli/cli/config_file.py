@@ -18,7 +18,7 @@ def known_keys() -> dict[str, type]:
         "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
         "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
         "shots": number, "seed": number, "device": text, "precision": text,
-        "batch-size": number, "workers": number, "resume": switch,
+        "batch-size": number, "workers": number, "resume": switch, "cache": switch,
     }  # fmt: skip
 
 

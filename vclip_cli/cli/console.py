@@ -6,6 +6,7 @@ On a terminal: colours, panels and bars. Elsewhere: plain lines, none of them wr
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -101,6 +102,19 @@ def warn(message: str) -> None:
     from rich.text import Text
 
     _console(True).print(Text.assemble(("warning: ", "yellow"), printable(message)))
+
+
+class _Relay(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(self.format(record))
+
+
+def relay_warnings() -> None:
+    """Show what the engine logs as a warning like any other."""
+    log = logging.getLogger("vclip")
+    if not log.handlers:
+        log.addHandler(_Relay())
+        log.propagate = False
 
 
 def show_error(error: VclipError) -> None:

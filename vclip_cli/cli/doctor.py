@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import show, show_json
 
+Run = Annotated[
+    Path | None,
+    typer.Option("--run", help="A run's folder: why it is incomplete, and what continues it."),
+]
+
 
 def doctor(
+    run: Run = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what vclip finds on this machine: versions, devices, decoders, folders, datasets."""
+    """Show what vclip finds on this machine: versions, devices, decoders, folders, datasets.
+
+    With --run: how far the runs in a folder have come.
+    Example:  vclip doctor --run runs
+    """
     from rich.table import Table
 
+    if run is not None:
+        _show_runs(run, as_json)
+        return
     from vclip_cli.engine.diagnosis import diagnose
 
     found = diagnose()
@@ -29,6 +45,23 @@ def doctor(
         for position, (key, value) in enumerate(values.items()):
             table.add_row(section if position == 0 else "", f"{key}: {_shown(value)}")
     show(table)
+
+
+def _show_runs(folder: Path, as_json: bool) -> None:
+    from vclip_cli.engine.run_diagnosis import diagnose_runs
+
+    found = diagnose_runs(folder)
+    if as_json:
+        show_json({"runs": [entry.as_dict() for entry in found]})
+        return
+    for entry in found:
+        counted = ", ".join(f"{value} {key}" for key, value in entry.progress.items())
+        show(f"{entry.folder}: {entry.work} {entry.outcome}" + (f" ({counted})" if counted else ""))
+        show(f"  {entry.attempts} attempts since {entry.started}, last seen {entry.last_event}")
+        for text in [*entry.warnings, *([entry.error] if entry.error else [])]:
+            show(f"  {text}")
+        if entry.continues:
+            show(f"  to go on: {entry.continues}")
 
 
 def _shown(value: Any) -> str:

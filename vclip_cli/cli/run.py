@@ -41,6 +41,7 @@ def run(
     settings: Settings = None,
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
+    frames_from: options.FramesFrom = "source",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
@@ -48,6 +49,7 @@ def run(
     limit: options.Limit = None,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -72,6 +74,7 @@ def run(
         settings=tuple(settings or ()),
         backbone=backbone,
         pretrained=pretrained,
+        frames_from=frames_from,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -79,6 +82,7 @@ def run(
         limit=limit,
         out=out,
         resume=resume,
+        cache=cache,
         command=("vclip", *sys.argv[1:]),
     )
     jobs = plan_matrix(request)

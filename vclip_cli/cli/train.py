@@ -102,14 +102,17 @@ def train(
     stop_after: StopAfter = None,
     frames: options.Frames = None,
     decoder: options.Decoder = "exact",
+    frames_from: options.FramesFrom = "source",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = 0,
+    clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -120,6 +123,7 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
 
@@ -147,7 +151,9 @@ def train(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        timeout=clip_timeout,
         decoder=decoder,
+        frames_from=frames_from,
         limit=limit,
         gradient_checkpointing=gradient_checkpointing,
         allow_overlap=allow_overlap,
@@ -155,11 +161,15 @@ def train(
         stop_after=stop_after,
         out=out,
         resume=resume,
+        cache=cache,
     )
-    plan = plan_run(request)
+    bridge = bridge_of(request)
     if dry_run:
-        show_json(_planned(plan))
+        show_json({**_planned(plan_run(request)), "bridge": bridge})
         return
+    if bridge is not None:
+        say(f"first stage: {bridge}, whose weights {method} begins with")
+    plan = plan_run(with_bridge(request, progress=progress))
     say(_headline(plan))
     trained = run(plan, progress=progress)
     if as_json:
@@ -172,7 +182,8 @@ def _planned(plan: TrainingPlan) -> dict[str, Any]:
     from vclip_cli.engine.training.loop import steps_of
 
     videos = min(len(plan.split.rows), plan.request.limit or len(plan.split.rows))
-    steps, an_epoch = steps_of(videos, plan.recipe)
+    fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
+    steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
     return {
         **plan.identity,
         "out": str(plan.folder),
@@ -194,9 +205,13 @@ def _headline(plan: TrainingPlan) -> str:
     )
     return (
         f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
-        f" classes: {planned['steps']:,} steps, recipe {plan.recipe_name!r}, seed {plan.seed}"
+        f" classes: {_length(planned['steps'])}, recipe {plan.recipe_name!r}, seed {plan.seed}"
         f"{changes}"
     )
+
+
+def _length(steps: int | None) -> str:
+    return "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
 
 
 def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:

@@ -167,13 +167,17 @@ class Recipe(_Closed):
 
     datasets: the training sets that it is for, empty for all. batch_size: effective, over all
     devices and accumulation steps. views: at the final test. start_from: the weights that training
-    begins with, in words, where it is not the plain backbone. config: the method's options.
+    begins with, in words, where it is not the plain backbone. bridge: a method that is trained
+    first, by its own recipe on the same videos, and whose weights this one begins with. config: the
+    method's options. optimizer, schedule: None for a method that is fitted on stored embeddings in
+    its own way.
     """
 
     method: str
     source: str
     datasets: list[str] = Field(default_factory=list)
     start_from: str | None = None
+    bridge: str | None = None
     backbone: str | None = None
     frames: int = Field(ge=1)
     sampling: Sampling = Sampling()
@@ -182,8 +186,8 @@ class Recipe(_Closed):
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
-    optimizer: Optimizer
-    schedule: Schedule
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()
     notes: str = ""
 

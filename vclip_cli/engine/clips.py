@@ -1,20 +1,32 @@
-"""From video files to batches: decoded, resized and cropped in workers, still uint8."""
+"""From video files to batches: decoded, resized and cropped in guarded workers, still uint8.
+
+Workers load no torch: they start in a second, and hold little memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
-from vclip_cli.errors import VclipError, VideoError
+from vclip_cli.engine.frame_source import decode_listed
+from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
-from vclip_cli.video import decode
+from vclip_cli.video.clip import Damage
+from vclip_cli.video.decoders import describe_decoder
+from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
 from vclip_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+SECONDS_A_CLIP = 300.0
+"""How long one clip may take where workers read it: an hour of video takes less."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,8 @@ class ClipItem:
 class ClipReading:
     """How every video of a run is read.
 
-    sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`.
+    sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`; store: where
+    the frames were extracted to, None to decode the video files.
     """
 
     sampling: Sampling
@@ -37,25 +50,46 @@ class ClipReading:
     crops: int = 1
     decoder: str = "exact"
     allow_single: bool = False
+    store: FrameStore | None = None
 
     @property
     def views(self) -> int:
         """V: temporal times spatial views."""
         return self.sampling.clips * self.crops
 
+    @property
+    def decoder_facts(self) -> dict[str, Any]:
+        """Name, library, version and mode of what decoded, or will decode, the videos."""
+        return self.store.settings.decoder if self.store else describe_decoder(self.decoder)
+
+    @property
+    def store_facts(self) -> dict[str, Any] | None:
+        """What identifies the store's frames, None where the video files are decoded."""
+        return self.store.describe() if self.store else None
+
 
 def read_views(path: Path, reading: ClipReading) -> np.ndarray:
     """One video as uint8 (V,T,S,S,3), temporal views outermost. Raises VideoError."""
-    clip = decode(
-        path,
+    return _views_and_damage(Path(), ClipItem(str(path), str(path)), reading)[0]
+
+
+def _views_and_damage(
+    root: Path, item: ClipItem, reading: ClipReading
+) -> tuple[np.ndarray, Damage]:
+    clip = decode_listed(
+        root,
+        item.video,
+        item.path,
         lambda count: reading.sampling.indices(count).ravel(),
         decoder=reading.decoder,
+        store=reading.store,
         allow_single=reading.allow_single,
     )
     crops = preprocess_frames(clip.frames, reading.preprocessing, crops=reading.crops)
     clips, frames = reading.sampling.clips, reading.sampling.frames
     by_crop = crops.reshape(crops.shape[0], clips, frames, *crops.shape[2:])
-    return np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
+    views = np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
+    return views, clip.damaged
 
 
 @dataclass(frozen=True)
@@ -75,37 +109,44 @@ def failure_of(video: str, path: str, error: VclipError) -> Failure:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """positions: which items these are; frames: uint8 (B,V,T,S,S,3), None when all failed."""
+    """positions: which items these are; frames: uint8 (B,V,T,S,S,3), None when all failed; damage:
+    signs of damage met in a video, by its id, of those that show any."""
 
     positions: list[int]
     frames: torch.Tensor | None
     failures: list[Failure]
+    damage: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class _ClipFiles(Dataset):
-    def __init__(self, root: Path, items: Sequence[ClipItem], reading: ClipReading) -> None:
-        self.root = root
-        self.items = items
-        self.reading = reading
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, position: int) -> tuple[int, np.ndarray | Failure]:
-        item = self.items[position]
-        try:
-            if not item.path:
-                raise VideoError("listed, but not on disk")
-            return position, read_views(self.root / item.path, self.reading)
-        except VclipError as error:
-            return position, failure_of(item.video, item.path, error)
+_Row = tuple[int, np.ndarray | Failure, dict[str, dict[str, int]]]
 
 
-def _collate(rows: list[tuple[int, np.ndarray | Failure]]) -> ClipBatch:
-    good = [(position, value) for position, value in rows if isinstance(value, np.ndarray)]
+@dataclass(frozen=True)
+class _ClipFiles:
+    root: Path
+    items: Sequence[ClipItem]
+    reading: ClipReading
+
+
+def _read(files: _ClipFiles, position: int) -> _Row:
+    item = files.items[position]
+    try:
+        views, damage = _views_and_damage(files.root, item, files.reading)
+        return position, views, {item.video: damage.as_dict()} if damage else {}
+    except VclipError as error:
+        return position, failure_of(item.video, item.path, error), {}
+
+
+def _collate(rows: list[_Row], pin_memory: bool) -> ClipBatch:
+    import torch
+
+    good = [(position, value) for position, value, _ in rows if isinstance(value, np.ndarray)]
     frames = torch.from_numpy(np.stack([value for _, value in good])) if good else None
-    failures = [value for _, value in rows if isinstance(value, Failure)]
-    return ClipBatch([position for position, _ in good], frames, failures)
+    if frames is not None and pin_memory:
+        frames = frames.pin_memory()
+    failures = [value for _, value, _ in rows if isinstance(value, Failure)]
+    damage = {video: counts for *_, found in rows for video, counts in found.items()}
+    return ClipBatch([position for position, _ in good], frames, failures, damage)
 
 
 def clip_batches(
@@ -115,18 +156,22 @@ def clip_batches(
     batches: Sequence[Sequence[int]],
     *,
     workers: int = 0,
+    timeout: float = SECONDS_A_CLIP,
     pin_memory: bool = False,
 ) -> Iterator[ClipBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    Workers are started afresh (`spawn`): forking a process that runs torch's threads may hang.
+    With workers, so does one that takes longer than `timeout` seconds, or takes its worker down.
     """
-    workers = min(workers, len(batches))
-    yield from DataLoader(
-        _ClipFiles(root, items, reading),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        multiprocessing_context="spawn" if workers else None,
-    )
+    files = _ClipFiles(root, items, reading)
+    positions = [position for batch in batches for position in batch]
+    rows = guarded_calls(_read, files, positions, workers=workers, seconds=timeout)
+    for batch in batches:
+        yield _collate([_row(files, position, next(rows)) for position in batch], pin_memory)
+
+
+def _row(files: _ClipFiles, position: int, result: _Row | Lost) -> _Row:
+    if not isinstance(result, Lost):
+        return result
+    item = files.items[position]
+    return position, Failure(item.video, item.path, result.reason), {}

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.data.plan import TestSet
 from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.costs import count_multiply_adds
 from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.methods import (
@@ -68,6 +70,7 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             return [entry for entry in finished if entry is not None]
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
     plan.method.adapter.to(plan.computing.device)
+    store = _store_of(plan)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
         ordered = order_of_classes(plan.method, classes, tests[0].name)
@@ -75,18 +78,34 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
         started, clock = datetime.now(UTC), time.perf_counter()
-        scores = _score_group(plan, tests, prompts, progress)
+        text = encode_text(plan.method.adapter, prompts, plan.computing)
+        scores, stored = _score_group(plan, tests, prompts, text, store, progress)
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
             classes=list(ordered),
             started=started,
             seconds=time.perf_counter() - clock,
-            scored=len(scores.videos),
+            scored=scores.fresh,
+            latency=scores.latency,
+            multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
+            embeddings=store.key if store is not None else None,
+            embeddings_reused=stored.reused if stored is not None else 0,
         )
         done += [_finish(plan, test, scores, facts) for test in tests]
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
+
+
+def _store_of(plan: EvaluationPlan) -> EmbeddingStore | None:
+    if not plan.request.cache:
+        return None
+    return embedding_store(
+        plan.method.adapter,
+        plan.settings.reading,
+        plan.computing.precision,
+        plan.computing.device.type,
+    )
 
 
 def _remove_run(folder: Path) -> None:
@@ -108,31 +127,41 @@ def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]
 
 
 def _score_group(
-    plan: EvaluationPlan, tests: Sequence[TestSet], prompts: list[list[str]], progress: Progress
-) -> Scores:
+    plan: EvaluationPlan,
+    tests: Sequence[TestSet],
+    prompts: list[list[str]],
+    text: Any,
+    store: EmbeddingStore | None,
+    progress: Progress,
+) -> tuple[Scores, StoredEmbeddings | None]:
     """Score the union of several test sets over the classes that they share."""
     items: dict[str, ClipItem] = {}
     for test in tests:
         for video, path in listed_videos(test, plan.request.limit):
             items.setdefault(video, ClipItem(video, path))
-    prepare_videos(plan.request.dataset, items, progress=progress)
+    if plan.settings.reading.store is None:
+        prepare_videos(plan.request.dataset, items, progress=progress)
     adapter = plan.method.adapter
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_evaluation
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
     key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
-    return score_videos(
+    listed = list(items.values())
+    stored = store.open(plan.request.dataset, root, listed) if store is not None else None
+    scores = score_videos(
         adapter,
-        encode_text(adapter, prompts, plan.computing),
+        text,
         root,
-        list(items.values()),
+        listed,
         plan.settings.reading,
         plan.computing,
         plan.folder / PARTS / key[:16],
         multi_label=tests[0].multi_label,
+        stored=stored,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
+    return scores, stored
 
 
 def _size(path: Path) -> int:
@@ -176,6 +205,7 @@ def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts
         [labels[video] for video in videos],
         scores.scores[chosen],
         failures,
+        {video: counts for video, counts in scores.damage.items() if video in wanted},
         PREDICTIONS_FILE,
         digest,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,15 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.frame_source import (
+    SOURCE,
+    open_frames,
+    require_kept,
+    require_large_enough,
+)
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
     LoadedMethod,
@@ -26,7 +33,6 @@ from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
 from vclip_cli.errors import DataError
 from vclip_cli.hashing import sha256_json
-from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -36,24 +42,28 @@ if TYPE_CHECKING:
 class EvaluationRequest:
     """What a person asked of `vclip eval`, for one dataset.
 
+    frames_from: `source`, `store`, or a store's folder;
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
-    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
-    the command line, for the record.
+    each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
+    reuse and keep embeddings; command: the command line, for the record.
     """
 
     protocol: str
     dataset: str
     method: MethodRequest = field(default_factory=MethodRequest)
     views: ViewRequest = field(default_factory=ViewRequest)
+    frames_from: str = SOURCE
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     limit: int | None = None
     splits: tuple[str, ...] | None = None
     allow_overlap: bool = False
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
     command: tuple[str, ...] = ()
 
 
@@ -97,10 +107,11 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     overlaps = _guard_overlap(request, method, tests)
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.views, views)
+    settings = _from_store(settings, request)
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
     precision = known_precision(request.precision)
-    computing = Computing(device, precision, request.batch_size, request.workers)
+    computing = Computing(device, precision, request.batch_size, request.workers, request.timeout)
     identity = {
         **method.describe(),
         "vclip": __version__,
@@ -112,7 +123,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
             "sampling": settings.reading.sampling.as_dict(),
             "preprocessing": settings.reading.preprocessing.as_dict(),
             "crops": settings.reading.crops,
-            "decoder": describe_decoder(settings.reading.decoder),
+            "decoder": settings.reading.decoder_facts,
+            "store": settings.reading.store_facts,
         },
         "templates": list(settings.templates),
         "text": settings.text,
@@ -125,6 +137,15 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     return EvaluationPlan(
         request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder
     )
+
+
+def _from_store(settings: Settings, request: EvaluationRequest) -> Settings:
+    """The same settings, with frames from the store where one was asked for."""
+    reading = settings.reading
+    store = open_frames(request.frames_from, request.dataset, reading.decoder)
+    require_kept(store, reading.sampling)
+    require_large_enough(store, reading.preprocessing, reading.crops)
+    return replace(settings, reading=replace(reading, store=store))
 
 
 def _default_folder(request: EvaluationRequest, method: LoadedMethod, sha256: str) -> Path:

@@ -16,7 +16,6 @@ from vclip_cli.engine.devices import device_name
 from vclip_cli.engine.environment import library_versions, package_facts
 from vclip_cli.results import record as records
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
-from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
     from vclip_cli.data.plan import TestSet
@@ -28,7 +27,8 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read.
+    videos it read; latency: seconds of one of them in the model; multiply_adds: of one view;
+    embeddings: the key of the store that was used, if any, and how many came of it.
     """
 
     plan: EvaluationPlan
@@ -37,6 +37,10 @@ class RunFacts:
     started: datetime
     seconds: float
     scored: int
+    latency: float | None
+    multiply_adds: int | None
+    embeddings: str | None = None
+    embeddings_reused: int = 0
 
 
 def build_record(
@@ -45,6 +49,7 @@ def build_record(
     labels: Sequence[tuple[str, ...]],
     scores: np.ndarray,
     failures: Sequence[Failure],
+    damage: dict[str, dict[str, int]],
     predictions_file: str,
     predictions_sha256: str,
 ) -> records.Record:
@@ -95,10 +100,12 @@ def build_record(
         ),
         video=records.Video(
             frames=reading.sampling.frames,
-            decoder=describe_decoder(reading.decoder),
+            decoder=reading.decoder_facts,
+            store=reading.store_facts,
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
+            embeddings=facts.embeddings,
         ),
         compute=records.Compute(
             precision=request.precision,
@@ -113,6 +120,7 @@ def build_record(
             listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
         ),
         failures=[records.Failure(**vars(failure)) for failure in failures],
+        damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
         partial=request.limit is not None or bool(training.get("partial")),
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
         marks=_marks(plan, test),
@@ -120,13 +128,25 @@ def build_record(
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
         predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
+        cost=_cost(facts),
         timing=records.Timing(
             started=facts.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_seconds=round(facts.seconds, 3),
             videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
+            latency_milliseconds=None if facts.latency is None else round(1e3 * facts.latency, 3),
+            embeddings_reused=facts.embeddings_reused,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
+    )
+
+
+def _cost(facts: RunFacts) -> records.Cost | None:
+    if facts.multiply_adds is None:
+        return None
+    return records.Cost(
+        multiply_adds_per_view=facts.multiply_adds,
+        multiply_adds_per_video=facts.multiply_adds * facts.plan.settings.reading.views,
     )
 
 
@@ -138,10 +158,13 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "protocol": request.protocol,
         "dataset": request.dataset,
         "method": plan.method.adapter.name,
+        "interpolate": plan.method.interpolate,
+        "splits": list(request.splits) if request.splits is not None else None,
         "frames": reading.sampling.frames,
         "clips": reading.sampling.clips,
         "crops": reading.crops,
         "decoder": reading.decoder,
+        "frames_from": "source" if reading.store is None else "store",
         "templates": list(plan.settings.templates),
         "text": plan.settings.text,
         "device": request.device,
@@ -171,7 +194,11 @@ def _marks(plan: EvaluationPlan, test: TestSet) -> list[str]:
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used = _config(plan)
-    tested = [
+    alpha = plan.method.interpolate
+    tested = (
+        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
+    )
+    tested += [
         records.Override(field=name, protocol=_plain(stated), used=used[name])
         for name, stated in plan.settings.overrides.items()
     ]

@@ -8,6 +8,7 @@ replaced after so many calls, so that what leaks in one does not grow without en
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -119,6 +120,8 @@ def _death(code: int | None) -> str:
 
 def _keep(function: Callable[[Any, Any], Any], shared: Any) -> None:
     global _shared
+    if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
+        torch.set_num_threads(1)
     _shared = (function, shared)
 
 

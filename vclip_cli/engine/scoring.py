@@ -8,16 +8,26 @@ the byte.
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vclip_cli.engine.clips import ClipItem, ClipReading, Failure, clip_batches
+from vclip_cli.engine.clips import (
+    SECONDS_A_CLIP,
+    ClipItem,
+    ClipReading,
+    Failure,
+    clip_batches,
+)
 from vclip_cli.engine.devices import autocast
+from vclip_cli.engine.embedding_pass import complete, left_to_encode, score_embeddings
+from vclip_cli.engine.embeddings import StoredEmbeddings
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file
 from vclip_cli.models.contract import Adapter
@@ -29,21 +39,33 @@ PART_SIZE = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """scores: float32 (N,K) of the videos that could be read, in the order they were listed."""
+    """scores: float32 (N,K) of the videos that could be read, in the order they were listed.
+
+    damage: signs of damage met in a video, by its id, of those that show any; fresh: how many of
+    the videos this pass scored itself; latency: seconds that one of these spent in the model, the
+    median over batches, None without any.
+    """
 
     videos: list[str]
     scores: np.ndarray
     failures: list[Failure]
+    damage: dict[str, dict[str, int]] = field(default_factory=dict)
+    fresh: int = 0
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how the arithmetic is done."""
+    """Where and how the arithmetic is done, and the clips are read.
+
+    timeout: seconds after which a worker that still reads a clip is ended.
+    """
 
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
 
 
 def part_size(batch_size: int) -> int:
@@ -61,13 +83,16 @@ def score_videos(
     parts: Path,
     *,
     multi_label: bool = False,
+    stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
     description: str = "scoring",
 ) -> Scores:
     """Score every item, reusing the whole parts that lie in the folder `parts`.
 
     text: what the adapter's `encode_text` gave. Single-label scores are probabilities, softmax per
-    view and averaged over views; multi-label scores are logits averaged over views.
+    view and averaged over views; multi-label scores are logits averaged over views. stored:
+    embeddings to reuse and to add to, written before the part that they belong to: a resumed run
+    finds all or none of a batch, and ends with the same bytes.
     """
     size = part_size(computing.batch_size)
     starts = range(0, len(items), size)
@@ -81,27 +106,42 @@ def score_videos(
     ]
     on_gpu = computing.device.type == "cuda"
     growing = _GrowingPart()
+    fresh, seconds_a_video = 0, []
+    wanted = batches if stored is None else left_to_encode(batches, stored)
+    workers = computing.workers if any(wanted) else 0
     with progress(description, len(items), done) as advance:
         for positions, batch in zip(
             batches,
-            clip_batches(
-                root, items, reading, batches, workers=computing.workers, pin_memory=on_gpu
-            ),
+            clip_batches(root, items, reading, wanted, workers=workers, pin_memory=on_gpu),
             strict=True,
         ):
-            if batch.frames is not None:
+            started = time.perf_counter()
+            encoded = 0 if batch.frames is None else len(batch.frames)
+            if stored is not None:
+                batch, values = complete(adapter, positions, batch, reading, computing, stored)
+                if values is not None:
+                    scores = score_embeddings(adapter, text, values, computing, multi_label)
+                    growing.scores.append(scores.cpu().numpy())
+            elif batch.frames is not None:
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
                 scores = score_batch(adapter, text, frames, reading, computing, multi_label)
-                growing.scores.append(scores.cpu().numpy())
+                growing.scores.append(scores.cpu().numpy())  # which waits for the device
+            if encoded:
+                fresh += encoded
+                seconds_a_video.append((time.perf_counter() - started) / encoded)
             growing.videos += [items[position].video for position in batch.positions]
             growing.failures += batch.failures
+            growing.damage |= batch.damage
             if positions.stop % size == 0 or positions.stop == len(items):
                 start = (positions.stop - 1) // size * size
+                if stored is not None:
+                    stored.flush()
                 finished[start] = growing.close()
                 _write_part(parts, start, finished[start])
                 growing = _GrowingPart()
             advance(len(positions))
-    return join([finished[start] for start in starts])
+    latency = statistics.median(seconds_a_video) if seconds_a_video else None
+    return replace(join([finished[start] for start in starts]), fresh=fresh, latency=latency)
 
 
 @dataclass
@@ -109,10 +149,11 @@ class _GrowingPart:
     videos: list[str] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    damage: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def close(self) -> Scores:
         scores = np.concatenate(self.scores) if self.scores else np.zeros((0, 0), np.float32)
-        return Scores(self.videos, scores, self.failures)
+        return Scores(self.videos, scores, self.failures, self.damage)
 
 
 def join(parts: Sequence[Scores]) -> Scores:
@@ -122,6 +163,7 @@ def join(parts: Sequence[Scores]) -> Scores:
         videos=[video for part in parts for video in part.videos],
         scores=np.concatenate(scored) if scored else np.zeros((0, 0), np.float32),
         failures=[failure for part in parts for failure in part.failures],
+        damage={video: counts for part in parts for video, counts in part.damage.items()},
     )
 
 
@@ -160,6 +202,7 @@ def _write_part(parts: Path, start: int, part: Scores) -> None:
     facts = {
         "videos": json.dumps(part.videos),
         "failures": json.dumps([vars(failure) for failure in part.failures]),
+        "damage": json.dumps(part.damage),
     }
     with whole_file(_part_path(parts, start)) as temporary:
         save_file({"scores": part.scores.astype(np.float32)}, temporary, metadata=facts)
@@ -176,7 +219,8 @@ def _read_part(parts: Path, start: int) -> Scores | None:
             facts = stream.metadata()
             scores = stream.get_tensor("scores")
         failures = [Failure(**values) for values in json.loads(facts["failures"])]
-        return Scores(json.loads(facts["videos"]), scores, failures)
+        damage = json.loads(facts.get("damage", "{}"))
+        return Scores(json.loads(facts["videos"]), scores, failures, damage)
     except Exception as error:  # the format's reader has no common error for damaged files
         raise DataError(
             "a part of the interrupted run is damaged",

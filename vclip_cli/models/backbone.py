@@ -50,6 +50,16 @@ class Backbone:
         return self.tokenizer(list(prompts))
 
     @cached_property
+    def embedding_width(self) -> int:
+        """E, the width of image and text embeddings."""
+        width = getattr(self.clip.visual, "output_dim", None)
+        if isinstance(width, int):
+            return width
+        size, weight = self.preprocessing.size, next(self.clip.parameters())
+        with torch.inference_mode():
+            return int(self.clip.encode_image(weight.new_zeros(1, 3, size, size)).shape[-1])
+
+    @cached_property
     def weights_sha256(self) -> str:
         """The content hash of all tensors, as they were when first asked for."""
         return tensors_sha256(self.clip.state_dict())
@@ -279,7 +289,10 @@ def _wrap(
 ) -> Backbone:
     from open_clip.transformer import QuickGELU
 
+    from vclip_cli.models.activations import use_lean_activations
+
     clip.eval()
+    use_lean_activations(clip)
     spec = clip.visual.preprocess_cfg
     size = spec["size"] if isinstance(spec["size"], int) else spec["size"][0]
     preprocessing = Preprocessing(

@@ -204,6 +204,7 @@ def load_adapter(
             hint=error.hint,
         ) from None
     adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
+    adapter.make_room(tensors)
     own = adapter.state_dict(keep_vars=True)
     named = {name: own[name] for name in tensors if name in own}
     trained = {name: entry.parameter for name, entry in adapter.trainable().items()}

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.shortcuts import encode_ids
 
 TEXT_BATCH = 256
 
@@ -23,7 +24,7 @@ def in_batches(encode: Callable[[slice], Tensor], count: int) -> Tensor:
 def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
     """N prompts to text embeddings (N,E), not normalised, in batches of 256."""
     ids = backbone.tokenize(prompts).to(next(backbone.clip.parameters()).device)
-    return in_batches(lambda part: backbone.clip.encode_text(ids[part]), len(ids))
+    return in_batches(lambda part: encode_ids(backbone, ids[part]), len(ids))
 
 
 def flatten_prompts(prompts: Sequence[Sequence[str]]) -> tuple[list[str], list[int]]:

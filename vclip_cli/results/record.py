@@ -123,13 +123,19 @@ class Views(Closed):
 
 
 class Video(Closed):
-    """How frames were got. decoder holds its name, version and mode; frames is T."""
+    """How frames were got. decoder holds its name, version and mode; frames is T.
+
+    store: what identifies the extracted frames that were read, null where videos were decoded.
+    embeddings: the key of the embedding store that was used, null where there was none.
+    """
 
     frames: int = Field(ge=1)
     decoder: dict[str, Any]
     sampling: dict[str, Any]
     views: Views
     preprocessing: dict[str, Any]
+    store: dict[str, Any] | None = None
+    embeddings: Sha256 | None = None
 
 
 class Compute(Closed):
@@ -159,6 +165,15 @@ class Failure(Closed):
     reason: str
 
 
+class Damaged(Closed):
+    """A scored video that shows signs of damage; the counts as `vclip_cli.video` makes them."""
+
+    video: str
+    corrupt_frames: Count = 0
+    failed_packets: Count = 0
+    repeated_frames: Count = 0
+
+
 class PredictionsFile(Closed):
     """file: relative to the record's folder."""
 
@@ -166,16 +181,32 @@ class PredictionsFile(Closed):
     sha256: Sha256
 
 
+class Cost(Closed):
+    """What one video costs, in multiply-adds, which papers print as FLOPs.
+
+    A view is `encode_video` of T frames and `score` against all classes; a video is all its views.
+    """
+
+    multiply_adds_per_view: Count
+    multiply_adds_per_video: Count
+
+
 class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
-    host: free facts of the machine and the moment (host name, free memory, …).
+    wall_seconds: of the whole pass, decoding included; videos_per_second: read in it.
+    latency_milliseconds: of one video in the model, the median over batches of the time from frames
+    in memory to scores in memory; null where an earlier run had scored everything.
+    embeddings_reused: videos whose stored embeddings took the place of decoding and encoding. host:
+    free facts of the machine and the moment (host name, free memory, …).
     """
 
     started: str
     finished: str
     wall_seconds: float = Field(ge=0)
     videos_per_second: float = Field(ge=0)
+    latency_milliseconds: float | None = Field(default=None, ge=0)
+    embeddings_reused: Count = 0
     host: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -186,7 +217,8 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored because the user insisted. marks:
     remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
     none was set. metrics: the first one is the protocol's main metric. without_positives: classes
-    that no scored video belongs to, left out of averages over classes.
+    that no scored video belongs to, left out of averages over classes. cost: null where the method
+    cannot be counted, and in records of earlier versions.
     """
 
     schema_version: Literal[1] = 1
@@ -204,6 +236,7 @@ class Record(Closed):
     seeds: dict[str, int | None]
     counts: Counts
     failures: list[Failure] = Field(default_factory=list)
+    damage: list[Damaged] = Field(default_factory=list)
     partial: bool = False
     overlap_allowed: bool = False
     marks: list[str] = Field(default_factory=list)
@@ -211,6 +244,7 @@ class Record(Closed):
     per_class: PerClass
     without_positives: list[str] = Field(default_factory=list)
     predictions: PredictionsFile | None
+    cost: Cost | None = None
     timing: Timing
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ def settings_of(record: Record) -> dict[str, str]:
         "decoder": video.decoder,
         "sampling": video.sampling,
         "preprocessing": video.preprocessing,
+        "frame store": video.store or {},
     }.items():
         settings |= {f"{part} {name}": printable(value) for name, value in values.items()}
     for override in record.overrides:

@@ -39,18 +39,47 @@ def view_indices(n: int, frames: int, clips: int) -> Indices:
     return (part + middle) * n // (2 * clips * frames)
 
 
-def random_segment_indices(n: int, frames: int, rng: np.random.Generator) -> Indices:
+def random_segment_indices(
+    n: int, frames: int, rng: np.random.Generator, candidates: int | None = None
+) -> Indices:
     """One random frame out of each of T segments of floor(n/T) frames: shape (T,).
 
     The training sampling of X-CLIP and ViFi-CLIP: the last n mod T frames are never drawn, and
     where n < T the indices are round(i·n/T) modulo n, which is not random.
+
+    candidates: K, where a frame store keeps so many frames a segment: the same draw is then moved
+    to the middle of its part of the segment (`segment_candidates`); K at least floor(n/T), or None,
+    leaves it as it is.
     """
     _at_least_one(n=n, frames=frames)
     starts = np.arange(frames, dtype=np.int64)
     length = n // frames
     if length == 0:
         return np.rint(starts * (n / frames)).astype(np.int64) % n
-    return starts * length + rng.integers(length, size=frames)
+    drawn = rng.integers(length, size=frames)
+    parts = length if candidates is None else min(candidates, length)
+    return starts * length + _middle_of_part(drawn * parts // length, length, parts)
+
+
+def segment_candidates(n: int, frames: int, candidates: int) -> Indices:
+    """All that `random_segment_indices` may draw with K candidates a segment: at most T·K frames.
+
+    Each segment of floor(n/T) frames is cut into K equal parts, of which the middle is kept; a
+    segment of at most K frames is kept whole, and where n < T there is nothing to draw.
+    """
+    _at_least_one(n=n, frames=frames, candidates=candidates)
+    starts = np.arange(frames, dtype=np.int64)
+    length = n // frames
+    if length == 0:
+        return np.rint(starts * (n / frames)).astype(np.int64) % n
+    parts = min(candidates, length)
+    middles = _middle_of_part(np.arange(parts, dtype=np.int64), length, parts)
+    return (starts[:, None] * length + middles).ravel()
+
+
+def _middle_of_part(part: Indices, length: int, parts: int) -> Indices:
+    """The frame in the middle of each of `parts` equal parts of a segment of `length` frames."""
+    return (2 * part + 1) * length // (2 * parts)
 
 
 def dense_indices(n: int, frames: int, stride: int, clips: int) -> Indices:

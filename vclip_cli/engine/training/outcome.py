@@ -58,7 +58,8 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
 
     Raises StorageError.
     """
-    steps, _ = steps_of(len(training_items(plan)), plan.recipe)
+    fitted = plan.method.adapter.fits  # in one go: there is no half of it
+    steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
     if state.step < steps:
         return Trained(plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False)
@@ -81,6 +82,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
             "trained_on": len(training_items(plan)),
             "flip": plan.identity["flip"],
             "decoder": plan.identity["decoder"],
+            "store": plan.identity["store"],
             "precision": plan.request.precision,
             "classes": list(plan.classes),
             "recipe_name": plan.recipe_name,

@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import Failure, failure_of
+from vclip_cli.engine.clips import SECONDS_A_CLIP, Failure, failure_of
+from vclip_cli.engine.frame_source import decode_listed
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
-from vclip_cli.errors import VclipError, VideoError
+from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
-from vclip_cli.video import decode
+from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 
 
@@ -37,6 +39,11 @@ class MicroBatch:
     targets: torch.Tensor | None
     failures: list[Failure]
 
+    def pinned(self) -> MicroBatch:
+        """The same in memory that a GPU reads from directly."""
+        frames = self.frames.pin_memory() if self.frames is not None else None
+        return MicroBatch(frames, self.targets, self.failures)
+
 
 def seed_of(*parts: object) -> int:
     """A 63-bit seed from anything that names a draw: independent of order, process and worker."""
@@ -50,14 +57,19 @@ def updates_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
-def train_indices(count: int, recipe: Recipe, seed: int) -> np.ndarray:
-    """The frames of one sample, of `count` in the video: shape (T,)."""
+def train_indices(
+    count: int, recipe: Recipe, seed: int, candidates: int | None = None
+) -> np.ndarray:
+    """The frames of one sample, of `count` in the video: shape (T,).
+
+    candidates: how many frames a segment a store keeps for random draws, None for all.
+    """
     rng = np.random.default_rng(seed)
     rule, frames = recipe.sampling.train, recipe.frames
     if rule == "uniform":
         return midpoint_indices(count, frames)
     if rule == "random":
-        return random_segment_indices(count, frames, rng)
+        return random_segment_indices(count, frames, rng, candidates)
     span = (frames - 1) * recipe.sampling.stride + 1
     start = int(rng.integers(max(count - span, 0) + 1))
     return np.minimum(start + np.arange(frames) * recipe.sampling.stride, count - 1)
@@ -65,16 +77,23 @@ def train_indices(count: int, recipe: Recipe, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SampleReading:
-    """How training videos are read. flip: whether the recipe's flips are drawn."""
+    """How training videos are read. flip: whether the recipe's flips are drawn; store: where the
+    frames were extracted to, None to decode the video files."""
 
     recipe: Recipe
     preprocessing: Preprocessing
     seed: int
     flip: bool
     decoder: str = "exact"
+    store: FrameStore | None = None
+
+    @property
+    def candidates(self) -> int | None:
+        """Frames a segment that random draws choose among, None for all of them."""
+        return self.store.settings.kept.draws if self.store else None
 
 
-class _TrainingClips(Dataset):
+class _TrainingClips:
     def __init__(self, root: Path, items: Sequence[TrainingItem], reading: SampleReading) -> None:
         self.root = root
         self.items = items
@@ -85,12 +104,13 @@ class _TrainingClips(Dataset):
         item, reading = self.items[position], self.reading
         seed = seed_of("sample", reading.seed, epoch, item.video)
         try:
-            if not item.path:
-                raise VideoError("listed, but not on disk")
-            clip = decode(
-                self.root / item.path,
-                lambda count: train_indices(count, reading.recipe, seed),
+            clip = decode_listed(
+                self.root,
+                item.video,
+                item.path,
+                lambda count: train_indices(count, reading.recipe, seed, reading.candidates),
                 decoder=reading.decoder,
+                store=reading.store,
             )
         except VclipError as error:
             return failure_of(item.video, item.path, error)
@@ -115,14 +135,24 @@ def micro_batches(
     plan: Sequence[Sequence[tuple[int, int]]],
     *,
     workers: int = 0,
+    timeout: float = SECONDS_A_CLIP,
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
-    """The planned pieces in order; each key is (epoch, position of the video)."""
-    yield from DataLoader(
-        _TrainingClips(root, items, reading),
-        batch_sampler=plan,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=pin_memory,
-        multiprocessing_context="spawn" if workers else None,
-    )
+    """The planned pieces in order; each key is (epoch, position of the video).
+
+    With workers, a clip that takes longer than `timeout` seconds, or takes its worker down, fails.
+    """
+    clips = _TrainingClips(root, items, reading)
+    keys = [key for piece in plan for key in piece]
+    rows = guarded_calls(_read, clips, keys, workers=workers, seconds=timeout)
+    for piece in plan:
+        batch = _collate([_row(items[position], next(rows)) for _, position in piece])
+        yield batch.pinned() if pin_memory else batch
+
+
+def _read(clips: _TrainingClips, key: tuple[int, int]) -> Any:
+    return clips[key]
+
+
+def _row(item: TrainingItem, result: Any) -> Any:
+    return Failure(item.video, item.path, result.reason) if isinstance(result, Lost) else result

@@ -62,7 +62,8 @@ class Selector:
         check_overlap(
             list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
         )
-        prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
+        if plan.store is None:
+            prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
         index = {name: position for position, name in enumerate(plan.classes)}
         root = plan.dataset.videos_root
         assert root is not None
@@ -76,7 +77,7 @@ class Selector:
             targets=[index[name] for name in rows["class"]],
             reading=ClipReading(
                 Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
-                decoder=plan.request.decoder,
+                decoder=plan.request.decoder, store=plan.store,
             ),
             computing=Computing(
                 plan.device, plan.request.precision, plan.request.batch_size, plan.request.workers
@@ -94,7 +95,12 @@ class Selector:
         batches = [range(start, min(start + size, len(self.items))) for start in starts]
         right = read = 0
         for batch in clip_batches(
-            self.root, self.items, self.reading, batches, workers=self.computing.workers
+            self.root,
+            self.items,
+            self.reading,
+            batches,
+            workers=self.computing.workers,
+            timeout=self.computing.timeout,
         ):
             if batch.frames is None:
                 continue

@@ -6,13 +6,15 @@ The baseline of every paper (METHODS section 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vclip_cli.models.contract import Adapter
+from vclip_cli.models.contract import Adapter, backbone_side
 from vclip_cli.models.prompts import encode_prompt_ensembles
+from vclip_cli.models.shortcuts import encode_images, one_by_one
 
 
 class ClipAdapter(Adapter):
@@ -27,14 +29,28 @@ class ClipAdapter(Adapter):
     cacheable = "frame"
     default_templates = ("a photo of a {class}.",)
 
+    @property
+    def image_side(self) -> dict[str, Any]:
+        """The backbone alone, as long as this very `encode_frames` runs on an untouched tower.
+
+        So all methods that leave CLIP's image side as it is share their embeddings. One derived
+        from this class that changes the tower other than by its tensors must say so here.
+        """
+        own = type(self).encode_frames is ClipAdapter.encode_frames
+        if own and not any(name.startswith("clip.visual.") for name in self.stored()):
+            return backbone_side(self.backbone)
+        return super().image_side
+
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """K prompt lists to L2-normalised class embeddings (K,E); ensembles are averaged."""
         return encode_prompt_ensembles(self.backbone, prompts)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised."""
-        batch, count = frames.shape[:2]
-        return self.clip.encode_image(frames.flatten(0, 1)).unflatten(0, (batch, count))
+        return one_by_one(self, self._encode_frames, frames)
+
+    def _encode_frames(self, frames: Tensor) -> Tensor:
+        return encode_images(self.backbone, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def pool_frames(self, embeddings: Tensor) -> Tensor:
         """Frame embeddings (B,T,E) to L2-normalised video embeddings (B,E)."""

@@ -21,6 +21,13 @@ from vclip_cli.models.prompts import (
     replace_context,
     with_placeholder,
 )
+from vclip_cli.models.shortcuts import (
+    causal_mask,
+    cls_step,
+    end_step,
+    one_by_one,
+    without_padding,
+)
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -183,6 +190,9 @@ class VitaClipAdapter(Adapter):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised; each has seen all T."""
+        return one_by_one(self, self._encode_frames, frames)
+
+    def _encode_frames(self, frames: Tensor) -> Tensor:
         visual = self.clip.visual
         batch, count = frames.shape[:2]
         tokens = patch_tokens(visual, frames.flatten(0, 1))
@@ -201,6 +211,8 @@ class VitaClipAdapter(Adapter):
         locals_, globals_, summary = self._prompts_of(index, cls, count)
         inserted = torch.cat([cls, locals_, globals_, patches, summary], dim=1)
         self._show(f"visual/block{index}/attention_input", inserted)
+        if index == len(self.prompts) - 1 and self.observe is None:
+            return cls_step(block, inserted)
         inserted = attention_step(block, inserted)
         first, last = 1 + locals_.shape[1], inserted.shape[1] - summary.shape[1]
         kept = mlp_step(block, torch.cat([inserted[:, :1], inserted[:, first:last]], dim=1))
@@ -222,6 +234,10 @@ class VitaClipAdapter(Adapter):
         if config.summary_token:
             summary = prompts.summarise(projected).to(dtype).flatten(0, 1).unsqueeze(1)
         return locals_, globals_, summary
+
+    def tokens_before_patches(self, frames: int) -> int:
+        """Local prompts, one a frame, and global ones."""
+        return self.config.local_prompts * frames + self.config.global_prompts
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to L2-normalised video embeddings (B,E)."""
@@ -252,6 +268,8 @@ class VitaClipAdapter(Adapter):
 
     def _encode_ids(self, ids: Tensor, prompts: Sequence[str], classes: Tensor) -> Tensor:
         tower = self.text_tower
+        if self.observe is None:
+            ids = without_padding(tower, ids)
         tokens = tower.embed(ids)
         if self.config.context_length:
             context = self.text_context
@@ -259,8 +277,10 @@ class VitaClipAdapter(Adapter):
             tokens = self._move_name(tokens, prompts)
         self._show("text/input", tokens)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = tower.owner.attn_mask[: ids.shape[1], : ids.shape[1]]
+        mask = causal_mask(tower, ids)
         for index, block in enumerate(tower.owner.transformer.resblocks):
+            if index == tower.depth - 1 and self.observe is None:
+                return self._run(end_step, tower, block, tokens, ids)
             tokens = self._show(f"text/block{index}", self._run(_text_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 

@@ -20,6 +20,7 @@ from vclip_cli.models.prompts import (
     replace_context,
     with_placeholder,
 )
+from vclip_cli.models.shortcuts import causal_mask, cls_step, end_step, without_padding
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -115,19 +116,22 @@ class VlPromptAdapter(ClipAdapter):
         prompts = {"vision_prompts": self.vision_prompts, "text_prompts": self.text_prompts}
         return {name: Trainable(value) for name, value in prompts.items() if value.numel()}
 
-    def encode_frames(self, frames: Tensor) -> Tensor:
-        """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised."""
+    def _encode_frames(self, frames: Tensor) -> Tensor:
         visual = self.clip.visual
         tokens = patch_tokens(visual, frames.flatten(0, 1))
         count = self.config.vision_tokens if len(self.vision_prompts) else 0
         if count:
             tokens = torch.cat([tokens, self._vision_prompts_of(0, tokens)], dim=1)
         tokens = self._show("visual/ln_pre", visual.ln_pre(tokens))
+        last = len(visual.transformer.resblocks) - 1
         for index, block in enumerate(visual.transformer.resblocks):
             if count and 0 < index < len(self.vision_prompts):
                 own = self._vision_prompts_of(index, tokens)
                 tokens = torch.cat([tokens[:, :-count], own], dim=1)
-            tokens = self._show(f"visual/block{index}", self._run(_block, block, tokens, None))
+            if index == last and self.observe is None:
+                tokens = self._run(cls_step, block, tokens)
+            else:
+                tokens = self._show(f"visual/block{index}", self._run(_block, block, tokens, None))
         return project_cls(visual, tokens).unflatten(0, frames.shape[:2])
 
     def _vision_prompts_of(self, index: int, tokens: Tensor) -> Tensor:
@@ -142,15 +146,19 @@ class VlPromptAdapter(ClipAdapter):
 
     def _encode_ids(self, ids: Tensor) -> Tensor:
         tower = self.text_tower
+        if self.observe is None:
+            ids = without_padding(tower, ids)
         tokens, first = tower.embed(ids), self.config.text_first
         if not first:
             tokens = replace_context(tokens, self.text_prompts[0])
         self._show("text/input", tokens)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = tower.owner.attn_mask[: ids.shape[1], : ids.shape[1]]
+        mask = causal_mask(tower, ids)
         for index, block in enumerate(tower.owner.transformer.resblocks):
             if 0 < index < first + len(self.text_prompts):
                 tokens = replace_context(tokens, self.text_prompts[index - first])
+            if index == tower.depth - 1 and self.observe is None:
+                return self._run(end_step, tower, block, tokens, ids)
             tokens = self._show(f"text/block{index}", self._run(_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 

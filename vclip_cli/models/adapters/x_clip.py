@@ -13,6 +13,7 @@ from vclip_cli.errors import SpecError, UsageError
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
 from vclip_cli.models.prompts import encode_prompts, flatten_prompts
+from vclip_cli.models.shortcuts import one_by_one
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -227,8 +228,15 @@ class XClipAdapter(Adapter):
 
         Neither is normalised; float32. Raises UsageError for another T.
         """
+        return one_by_one(self, self._encode_video, frames)
+
+    def _encode_video(self, frames: Tensor) -> Tensor:
         embeddings, context = self.encode_frames(frames)
         return torch.cat([self.integrate(embeddings).unsqueeze(1), context.float()], dim=1)
+
+    def embedding(self, video: Tensor) -> Tensor:
+        """The video's embedding (B,E), without its context."""
+        return video[:, 0]
 
     def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
         """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""

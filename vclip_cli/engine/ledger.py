@@ -1,0 +1,110 @@
+"""The log of a run: one file of JSON lines in its folder, for whoever asks what happened and when.
+
+It is appended to and never read back by the run itself, so that no result depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.engine.environment import library_versions, package_facts
+from vclip_cli.errors import DataError, VclipError
+from vclip_cli.files import storage_error
+
+LEDGER_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The open log of one attempt at a run."""
+
+    path: Path
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Append one event with its time. Raises StorageError."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        text = json.dumps({**line, **facts}, ensure_ascii=False)
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+
+@contextlib.contextmanager
+def ledger(folder: Path, work: str, **facts: Any) -> Iterator[Ledger]:
+    """Log an attempt at some work: its start, what is noted on the way, and how it ended.
+
+    work: the verb. facts: what is to be done, such as the number of videos. A start without an end
+    was killed. Raises StorageError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = Ledger(folder / LEDGER_FILE)
+    _drop_half_line(log.path)
+    log.note(
+        "started",
+        work=work,
+        command=["vclip", *sys.argv[1:]],
+        folder=str(Path.cwd()),
+        package=package_facts(),
+        libraries=library_versions(),
+        **facts,
+    )
+    try:
+        yield log
+    except KeyboardInterrupt:
+        log.note("ended", outcome="interrupted")
+        raise
+    except BaseException as error:
+        what = error.what if isinstance(error, VclipError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(VclipError):  # a full disk is what it may be about
+            log.note("ended", outcome="failed", error=what)
+        raise
+    log.note("ended", outcome="finished")
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cut off what a killed attempt had begun to write."""
+    try:
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def read_ledger(folder: Path) -> list[dict[str, Any]]:
+    """All events in order; a last line that was cut off by a kill is left out.
+
+    Raises DataError when there is no log, or when it is none of ours.
+    """
+    path = folder / LEDGER_FILE
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(
+            "the folder holds no log of a run",
+            where=str(folder),
+            found=error.strerror,
+            hint="give the folder that --out named, or that the command printed",
+        ) from None
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            events.append(event)
+        elif number < len(lines):
+            raise DataError("the log is damaged", where=f"{path}:{number}", found=line[:80])
+    return events

@@ -1,0 +1,77 @@
+"""What `vclip doctor --run DIR` says: how far a run has come, why it stopped, what continues it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.engine.ledger import LEDGER_FILE, read_ledger
+from vclip_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class RunDiagnosis:
+    """One run folder.
+
+    outcome: `finished`, `interrupted`, `failed`, or `killed` where the log just ends (or is still
+    being written); progress: what the last events counted; continues: the command, None when there
+    is nothing left to do.
+    """
+
+    folder: str
+    work: str
+    outcome: str
+    started: str
+    last_event: str
+    attempts: int
+    progress: dict[str, Any]
+    seconds: float
+    warnings: list[str]
+    error: str | None
+    continues: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self)
+
+
+def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
+    """Every run in a folder and below it, by path. Raises DataError when there is none."""
+    found = sorted(path.parent for path in folder.rglob(LEDGER_FILE))
+    if not found:
+        raise DataError(
+            "no log of a run lies in this folder or below it",
+            where=str(folder),
+            expected=f"a file {LEDGER_FILE}, which train, eval, extract and run leave",
+        )
+    return [diagnose_run(path) for path in found]
+
+
+def diagnose_run(folder: Path) -> RunDiagnosis:
+    """Read the log of one run. Raises DataError when it is missing or damaged."""
+    events = read_ledger(folder)
+    starts = [number for number, event in enumerate(events) if event["event"] == "started"]
+    if not starts:
+        raise DataError("the log has no start", where=str(folder / LEDGER_FILE))
+    start, attempt = events[starts[-1]], events[starts[-1] :]
+    end = attempt[-1] if attempt[-1]["event"] == "ended" else {}
+    outcome = end.get("outcome", "killed")
+    progress: dict[str, Any] = {"of": start["total"]} if "total" in start else {}
+    for event in attempt:
+        progress |= {key: event[key] for key in ("done", "failed") if key in event}
+    command = f"cd {shlex.quote(start['folder'])} && {shlex.join(start['command'])}"
+    return RunDiagnosis(
+        folder=str(folder),
+        work=start.get("work", "?"),
+        outcome=outcome,
+        started=events[0]["time"],
+        last_event=attempt[-1]["time"],
+        attempts=len(starts),
+        progress=progress,
+        seconds=round(sum(event.get("seconds", 0.0) for event in events), 3),
+        warnings=[event["text"] for event in attempt if event["event"] == "warning"],
+        error=end.get("error"),
+        continues=None if outcome == "finished" else command,
+    )

@@ -1,0 +1,118 @@
+"""How much disk a frame store will need, from a sample of its clips. Loads no torch."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.extract import ExtractPlan, pack_all, size_on_disk, what_to_do
+from vclip_cli.engine.store_checks import Checked, check_store
+from vclip_cli.errors import UsageError
+from vclip_cli.progress import Progress, no_progress
+from vclip_cli.video.frame_store import FrameStore
+from vclip_cli.video.store_format import ROW, SETTINGS_FILE
+from vclip_cli.video.store_writer import refuse_other_settings
+
+_A_ROUND = 32
+_FEWEST = 64
+_MOST = 1024
+_SECONDS = 60.0
+_GOOD_ENOUGH = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an extraction would need.
+
+    clips: to be extracted; sampled: of these, for the estimate; needed: bytes more, with a 95 %
+    interval; there: bytes that the store has now; free: bytes on that disk; checked: what
+    `--verify` found.
+    """
+
+    folder: str
+    clips: int
+    sampled: int
+    needed: int
+    low: int
+    high: int
+    there: int
+    free: int
+    checked: Checked | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        checked = self.checked.as_dict() if self.checked is not None else None
+        return {**asdict(self), "checked": checked}
+
+
+def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate:
+    """Compress a random sample of the clips that are still to do; nothing is written.
+
+    The sample grows until the mean is known to 5 %, or a minute has passed. Raises UsageError when
+    the store has other settings, DataError when it is damaged.
+    """
+    folder = plan.request.folder
+    videos = plan.videos
+    checked = None
+    there = 0
+    if plan.request.resume and (folder / SETTINGS_FILE).exists():
+        store = FrameStore.open(folder)
+        refuse_other_settings(folder, store.settings, plan.settings)
+        if plan.request.verify:
+            checked = check_store(store, workers=plan.request.workers, progress=progress)
+        there = size_on_disk(folder)
+        tasks = [what_to_do(video, store.index, checked) for video in videos]
+        videos = [task.video for task in tasks if task is not None]
+    elif plan.request.verify:
+        raise UsageError("there is no frame store to verify", where=str(folder))
+    order = np.random.default_rng(0).permutation(len(videos)).tolist()
+    sizes: list[int] = []
+    started = time.monotonic()
+    with progress("sampling", min(len(videos), _FEWEST)) as advance:
+        while len(sizes) < len(videos) and not _enough(sizes, len(videos), started):
+            chosen = [videos[number] for number in order[len(sizes) : len(sizes) + _A_ROUND]]
+            names = [video.video for video in chosen]
+            prepare_videos(plan.request.dataset, names)
+            for clip in pack_all(chosen, plan):
+                sizes.append(len(clip.head.packed()) + len(clip.body) + ROW.itemsize)
+                advance(1)
+    mean, margin = _mean(sizes, len(videos))
+    return Estimate(
+        folder=str(folder),
+        clips=len(videos),
+        sampled=len(sizes),
+        needed=round(mean * len(videos)),
+        low=round(max(mean - margin, 0) * len(videos)),
+        high=round((mean + margin) * len(videos)),
+        there=there,
+        free=_free(folder),
+        checked=checked,
+    )
+
+
+def _enough(sizes: list[int], count: int, started: float) -> bool:
+    if len(sizes) < _FEWEST:
+        return False
+    mean, margin = _mean(sizes, count)
+    late = time.monotonic() - started > _SECONDS
+    return margin < _GOOD_ENOUGH * mean or len(sizes) >= _MOST or late
+
+
+def _mean(sizes: list[int], count: int) -> tuple[float, float]:
+    """The mean size of a clip and half of its 95 % interval, drawn without replacement."""
+    if not sizes:
+        return 0.0, 0.0
+    spread = float(np.std(sizes, ddof=1)) if len(sizes) > 1 else 0.0
+    left_out = max(1 - len(sizes) / count, 0.0)
+    return float(np.mean(sizes)), 1.96 * spread * (left_out / len(sizes)) ** 0.5
+
+
+def _free(folder: Path) -> int:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,85 @@
+"""What Ctrl-C and a scheduler's SIGTERM do: end the work with what was done so far kept.
+
+Both raise KeyboardInterrupt where the work stands. Work that must come to a good place first, such
+as a step of training, puts them off and looks whether one has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+@dataclass
+class _Seen:
+    code: int = INTERRUPTED
+
+
+_seen = _Seen()
+
+
+def exit_code() -> int:
+    """143 after a SIGTERM, else 130."""
+    return _seen.code
+
+
+def heed_termination() -> None:
+    """From here on a SIGTERM ends the work as Ctrl-C does, but for the exit code."""
+    signal.signal(signal.SIGTERM, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGTERM:
+        _seen.code = TERMINATED
+    raise KeyboardInterrupt
+
+
+@dataclass
+class Pending:
+    """Whether an interruption has come that waits to be heeded."""
+
+    requested: bool = False
+
+    def heed(self) -> None:
+        """Raises KeyboardInterrupt when one has come."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[Pending]:
+    """Note the first Ctrl-C or SIGTERM instead of raising it; a second one is raised at once.
+
+    Outside the main thread, which alone receives signals, nothing is put off. Raises
+    KeyboardInterrupt at the end when one has come and nobody has heeded it.
+    """
+    pending = Pending()
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if pending.requested:
+            _raise(number, frame)
+        if number == signal.SIGTERM:
+            _seen.code = TERMINATED
+        pending.requested = True
+
+    before: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, note)
+    try:
+        yield pending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    pending.heed()

@@ -1,0 +1,87 @@
+"""From a video file to the block of bytes that a frame store keeps of it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vclip_cli.errors import VideoError
+from vclip_cli.video.preprocess import shrink_frames
+from vclip_cli.video.reading import decode
+from vclip_cli.video.store_format import ClipHead, StoreSettings
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """Size in bytes and modification time in ns of a video file; -1 where there is none."""
+
+    size: int = -1
+    mtime: int = -1
+
+    @classmethod
+    def of(cls, path: Path) -> SourceFile:
+        """What the file is now."""
+        try:
+            found = path.stat()
+        except (OSError, ValueError):
+            return cls()
+        return cls(found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class PackedClip:
+    """A clip as it will lie in a store. body: its JPEGs, one after the other."""
+
+    head: ClipHead
+    body: bytes
+    source: SourceFile
+
+
+def pack_clip(video: str, path: Path | None, settings: StoreSettings) -> PackedClip:
+    """Decode the kept frames of a video, shrink them and compress each.
+
+    path: None for a listed video that is not on disk. A video that cannot be decoded gives a clip
+    without frames that says why.
+    """
+    if path is None:
+        return PackedClip(ClipHead(video, failure="listed, but not on disk"), b"", SourceFile())
+    source = SourceFile.of(path)
+    try:
+        clip = decode(path, settings.kept.indices, str(settings.decoder["name"]))
+    except VideoError as error:
+        reason = f"{error.what} ({error.found})" if error.found else error.what
+        return PackedClip(ClipHead(video, failure=reason), b"", source)
+    frames = shrink_frames(clip.frames, settings.short_side)
+    jpegs = compress(frames, settings)
+    head = ClipHead(
+        video=video,
+        frame_count=clip.frame_count,
+        height=frames.shape[1],
+        width=frames.shape[2],
+        rotation=clip.rotation,
+        fps=clip.fps,
+        duration_seconds=clip.duration_seconds,
+        damaged=clip.damaged,
+        indices=tuple(clip.indices.tolist()),
+        sizes=tuple(len(jpeg) for jpeg in jpegs),
+        crcs=tuple(zlib.crc32(jpeg) for jpeg in jpegs),
+    )
+    return PackedClip(head, b"".join(jpegs), source)
+
+
+def compress(frames: NDArray[np.uint8], settings: StoreSettings) -> list[bytes]:
+    """Each frame of (N, H, W, 3) as a JPEG."""
+    import simplejpeg
+
+    return [
+        simplejpeg.encode_jpeg(
+            np.ascontiguousarray(frame),
+            quality=settings.quality,
+            colorsubsampling=settings.subsampling,
+        )
+        for frame in frames
+    ]
