@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,17 @@ MAX_BYTES = 512 * 1024 * 1024
 """A record of half a million videos that all failed takes a quarter of this."""
 MAX_DEPTH = 64
 MAX_TEXT = 100_000
+_OBEYED = re.compile(
+    "[\x7f-\xa0\xad\u0600-\u0605\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+"""What JSON lets pass in texts, and a terminal or an eye obeys: codes, and what has no shape."""
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON with a final newline, to be printed: what a terminal obeys is spelled out."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n"
 
 
 def read_json(path: Path, *, error: type[VclipError] = DataError) -> Any:

@@ -6,9 +6,7 @@ On a terminal: colours, panels and bars. Elsewhere: plain lines, none of them wr
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.errors import VclipError
+from vclip_cli.json_files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,17 +86,7 @@ def show(result: Any) -> None:
 
 def show_json(document: Any) -> None:
     """Print one JSON document to stdout."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write(_UNPRINTABLE.sub(_spelled, text) + "\n")
-
-
-_UNPRINTABLE = re.compile("[\x7f-\xa0\xad\u0600-\u0605\u061c\u200b-\u200f\u2028-\u202e"
-                          "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]")  # fmt: skip
-"""What JSON itself lets pass in texts, and a terminal might obey."""
-
-
-def _spelled(match: re.Match[str]) -> str:
-    return f"\\u{ord(match.group()):04x}"
+    sys.stdout.write(json_text(document))
 
 
 def say(message: str) -> None:

@@ -177,7 +177,7 @@ class Damaged(Closed):
 class PredictionsFile(Closed):
     """file: relative to the record's folder."""
 
-    file: str
+    file: str = Field(pattern=r"^[^./\\:][^/\\:]*$")
     sha256: Sha256
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
 from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.json_files import json_text
 from vclip_cli.results.escaping import csv_text, latex, markdown
 from vclip_cli.results.render_html import render_html
 from vclip_cli.results.result_table import Cell, Column, ResultTable
@@ -192,7 +192,7 @@ def _csv_cell(table: ResultTable, row: int, column: Column, cell: Cell) -> list[
 def render_json(tables: Sequence[ResultTable]) -> str:
     """The tables as they are, with the fingerprints of the records behind each cell."""
     document = {"schema_version": JSON_SCHEMA, "tables": [asdict(table) for table in tables]}
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(document)
 
 
 FORMS: dict[str, Callable[[Sequence[ResultTable]], str]] = {

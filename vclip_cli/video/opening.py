@@ -110,17 +110,21 @@ def open_video(path: Path) -> Iterator[Source]:
             raise VideoError("holds no video stream", where=str(path))
         if stream.codec_context is None:
             raise VideoError("no decoder for its video codec is known", where=str(path))
-        pixels = stream.codec_context.width * stream.codec_context.height
-        if pixels > MOST_PIXELS:
-            raise VideoError(
-                "its pictures are larger than any that are read",
-                where=str(path),
-                found=f"{stream.codec_context.width} x {stream.codec_context.height}",
-                expected=f"at most {MOST_PIXELS:,} pixels",
-            )
+        _refuse_monster(path, stream)
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         yield Source(path, container, stream)
+
+
+def _refuse_monster(path: Path, stream: VideoStream) -> None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise VideoError(
+            "its pictures are larger than any that are read",
+            where=str(path),
+            found=f"{width} x {height}",
+            expected=f"at most {MOST_PIXELS:,} pixels",
+        )
 
 
 @contextmanager
