@@ -78,6 +78,7 @@ def make_values(
             "sampling": {"rule": "segment midpoints"},
             "views": {"clips": 1, "crops": 1},
             "preprocessing": {"size": 224},
+            "store": None,
         },
         "compute": {
             "precision": "fp32",
@@ -93,6 +94,7 @@ def make_values(
             {"video": f"v{i}", "path": f"pour/v{i}.avi", "reason": "no frame"}
             for i in range(failed)
         ],
+        "damage": [],
         "partial": False,
         "overlap_allowed": False,
         "marks": [],

@@ -20,13 +20,13 @@ def settings_of(record: Record) -> dict[str, str]:
         "computing precision": record.compute.precision,
         "partial run": str(record.partial),
         "overlap allowed": str(record.overlap_allowed),
+        "frame store": sha256_json(video.store)[:12] if video.store else "none",
     }
     settings |= {name: printable(value) for name, value in record.adapter.config.items()}
     for part, values in {
         "decoder": video.decoder,
         "sampling": video.sampling,
         "preprocessing": video.preprocessing,
-        "frame store": video.store or {},
     }.items():
         settings |= {f"{part} {name}": printable(value) for name, value in values.items()}
     for override in record.overrides:
