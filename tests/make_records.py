@@ -78,6 +78,8 @@ def make_values(
             "sampling": {"rule": "segment midpoints"},
             "views": {"clips": 1, "crops": 1},
             "preprocessing": {"size": 224},
+            "store": None,
+            "embeddings": None,
         },
         "compute": {
             "precision": "fp32",
@@ -111,6 +113,7 @@ def make_values(
             "finished": "2026-01-01T00:01:00+00:00",
             "wall_seconds": 60.0,
             "videos_per_second": 1.7,
+            "embeddings_reused": 0,
             "host": {"name": "one"},
         },
     }

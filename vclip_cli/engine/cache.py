@@ -53,7 +53,7 @@ def _folders(kind: str) -> Iterator[Path]:
     root = cache_folder()
     pattern = {"embeddings": "embeddings/*", "frames": "frames/*", "toy": "toy-*"}[kind]
     for folder in root.glob(pattern):
-        links = folder.is_symlink() or folder.parent.is_symlink() and folder.parent != root
+        links = folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != root)
         if folder.is_dir() and not links and (kind != "toy" or _is_toy(folder.name)):
             yield folder
 
