@@ -91,6 +91,7 @@ def make_values(
         },
         "seeds": {"train": seed},
         "counts": {"listed": scored + failed, "scored": scored, "failed": failed},
+        "damage": [],
         "failures": [
             {"video": f"v{i}", "path": f"pour/v{i}.avi", "reason": "no frame"}
             for i in range(failed)
