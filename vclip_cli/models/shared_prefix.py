@@ -10,6 +10,7 @@ width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,11 +38,22 @@ def encode_behind_prefix(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tenso
     return torch.cat([_encode_group(tower, prefix, part) for part in ids.split(GROUP)])
 
 
+def encode_with_prefixes(tower: TextTower, prefixes: Tensor, ids: Tensor) -> Tensor:
+    """As `encode_behind_prefix`, with a prefix of its own (K,P,D) for each prompt (K,N)."""
+    ends, start = prompt_ends(tower, ids), prefixes.shape[1]
+    length = int(ends.max()) + 1
+    own = tower.embed(ids[:, start:length]).to(prefixes.dtype)
+    tokens = torch.cat([prefixes, own], dim=1)
+    tokens = tokens + tower.owner.positional_embedding[:length].to(tokens.dtype)
+    rows = torch.arange(len(ids), device=ids.device)
+    mask = tower.owner.attn_mask[:length, :length]
+    return _run(tower, tokens, mask, (rows, ends), ids[rows, ends])
+
+
 def _encode_group(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
-    ends = prompt_ends(tower, ids).tolist()
-    start = len(prefix)
-    lengths = [end + 1 - start for end in ends]
-    own = torch.cat([ids[row, start : end + 1] for row, end in enumerate(ends)])
+    ends, start = prompt_ends(tower, ids), len(prefix)
+    lengths = (ends + 1 - start).tolist()
+    own = torch.cat([row[start : start + n] for row, n in zip(ids, lengths, strict=True)])
     positions = torch.cat(
         [torch.arange(start), *(torch.arange(start, start + n) for n in lengths)]
     ).to(ids.device)
@@ -49,15 +61,21 @@ def _encode_group(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
     tokens = tokens + tower.owner.positional_embedding[positions].to(tokens.dtype)
     last = torch.tensor(lengths, device=ids.device).cumsum(0) + start - 1
     mask = packed_mask(start, lengths).to(tokens)
-    return _run(tower, tokens[None], mask, last, ids[torch.arange(len(ids)), ends])
+    rows = torch.arange(len(ids), device=ids.device)
+    return _run(tower, tokens[None], mask, (0, last), ids[rows, ends])
 
 
-def _run(tower: TextTower, tokens: Tensor, mask: Tensor, last: Tensor, ends: Tensor) -> Tensor:
-    """All blocks over one sequence (1,S,D); only the ends go through the last block's MLP."""
+def _run(
+    tower: TextTower, tokens: Tensor, mask: Tensor, last: tuple[Any, Tensor], ends: Tensor
+) -> Tensor:
+    """All blocks over sequences (B,S,D); only the prompts' ends go through the last block's MLP.
+
+    last: where they are in the sequences; ends: their token ids (K,).
+    """
     *blocks, final = tower.owner.transformer.resblocks
     for block in blocks:
         tokens = mlp_step(block, attention_step(block, tokens, mask))
-    tokens = attention_step(final, tokens, mask)[0, last][:, None]
+    tokens = attention_step(final, tokens, mask)[last][:, None]
     return pool_text(tower, mlp_step(final, tokens), ends[:, None])
 
 

@@ -17,7 +17,7 @@ from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
 from vclip_cli.models.fitting import FitOptimizer, Fitted, Fitting, shots_of
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts, with_placeholder
-from vclip_cli.models.shared_prefix import encode_behind_prefix
+from vclip_cli.models.shared_prefix import encode_behind_prefix, encode_with_prefixes
 from vclip_cli.models.towers import text_tower
 from vclip_cli.progress import Progress, no_progress
 
@@ -123,13 +123,10 @@ class CoopAdapter(ClipAdapter):
             prefix = torch.cat([start, self.context.to(start.dtype)])
             embeddings = encode_behind_prefix(tower, prefix, ids)
         else:
-            prefixes = [torch.cat([start, context.to(start.dtype)]) for context in self.context]
-            embeddings = torch.cat(
-                [
-                    encode_behind_prefix(tower, prefix, part)
-                    for prefix, part in zip(prefixes, ids.split(list(lengths)), strict=True)
-                ]
-            )
+            contexts = self.context.repeat_interleave(torch.tensor(lengths, device=ids.device), 0)
+            starts = start.expand(len(ids), 1, -1)
+            prefixes = torch.cat([starts, contexts.to(start.dtype)], dim=1)
+            embeddings = encode_with_prefixes(tower, prefixes, ids)
         return average_ensembles(embeddings, lengths)
 
     def fit(
