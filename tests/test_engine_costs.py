@@ -50,10 +50,10 @@ def test_vit_b_16_is_what_papers_print():
 def test_every_method_is_counted_without_touching_it(build):
     adapter = BUILDS[build](tiny_backbone()).eval()
     before = {name: value.clone() for name, value in adapter.state_dict().items()}
-    plain = counted(ClipAdapter(tiny_backbone()))
     found = counted(adapter)
     assert found is not None
-    assert found >= plain
+    assert found > 0
+    assert not [module for module in adapter.modules() if module._forward_hooks]
     assert counted(adapter) == found
     assert torch.backends.mha.get_fastpath_enabled()
     assert all(value.equal(before[name]) for name, value in adapter.state_dict().items())

@@ -66,6 +66,20 @@ def test_multi_label_tables_show_every_metric_that_any_record_holds():
     assert table.title.endswith(": mAP, micro mAP, macro F1, own (%)")
 
 
+def test_a_low_calibration_error_is_the_best():
+    values = {"a": 3.0, "b": 9.0, "c": 5.0}
+    table = table_of(
+        *(
+            make_record(method=m, metrics={
+                "map": {"value": v, "n": 9}, "calibration_error": {"value": v, "n": 9},
+            })
+            for m, v in values.items()
+        )
+    )  # fmt: skip
+    assert [line[0].place for line in table.cells] == [0, 1, 2]
+    assert [line[1].place for line in table.cells] == [1, 0, 2]
+
+
 def test_several_metrics_of_base_and_novel_each_have_their_mean():
     records = [
         make_record(part=part, metrics={
