@@ -9,6 +9,8 @@ from vclip_cli.errors import SpecError, did_you_mean
 from vclip_cli.folders import project_folder, user_config_folder
 
 FILE_NAME = "config.yaml"
+FROM_ZERO = ("seed", "workers")
+"""Numbers that may be 0; all others count something."""
 
 
 def known_keys() -> dict[str, type]:
@@ -25,7 +27,7 @@ def known_keys() -> dict[str, type]:
 def read_config() -> dict[str, Any]:
     """Option values by parameter name, the project's file over the user's.
 
-    Raises SpecError for an unknown key or a value of the wrong kind, with file and line.
+    Raises SpecError for an unknown key or a value of the wrong kind or size, with file and line.
     """
     values: dict[str, Any] = {}
     for folder in (user_config_folder(), project_folder()):
@@ -54,5 +56,13 @@ def _read_one(path: Path) -> dict[str, Any]:
                 where=where,
                 found=repr(value),
                 expected=keys[key].__name__,
+            )
+        lowest = 0 if key in FROM_ZERO else 1
+        if keys[key] is int and value < lowest:
+            raise SpecError(
+                f"{key}: the number is too small",
+                where=where,
+                found=str(value),
+                expected=f"at least {lowest}",
             )
     return {key.replace("-", "_"): value for key, value in content.items()}

@@ -129,7 +129,7 @@ class ResultTable:
 class Footnotes:
     """Gives each different remark one mark, in the order of first use.
 
-    † †† … for fields that differ from the protocol, ‡ for partial records, § §§ … for figures at
+    † †† … for fields that differ from the protocol, ‡ for partial records, § §2 … for figures at
     second hand, 1 2 … for the rest.
     """
 
@@ -148,7 +148,7 @@ class Footnotes:
     def second_hand(self, text: str) -> str:
         """The mark of figures that are not from the method's own authors; text: from where."""
         used = sum(mark.startswith(SECTION) for mark in self._marks.values())
-        return self._marks.setdefault(text, SECTION * (used + 1))
+        return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
 
     def remark(self, text: str) -> str:
         """The mark of any other remark."""
