@@ -31,7 +31,7 @@ CHOICES = {"crops": (1, 3)}
 def read_config() -> dict[str, Any]:
     """Option values by parameter name, the project's file over the user's.
 
-    Raises SpecError for an unknown key or a value of the wrong kind, with file and line.
+    Raises SpecError for an unknown key or a value of the wrong kind or size, with file and line.
     """
     values: dict[str, Any] = {}
     for folder in (user_config_folder(), project_folder()):

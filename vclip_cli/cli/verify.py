@@ -101,20 +101,19 @@ def _rerun_lines(entry: Verified) -> list[str]:
     again = entry.again
     if again is None:
         return []
-    if again.identical:
-        return ["evaluated again: the same predictions to the byte"]
-    lines = []
+    lines = ["evaluated again: the same predictions to the byte"] if again.identical else []
     if again.scored[0] != again.scored[1]:
         lines.append(f"evaluated again: {again.scored[1]:,} videos scored, not {again.scored[0]:,}")
     for moved in again.moved:
         within = "within" if abs(moved.by) <= again.tolerance else "beyond"
         lines.append(
             f"evaluated again: {moved.metric} is {moved.again:.4f}, not {moved.record:.4f}:"
-            f" moved by {moved.by:+.4f}, {within} the tolerance of {again.tolerance:g} for other hardware"
+            f" moved by {moved.by:+.4f}, {within} the tolerance of {again.tolerance:g}"
+            " for other hardware"
         )
     if not lines:
         lines.append("evaluated again: the same metrics")
-    if again.largest_score_difference is not None:
+    if again.largest_score_difference is not None and not again.identical:
         lines[-1] += (
             f"; scores differ by at most {again.largest_score_difference:.2g},"
             f" {again.changed_decisions:,} best classes changed"

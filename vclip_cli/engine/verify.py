@@ -81,9 +81,9 @@ def verify(
 ) -> Verified:
     """Look at everything that a record names.
 
-    seen: the hashes of a command that looks at many records.     Raises RecordError for a damaged record; with `rerun` also what evaluation raises. What is
-    missing here (a dataset, weights) is not checked, and said so; a missing predictions file
-    differs.
+    seen: the hashes of a command that looks at many records. What is missing here (a dataset,
+    weights) is not checked, and said so; a missing predictions file differs. Raises RecordError for
+    a damaged record; with `rerun` also what evaluation raises.
     """
     seen = seen if seen is not None else Seen()
     record = read_record(path)

@@ -59,6 +59,8 @@ def compare_methods(
     ComparisonRefused when the records do not follow one protocol or were not scored on the same
     videos, DataError when a predictions file is missing or not what its record says.
     """
+    if one == other:
+        raise UsageError("a method is not compared with itself", found=f"{one!r} twice")
     sides = [_side(records, name) for name in (one, other)]
     both = [*sides[0], *sides[1]]
     require_one_protocol(both)
@@ -149,7 +151,8 @@ def _pair(
     ones: Sequence[LoadedRecord], others: Sequence[LoadedRecord], one: str, other: str
 ) -> tuple[list[Pair], list[str]]:
     """The records of the same test set and seed; one without a seed is paired with every seed."""
-    pairs, unpaired = [], []
+    pairs: list[Pair] = []
+    alone: list[tuple[str, list[LoadedRecord]]] = []
     tests = sorted({_test(x) for x in (*ones, *others)}, key=lambda t: (dataset_order(t[0]), t[1:]))
     for test in tests:
         left, right = ([x for x in side if _fits(x, test)] for side in (ones, others))
@@ -164,7 +167,9 @@ def _pair(
         if not found:
             having = [name for name, side in ((one, left), (other, right)) if side]
             seeds = "no seed in common" if len(having) == 2 else f"only {' '.join(having)}"
-            unpaired.append(f"{test[0]} {test[1]}: {seeds}")
+            alone.append((f"{test[0]} {test[1]}: {seeds}", [*left, *right]))
+    used = {loaded.path for pair in pairs for loaded in (pair.one, pair.other)}
+    unpaired = [text for text, side in alone if not used & {loaded.path for loaded in side}]
     if not pairs:
         raise ComparisonRefused(
             "no test set was scored by both with one seed",

@@ -20,8 +20,14 @@ METRICS = {
     "map_micro": "micro mAP",
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
-    "f1_samples": "F1 per video",
+    "f1_macro_chosen": "macro F1 at the chosen threshold",
+    "f1_micro_chosen": "micro F1 at the chosen threshold",
+    "precision_at_1": "precision at 1",
+    "precision_at_5": "precision at 5",
+    "calibration_error": "calibration error",
 }
+LOWER_IS_BETTER = ("calibration_error",)
+"""Metrics of which the lowest value is the best."""
 
 
 def dataset_title(name: str) -> str:

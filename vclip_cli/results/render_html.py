@@ -20,7 +20,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
 th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; }
-thead tr:last-child th { border-bottom: 2px solid var(--line); }
+thead tr:last-child th, thead th[rowspan] { border-bottom: 2px solid var(--line); }
 thead th[colspan] { border-bottom: 1px solid var(--line); text-align: center; }
 tbody th { font-weight: 400; }
 tbody tr:hover > * { background: var(--band); }

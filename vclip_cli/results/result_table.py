@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -129,7 +129,7 @@ class ResultTable:
 class Footnotes:
     """Gives each different remark one mark, in the order of first use.
 
-    † †† … for fields that differ from the protocol, ‡ for partial records, § §§ … for figures at
+    † †† … for fields that differ from the protocol, ‡ for partial records, § §2 … for figures at
     second hand, 1 2 … for the rest.
     """
 
@@ -148,7 +148,7 @@ class Footnotes:
     def second_hand(self, text: str) -> str:
         """The mark of figures that are not from the method's own authors; text: from where."""
         used = sum(mark.startswith(SECTION) for mark in self._marks.values())
-        return self._marks.setdefault(text, SECTION * (used + 1))
+        return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
 
     def remark(self, text: str) -> str:
         """The mark of any other remark."""
@@ -162,11 +162,15 @@ class Footnotes:
 
 
 def rank_columns(
-    cells: Iterable[Iterable[Cell | None]], rankable: Iterable[Iterable[bool]], digits: int
+    cells: Iterable[Iterable[Cell | None]],
+    rankable: Iterable[Iterable[bool]],
+    digits: int,
+    lowest: Collection[int] = (),
 ) -> list[list[Cell | None]]:
     """Set `place` of the best and second best cells of each column, by the value as printed.
 
-    Equal prints share a place. A column with fewer than two rankable cells is left as it is.
+    lowest: the columns of which the lowest value is the best. Equal prints share a place. A column
+    with fewer than two rankable cells is left as it is.
     """
     grid = [list(row) for row in cells]
     allowed = [list(row) for row in rankable]
@@ -178,7 +182,7 @@ def rank_columns(
         }
         if len(printed) < 2:
             continue
-        best = sorted(set(printed.values()), reverse=True)
+        best = sorted(set(printed.values()), reverse=column not in lowest)
         for row, value in printed.items():
             cell = grid[row][column]
             if cell is not None and value in best[:2]:

@@ -46,7 +46,11 @@ def listed(values: Iterable[object]) -> str:
 def _gflops(entries: Sequence[LoadedRecord]) -> str:
     costs = [entry.record.cost for entry in entries]
     counted = sorted({cost.multiply_adds_per_video for cost in costs if cost is not None})
-    return listed(dict.fromkeys(f"{count / 1e9:,.1f}" for count in counted)) or "–"
+    return listed(dict.fromkeys(_billions(count) for count in counted)) or "–"
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:,.{1 if count >= 1e10 else 2}f}"
 
 
 def _trainable(entries: Sequence[LoadedRecord]) -> str:

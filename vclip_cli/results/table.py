@@ -24,8 +24,9 @@ from vclip_cli.results.grouping import (
     test_sets_of,
     without_copies,
 )
+from vclip_cli.results.layout import MAIN_METRICS as MAIN_METRICS
 from vclip_cli.results.layout import choose_layout, common_unit
-from vclip_cli.results.names import metric_title
+from vclip_cli.results.names import LOWER_IS_BETTER, metric_title
 from vclip_cli.results.published import Published
 from vclip_cli.results.published_rows import Surroundings, published_block
 from vclip_cli.results.result_table import (
@@ -123,6 +124,7 @@ def build_table(
         cells += block.cells
         row_marks += block.marks
         rankable += [[rank_published] * len(places) for _ in block.labels]
+    lowest = [n for n, place in enumerate(places) if place.metric in LOWER_IS_BETTER]
     repeats = {cell.n for line in cells[: len(rows)] for cell in line if cell is not None}
     return ResultTable(
         title=_title(records, layout.metrics, units),
@@ -130,7 +132,7 @@ def build_table(
         row_headers=headers,
         rows=labels,
         columns=headed(places, keys, tests, units),
-        cells=tuple(map(tuple, rank_columns(cells, rankable, DIGITS))),
+        cells=tuple(map(tuple, rank_columns(cells, rankable, DIGITS, lowest))),
         footnotes=general + notes.listed(),
         show_n=len(repeats) > 1,
         digits=DIGITS,
