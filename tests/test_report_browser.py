@@ -93,17 +93,39 @@ class Opened:
         return self.page.evaluate("document.documentElement.scrollWidth")
 
 
-@pytest.fixture
-def opened(browser: Any, large_page: Path) -> Iterator[Opened]:
+@pytest.fixture(scope="module")
+def loaded(browser: Any, large_page: Path) -> Iterator[Opened]:
+    """The large page, loaded once: drawing it takes seconds."""
     made = Opened(browser, large_page, viewport={"width": 1400, "height": 900})
     yield made
-    made.settled()
     made.page.close()
+
+
+@pytest.fixture
+def opened(loaded: Opened) -> Iterator[Opened]:
+    yield loaded
+    loaded.settled()
 
 
 def test_the_large_page_is_small_enough(large_page: Path) -> None:
     size = large_page.stat().st_size
     assert 4_000_000 < size <= LARGEST  # the frames of all clips are in it
+
+
+def test_the_keyboard_reaches_every_control(opened: Opened) -> None:
+    """First of all, while nothing has had the focus."""
+    page = opened.page
+    reached = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        active = "document.activeElement"
+        reached.append(page.evaluate(f"{active}.id || {active}.getAttribute('href')"))
+        if reached[-1] == "attention-heat":
+            break
+    assert reached[0] == "#main"
+    wanted = ["one", "two", "#results", "classes-filter", "confusion-scope", "embedding-plot"]
+    wanted += ["hardest-class", "attention-clip", "attention-heat"]
+    assert [name for name in reached if name in wanted] == wanted
 
 
 def test_sorting_and_filtering_the_classes(opened: Opened) -> None:
@@ -210,24 +232,10 @@ def test_choosing_results_and_colours(opened: Opened) -> None:
     page.select_option("#one", "1")
     assert page.inner_text("#embedding-why") == "The weights are not at hand."
     assert not page.locator("#embedding-body").is_visible()
+    page.select_option("#one", "0")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_label("Dark").check()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
-
-
-def test_the_keyboard_reaches_every_control(opened: Opened) -> None:
-    page = opened.page
-    reached = []
-    for _ in range(400):
-        page.keyboard.press("Tab")
-        active = "document.activeElement"
-        reached.append(page.evaluate(f"{active}.id || {active}.getAttribute('href')"))
-        if reached[-1] == "attention-heat":
-            break
-    assert reached[0] == "#main"
-    wanted = ["one", "two", "#results", "classes-filter", "confusion-scope", "embedding-plot"]
-    wanted += ["hardest-class", "attention-clip", "attention-heat"]
-    assert [name for name in reached if name in wanted] == wanted
 
 
 def test_a_telephone_needs_no_sideways_scrolling(browser: Any, large_page: Path) -> None:
