@@ -167,6 +167,15 @@ def test_a_run_becomes_a_page(vclip: Callable, monkeypatch: pytest.MonkeyPatch) 
     assert Path("second.html").read_bytes() == page
 
 
+def test_a_config_file_for_other_verbs_does_no_harm(vclip: Callable) -> None:
+    assert vclip(*EVAL).code == 0
+    Path(".vclip").mkdir()
+    Path(".vclip/config.yaml").write_text("frames: 4\nclips: 3\ncheckpoint: x.safetensors\n")
+    ran = vclip("report", "run", "--no-embedding")
+    assert ran.code == 0, ran.err
+    assert len(_document()["strips"][0]["frames"]) == 4
+
+
 def test_damaged_parts_are_made_again(vclip: Callable) -> None:
     assert vclip(*EVAL).code == 0
     assert vclip("report", "run").code == 0
@@ -187,7 +196,7 @@ def test_parts_can_be_left_out(vclip: Callable) -> None:
     assert document["strips"] == [None] * 10
     assert document["results"][0]["map"] == {"why": "Left out: --no-embedding."}
     assert "<h1><bdi>A &lt;b&gt;</bdi></h1>" in Path("report.html").read_text()
-    assert vclip("report", "run", "--clips", 2).code == 0
+    assert vclip("report", "run", "--thumbnails", 2).code == 0
     assert len(_document()["clips"]) == 10  # the hardest and easiest are never left out
 
 
@@ -280,7 +289,7 @@ def test_changed_predictions_are_refused(vclip: Callable) -> None:
         (["."], 4, "no record.json was found"),
         ([".", "--out", "folder"], 2, "the report goes to a file"),
         ([".", "--checkpoint", "absent.safetensors"], 5, "no such checkpoint"),
-        ([".", "--clips", "0"], 2, "--clips"),
+        ([".", "--thumbnails", "0"], 2, "--thumbnails"),
     ],
 )
 def test_bad_input(vclip: Callable, arguments: list[str], code: int, message: str) -> None:
