@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from make_report import HOSTILE, make_material
+from make_report import HOSTILE, make_loaded, make_material, make_predictions
 
 from vclip_cli.data.label_set import load_label_set
+from vclip_cli.results.report.material import (
+    Embeddings,
+    Missing,
+    ReportMaterial,
+    ResultMaterial,
+)
 from vclip_cli.results.report.page import render_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -69,7 +76,7 @@ class Opened:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
-        self.page.wait_for_selector("#calibration-plot .main-svg", state="attached")
+        self.page.wait_for_selector("#classes-plot .main-svg", state="attached")
         self.address = path.as_uri()
 
     def settled(self) -> None:
@@ -86,17 +93,39 @@ class Opened:
         return self.page.evaluate("document.documentElement.scrollWidth")
 
 
-@pytest.fixture
-def opened(browser: Any, large_page: Path) -> Iterator[Opened]:
+@pytest.fixture(scope="module")
+def loaded(browser: Any, large_page: Path) -> Iterator[Opened]:
+    """The large page, loaded once: drawing it takes seconds."""
     made = Opened(browser, large_page, viewport={"width": 1400, "height": 900})
     yield made
-    made.settled()
     made.page.close()
+
+
+@pytest.fixture
+def opened(loaded: Opened) -> Iterator[Opened]:
+    yield loaded
+    loaded.settled()
 
 
 def test_the_large_page_is_small_enough(large_page: Path) -> None:
     size = large_page.stat().st_size
     assert 4_000_000 < size <= LARGEST  # the frames of all clips are in it
+
+
+def test_the_keyboard_reaches_every_control(opened: Opened) -> None:
+    """First of all, while nothing has had the focus."""
+    page = opened.page
+    reached = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        active = "document.activeElement"
+        reached.append(page.evaluate(f"{active}.id || {active}.getAttribute('href')"))
+        if reached[-1] == "attention-heat":
+            break
+    assert reached[0] == "#main"
+    wanted = ["one", "two", "#results", "classes-filter", "confusion-scope", "embedding-plot"]
+    wanted += ["hardest-class", "attention-clip", "attention-heat"]
+    assert [name for name in reached if name in wanted] == wanted
 
 
 def test_sorting_and_filtering_the_classes(opened: Opened) -> None:
@@ -113,6 +142,13 @@ def test_sorting_and_filtering_the_classes(opened: Opened) -> None:
     opened.page.fill("#classes-filter", "SHOOT")
     assert sorted(opened.texts(f"{rows} th")) == ["shoot_ball", "shoot_bow", "shoot_gun"]
     assert opened.page.inner_text("#classes-count") == "3 of 51 classes"
+
+
+def test_no_button_leads_out_of_the_page(opened: Opened) -> None:
+    buttons = opened.page.locator(".modebar-btn")
+    titles = {button.get_attribute("aria-label") for button in buttons.all()}
+    assert titles == {"Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
+    assert opened.page.locator("a:not([href^='#'])").count() == 0
 
 
 def test_filtering_and_zooming_the_confusions(opened: Opened) -> None:
@@ -196,29 +232,46 @@ def test_choosing_results_and_colours(opened: Opened) -> None:
     page.select_option("#one", "1")
     assert page.inner_text("#embedding-why") == "The weights are not at hand."
     assert not page.locator("#embedding-body").is_visible()
+    page.select_option("#one", "0")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_label("Dark").check()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
 
 
-def test_the_keyboard_reaches_every_control(opened: Opened) -> None:
-    page = opened.page
-    reached = []
-    for _ in range(400):
-        page.keyboard.press("Tab")
-        active = "document.activeElement"
-        reached.append(page.evaluate(f"{active}.id || {active}.getAttribute('href')"))
-        if reached[-1] == "attention-heat":
-            break
-    assert reached[0] == "#main"
-    wanted = ["one", "two", "#results", "classes-filter", "confusion-scope", "embedding-plot"]
-    wanted += ["hardest-class", "attention-clip", "attention-heat"]
-    assert [name for name in reached if name in wanted] == wanted
-
-
 def test_a_telephone_needs_no_sideways_scrolling(browser: Any, large_page: Path) -> None:
     made = Opened(browser, large_page, viewport={"width": 360, "height": 740}, color_scheme="dark")
     assert made.width() == 360
+    made.settled()
+    made.page.close()
+
+
+def _odd_material(kind: str) -> ReportMaterial:
+    if kind == "several labels":
+        made = make_predictions(["a", "b", "c"], 12)
+        made = replace(made, labels=(("a", "b"), ("c",), (), ("b",)) * 3)
+        shown = ResultMaterial(
+            make_loaded(made, multi_label=True), made, Embeddings(made.videos, made.scores)
+        )
+        return ReportMaterial([shown], [made.videos])
+    if kind == "one class":
+        made = make_predictions(["only"], 6)
+        return ReportMaterial([ResultMaterial(make_loaded(made), made)], [made.videos])
+    lacking = Missing("The predictions file is not beside the record.")
+    loaded = make_loaded(make_predictions(["a", "b"], 4))
+    return ReportMaterial([ResultMaterial(loaded, lacking, lacking, lacking)], [()])
+
+
+@pytest.mark.parametrize("kind", ["several labels", "one class", "record alone"])
+def test_pages_with_little_on_them(browser: Any, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_report(_odd_material(kind), kind), encoding="utf-8")
+    made = Opened(browser, path)
+    reasons = [text for text in made.texts(".why") if text]
+    if kind == "record alone":
+        assert reasons == ["The predictions file is not beside the record."] * 5
+    else:
+        assert made.page.locator("#hardest-list .card").count() > 0
+        assert any("Not asked for" in text for text in reasons)
     made.settled()
     made.page.close()
 

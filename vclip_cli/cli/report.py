@@ -18,30 +18,29 @@ LARGEST = 8_000_000
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Records, or folders that hold them. Default: runs/.", metavar="RUN…"),
+        typer.Argument(help="Records, or folders that hold them. Default: runs/.", metavar="RUN"),
     ] = None,
     out: options.Out = None,
     title: Annotated[str | None, typer.Option("--title", help="The page's title.")] = None,
-    clips: Annotated[
+    thumbnails: Annotated[
         int,
         typer.Option(
-            "--clips",
+            "--thumbnails",
             min=1,
             help="How many clips are shown one by one, over all results: the hardest ones, and"
             " others evenly over the classes.",
         ),
     ] = 2_000,
-    frames: Annotated[
-        bool, typer.Option("--frames/--no-frames", help="Frames of the clips, and attention.")
-    ] = True,
-    embedding: Annotated[
+    no_frames: Annotated[
+        bool, typer.Option("--no-frames", help="Leave out frames of the clips, and attention.")
+    ] = False,
+    no_embedding: Annotated[
         bool,
         typer.Option(
-            "--embedding/--no-embedding",
-            help="The map of the clips, which runs the model on them.",
+            "--no-embedding", help="Leave out the map of the clips, which runs the model on them."
         ),
-    ] = True,
-    checkpoint: Annotated[
+    ] = False,
+    checkpoints: Annotated[
         list[Path] | None,
         typer.Option(
             "--checkpoint",
@@ -74,13 +73,19 @@ def report(
     path = out or Path("report.html")
     if path.is_dir() or not path.name:
         raise UsageError("the report goes to a file", where=str(path), found="a folder")
-    for file in checkpoint or []:
+    for file in checkpoints or []:
         if not file.is_file():
             raise WeightsError("no such checkpoint", where=str(file))
     records = collect_records(runs or [Path("runs")])
     require_writable_folder(path.resolve().parent)
     request = ReportRequest(
-        clips, frames, embedding, tuple(checkpoint or ()), device, batch_size, workers
+        clips=thumbnails,
+        frames=not no_frames,
+        embedding=not no_embedding,
+        checkpoints=tuple(checkpoints or ()),
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title or "What the models do right and wrong")
@@ -91,7 +96,7 @@ def report(
     for reason in dict.fromkeys(left_out):
         say(f"left out: {reason}")
     if size > LARGEST:
-        warn(f"the page has {size / 1e6:.1f} MB; fewer --clips make it smaller")
+        warn(f"the page has {size / 1e6:.1f} MB; fewer --thumbnails make it smaller")
     if as_json:
         show_json(
             {
@@ -102,7 +107,8 @@ def report(
             }
         )
     else:
-        show(f"{path}: {len(records)} results, {size / 1e6:.1f} MB")
+        noun = "result" if len(records) == 1 else "results"
+        show(f"{path}: {len(records)} {noun}, {size / 1e6:.1f} MB")
 
 
 def _left_out(material: ReportMaterial) -> list[str]:

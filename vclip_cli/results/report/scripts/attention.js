@@ -34,10 +34,17 @@ function attentionFrame(entry, strip, levels, position) {
     heat(canvas, own, rows, columns);
     picture.append(canvas);
   }
-  const parts = [`patches ${share(patches)}`, `CLS ${share(entry.cls[frame])}`];
-  if (entry.own[frame] > 0) parts.push(`method's tokens ${share(entry.own[frame])}`);
   return element("figure", { className: "frame" }, picture,
-    element("figcaption", {}, `frame ${frame + 1}: ${parts.join(", ")}`));
+    element("figcaption", {}, `frame ${frame + 1}`));
+}
+
+// Where the attention of the CLS tokens goes, on average over the frames of the clip.
+function attentionSummary(entry) {
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [cls, own] = [mean(entry.cls), mean(entry.own)];
+  const added = own > 0 ? `, ${share(own)} to tokens that the method adds` : "";
+  return `On average over ${entry.shape[0]} frames, ${share(1 - cls - own)} of the CLS token's ` +
+    `attention goes to patches, ${share(cls)} to itself${added}.`;
 }
 
 function showTemporal(entry) {
@@ -94,6 +101,7 @@ function showAttentionClip() {
     find("attention-frames").replaceChildren(
       element("p", { className: "why" }, page.noFrames || "This clip has no frames in this page."));
   }
+  find("attention-summary").textContent = attentionSummary(entry);
   showTemporal(entry);
 }
 

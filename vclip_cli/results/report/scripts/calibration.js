@@ -8,7 +8,7 @@ function calibrationTraces(result, which, name, together) {
   const total = bins.reduce((sum, bin) => sum + bin.clips, 0);
   const width = 0.9 / bins.length / together;
   return [
-    { type: "scatter", mode: "lines+markers", name: label(name),
+    { type: "scatter", mode: "lines+markers", name: label(name), cliponaxis: false,
       x: full.map((bin) => bin.confidence), y: full.map((bin) => bin.accuracy),
       customdata: full.map((bin) => bin.clips), line: { color: colour(which), width: 2 },
       marker: { size: 7, symbol: which === "one" ? "circle" : "square" },
@@ -39,7 +39,7 @@ function showCalibration() {
     ...(both ? calibrationTraces(two, "two", two.name, 2) : []),
   ], {
     height: 440, showlegend: Boolean(both), barmode: "overlay",
-    legend: { orientation: "h", y: 1.08, x: 0 },
+    legend: { orientation: "h", yanchor: "bottom", y: 1.03, x: 0 },
     xaxis: { range: [0, 1], title: { text: "probability of the best class" }, zeroline: false,
       anchor: "y2" },
     yaxis: { range: [0, 1.02], domain: [0.34, 1], title: { text: "accuracy" }, zeroline: false },

@@ -65,7 +65,7 @@ function clipCard(result, place, large = false, tag = "li") {
   const there = other && result === resultOne() ? placeOf(other, clip) : -1;
   if (there >= 0) {
     const best = other.clips.best[there][0];
-    const mark = isRight(other, there) ? " ✓" : " ✗";
+    const mark = isRight(other, there) ? "\u00a0✓" : "\u00a0✗";
     facts.push(
       fact(shortName(other), element("span", {}, named(classesOf(other)[best]),
         ` ${scoreText(other, other.clips.scores[there][0])}${mark}`)),

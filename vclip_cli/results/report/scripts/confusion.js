@@ -115,7 +115,7 @@ function pairTable(view) {
       first: "descending" },
     { title: "Of the class", number: true, value: (row) => row.share, first: "descending",
       show: (row) => percent(row.share) },
-    { title: "Clips", value: (row) => row.clips, show },
+    { title: "Look", show },
   ], rows, pairOrder);
   const wrong = wrongPairs(view.result).length;
   find("confusion-count").textContent =

@@ -31,8 +31,8 @@ function shortName(result) {
 
 const classesOf = (result) => page.classes[result.classes];
 const percent = (value, digits = 1) =>
-  value === null ? "–" : `${value.toFixed(digits)} %`;
-const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
+  value === null ? "–" : `${value.toFixed(digits)}\u00a0%`;
+const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)}\u00a0%`);
 const signed = (value) => (value === null ? "–" : `${value > 0 ? "+" : ""}${value.toFixed(1)}`);
 const scoreText = (result, value) =>
   value === null ? "–" : result.multiLabel ? value.toFixed(2) : share(value);

@@ -11,11 +11,12 @@ async function unpackPlotly() {
   find("plotly").remove();
 }
 
+// Only these buttons: Plotly's own choice holds one that sends the chart to a server.
 const plotSettings = {
   displaylogo: false,
   responsive: true,
   scrollZoom: false,
-  modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"],
+  modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
 };
 
 // Plotly reads a little markup out of labels: names must not become links or tags there.
@@ -37,6 +38,7 @@ function layout(more) {
     hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("muted"),
       font: { color: colour("text") } },
     showlegend: false,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("text") },
     ...more,
   };
   for (const name of Object.keys(made).filter((key) => /^[xy]axis/.test(key))) {

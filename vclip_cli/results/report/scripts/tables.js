@@ -1,5 +1,6 @@
 // Tables that sort by any column: a button in each header, the order told to screen readers.
-// columns: {title, value(row) to sort by, show(row) for the cell, number, first: "descending"}
+// columns: {title, value(row) to sort by, if at all, show(row) for the cell, number: to the right,
+// first: "descending"}
 
 function sortedTable(place, caption, columns, rows, state) {
   const compare = (a, b) => {
@@ -9,13 +10,14 @@ function sortedTable(place, caption, columns, rows, state) {
     return state.descending ? -order : order;
   };
   const head = columns.map((column, index) => {
+    if (!column.value) return element("th", { scope: "col" }, column.title);
     const current = index === state.column;
     const button = element("button", { type: "button" }, column.title);
     button.addEventListener("click", () => {
       state.descending = current ? !state.descending : column.first === "descending";
       state.column = index;
       sortedTable(place, caption, columns, rows, state);
-      place.querySelectorAll("th button")[index].focus();
+      place.querySelectorAll("thead th")[index].querySelector("button").focus();
     });
     const order = current ? (state.descending ? "descending" : "ascending") : "none";
     return element(
