@@ -43,6 +43,7 @@ def _main(
 
 def _add_verbs() -> None:
     from vclip_cli.cli import (
+        bench,
         convert,
         data,
         demo,
@@ -71,6 +72,7 @@ def _add_verbs() -> None:
         ("table", table.table, "Print the results of many runs as a table."),
         ("methods", methods.methods, "List the methods."),
         ("protocols", protocols.protocols, "List or show protocols and recipes."),
+        ("bench", bench.bench, "Measure speed on your own clips."),
         ("doctor", doctor.doctor, "Show what vclip finds on this machine."),
     ):
         app.command(name, short_help=short)(verb)
