@@ -96,7 +96,6 @@ def make_values(
             {"video": f"v{i}", "path": f"pour/v{i}.avi", "reason": "no frame"}
             for i in range(failed)
         ],
-        "damage": [],
         "partial": False,
         "overlap_allowed": False,
         "marks": [],

@@ -29,13 +29,7 @@ def behave(shared, key):
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
     found = list(guarded_calls(behave, "s", keys, workers=2, seconds=1.5))
-<<<<<<< HEAD
-    lost = {
-        key: value.reason for key, value in zip(keys, found, strict=True) if type(value) is Lost
-    }
-=======
     lost = {k: value.reason for k, value in zip(keys, found, strict=True) if type(value) is Lost}
->>>>>>> 035e11cc6e22f7d6194d2bad0bfa12098d175ca7
     assert lost == {
         "crash": "the reading process died (SIGSEGV)",
         "hang": "not read within 1.5 s",

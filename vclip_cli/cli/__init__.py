@@ -45,6 +45,7 @@ def _main(
 
 def _add_verbs() -> None:
     from vclip_cli.cli import (
+        bench,
         cache,
         convert,
         data,
@@ -80,6 +81,7 @@ def _add_verbs() -> None:
         ("verify", verify.verify, "Check a record against its files, or evaluate it again."),
         ("methods", methods.methods, "List the methods."),
         ("protocols", protocols.protocols, "List or show protocols and recipes."),
+        ("bench", bench.bench, "Measure speed on your own clips."),
         ("doctor", doctor.doctor, "Show what vclip finds on this machine."),
     ):
         app.command(name, short_help=short)(verb)

@@ -35,7 +35,7 @@ def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Fr
     boxes = _crop_corners(new_height, new_width, spec, crops)
     out = np.empty((crops, len(frames), spec.size, spec.size, 3), np.uint8)
     for number, frame in enumerate(frames):
-        resized = _resize(frame, new_height, new_width, spec.interpolation)
+        resized = resize(frame, new_height, new_width, spec.interpolation)
         for crop, (top, left) in enumerate(boxes):
             _cut(resized, top, left, out[crop, number])
     return out
@@ -53,7 +53,7 @@ def shrink_frames(frames: Frames, short_side: int) -> Frames:
     new_height, new_width = resized_size(height, width, spec)
     out = np.empty((len(frames), new_height, new_width, 3), np.uint8)
     for number, frame in enumerate(frames):
-        out[number] = _resize(frame, new_height, new_width, spec.interpolation)
+        out[number] = resize(frame, new_height, new_width, spec.interpolation)
     return out
 
 
@@ -121,7 +121,7 @@ def _cut(frame: Frames, top: int, left: int, out: Frames) -> None:
     out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
 
 
-def _resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames:
+def resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames:
     """One frame resized; as it is when it already has the size."""
     if frame.shape[:2] == (height, width):
         return frame
