@@ -79,6 +79,7 @@ def make_values(
             "views": {"clips": 1, "crops": 1},
             "preprocessing": {"size": 224},
             "store": None,
+            "embeddings": None,
         },
         "compute": {
             "precision": "fp32",
@@ -90,11 +91,11 @@ def make_values(
         },
         "seeds": {"train": seed},
         "counts": {"listed": scored + failed, "scored": scored, "failed": failed},
+        "damage": [],
         "failures": [
             {"video": f"v{i}", "path": f"pour/v{i}.avi", "reason": "no frame"}
             for i in range(failed)
         ],
-        "damage": [],
         "partial": False,
         "overlap_allowed": False,
         "marks": [],
@@ -113,6 +114,7 @@ def make_values(
             "finished": "2026-01-01T00:01:00+00:00",
             "wall_seconds": 60.0,
             "videos_per_second": 1.7,
+            "embeddings_reused": 0,
             "host": {"name": "one"},
         },
     }

@@ -18,10 +18,10 @@ def test_a_finished_attempt_names_versions_and_times(tmp_path: Path) -> None:
         log.note("part", done=4, seconds=1.5)
         log.note("warning", text="one clip is damaged")
         log.note("part", done=8, failed=1, seconds=1.0)
-    start, *_, end = read_ledger(tmp_path)
+    start, *_, end = read_ledger(tmp_path / LEDGER_FILE)
     assert start["libraries"]["torch"] and start["package"]["version"]
     assert end["outcome"] == "finished"
-    found = diagnose_run(tmp_path)
+    found = diagnose_run(tmp_path / LEDGER_FILE)
     assert (found.outcome, found.continues, found.seconds) == ("finished", None, 2.5)
     assert found.progress == {"of": 8, "done": 8, "failed": 1}
     assert found.warnings == ["one clip is damaged"]
@@ -37,7 +37,7 @@ def test_an_attempt_that_broke_off_says_why(
     with pytest.raises(type(error)), ledger(tmp_path, "train", total=20) as log:
         log.note("saved", done=10)
         raise error
-    found = diagnose_run(tmp_path)
+    found = diagnose_run(tmp_path / LEDGER_FILE)
     assert (found.outcome, found.error) == (outcome, text)
     assert found.continues and str(Path.cwd()) in found.continues
 
@@ -48,10 +48,14 @@ def test_a_kill_leaves_no_end_and_perhaps_half_a_line(tmp_path: Path) -> None:
     path = tmp_path / LEDGER_FILE
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2]) + lines[2][:20])
-    assert diagnose_run(tmp_path).outcome == "killed"
+    assert diagnose_run(tmp_path / LEDGER_FILE).outcome == "killed"
     with ledger(tmp_path, "eval", total=8):
-        assert [event["event"] for event in read_ledger(tmp_path)] == ["started", "part", "started"]
-    assert diagnose_run(tmp_path).attempts == 2
+        assert [event["event"] for event in read_ledger(tmp_path / LEDGER_FILE)] == [
+            "started",
+            "part",
+            "started",
+        ]
+    assert diagnose_run(tmp_path / LEDGER_FILE).attempts == 2
     path.write_bytes(b"".join(lines[:2]))
     with ledger(tmp_path / "other", "eval"):
         pass
@@ -61,7 +65,7 @@ def test_a_kill_leaves_no_end_and_perhaps_half_a_line(tmp_path: Path) -> None:
 def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path) -> None:
     (tmp_path / LEDGER_FILE).write_text('{"event": "started"}\nnonsense\n{"event": "ended"}\n')
     with pytest.raises(DataError) as caught:
-        read_ledger(tmp_path)
+        read_ledger(tmp_path / LEDGER_FILE)
     assert f"{LEDGER_FILE}:2" in str(caught.value.where)
 
 

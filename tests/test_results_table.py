@@ -44,7 +44,7 @@ def test_methods_in_rows_datasets_in_columns_best_and_second():
         make_record(method="vita-clip", dataset="ucf101", top1=60),
         make_record(method="clip", dataset="hmdb51", top1=43.2),
     )
-    assert table.columns == (Column("hmdb51"), Column("ucf101"))
+    assert table.columns == (Column("HMDB51"), Column("UCF101"))
     assert table.row_headers == ("Method", "Backbone", "Frames", "Views")
     openai = "ViT-B-16 (openai)"
     assert texts(table) == [
@@ -73,7 +73,8 @@ def test_splits_are_joined_to_mean_and_sample_deviation():
     assert (cell.value, cell.n) == (43.0, 3)
     assert cell.std == pytest.approx(statistics.stdev(values))
     assert table.number(cell) == "43.0 ± 2.6"
-    assert (cell.low, cell.high) == (None, None)
+    spread = 4.302652729911275 * statistics.stdev(values) / 3**0.5  # Student's t, 2 degrees
+    assert (cell.low, cell.high) == (pytest.approx(43 - spread), pytest.approx(43 + spread))
     assert notes(table) == {
         "": "mean ± sample standard deviation over 3 records (splits, parts or seeds)"
     }
@@ -216,7 +217,7 @@ def test_base_to_novel_with_the_harmonic_mean_of_the_means():
     table = table_of(*records)
     names = [column.name for column in table.columns]
     assert names == ["base", "novel", "HM"]
-    assert {column.group for column in table.columns} == {"hmdb51"}
+    assert {column.group for column in table.columns} == {"HMDB51"}
     harmonic = table.cells[0][2]
     assert harmonic.value == pytest.approx(2 * 71 * 51 / (71 + 51))
     assert (harmonic.std, harmonic.n) == (None, 3)
@@ -369,10 +370,10 @@ def test_numbered_splits_and_parts_are_repeats_others_are_columns():
         for column, cell in zip(table.columns, table.cells[0], strict=True)
     ]
     assert shown == [
-        ("hmdb51", "full", 1),
-        ("hmdb51", "test", 3),
+        ("HMDB51", "full", 1),
+        ("HMDB51", "test", 3),
+        ("UCF101", "", 1),
         ("k600", "zs", 2),
-        ("ucf101", "", 1),
     ]
 
 

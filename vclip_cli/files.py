@@ -60,6 +60,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def plain_name(name: str) -> str:
+    """`name` itself, fit to name a file or a folder anywhere.
+
+    Raises ValueError where it could lead elsewhere, is hidden, or cannot be seen.
+    """
+    bad = not name.isprintable() or any(character in name for character in "/\\:")
+    if bad or not name.strip() or name[0] in ". -" or len(name) > 100:
+        raise ValueError(
+            "a name has at most 100 visible characters, none of / \\ :, and no . or - in front"
+        )
+    return name
+
+
 def require_writable_folder(folder: Path) -> None:
     """Make `folder` and prove that a file can be written there, before any work is done.
 

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vclip_cli.errors import UsageError
 from vclip_cli.files import storage_error
 
 LOCK_FILE = "lock"
 OWNER_FILE = "lock-owner.json"
 
+log = logging.getLogger("vclip")
+
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder, or refuse at once where another process holds it.
+    """Hold the folder; where another process holds it, say so and wait until it is done.
 
     The operating system holds the lock and lets go of it when the process ends, however it ends: a
     killed one leaves nothing to clear away. Beside it lies who holds it, for the message. what:
-    such as "extracting into". Raises UsageError, or StorageError when no lock can be made there.
+    such as "extracting into". Raises StorageError when no lock can be made there.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     owner = folder / OWNER_FILE
     try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(
-            f"another process is {what} this folder",
-            where=str(folder),
-            found=_owner(owner),
-            hint="wait until it is done, or choose another folder with --out",
-        ) from None
+        try:
+            lock.acquire()
+        except Timeout:
+            holder = _owner(owner) or "a process that does not say who it is"
+            log.warning(f"waiting: {holder} is {what} {folder}")
+            lock.acquire(timeout=-1, poll_interval=0.2)
     except (OSError, NotImplementedError) as error:
         problem = error if isinstance(error, OSError) else OSError(str(error))
         raise storage_error(problem, folder / LOCK_FILE) from error

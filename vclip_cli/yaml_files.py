@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+"""Keys and values a file; the largest label sets have some thousands."""
+MAX_DIGITS = 200
+_OF_NUMBERS = frozenset("0123456789abcdefABCDEFoOxX_+-:.")
 
 
 class ErrorAt(ValueError):
@@ -29,47 +35,97 @@ class ErrorAt(ValueError):
 def read_yaml(path: Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
     """A YAML file's value and the line (from 1) of every key and list item.
 
-    Aliases are refused: a few nested ones can stand for gigabytes. So are repeated keys. Raises
-    SpecError.
+    What a spec has no use for and a hostile one has, is refused: aliases (a few nested ones can
+    stand for gigabytes), tags, repeated keys, deep nesting, millions of values, endless numbers.
+    Raises SpecError.
     """
-    import yaml
-
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if len(raw) > MAX_BYTES:
         raise SpecError(
             "the file is too large for a spec",
             where=str(path),
-            found=f"{len(raw):,} bytes",
-            expected=f"at most {MAX_BYTES:,}",
+            expected=f"at most {MAX_BYTES:,} bytes",
         )
-    lines: dict[tuple[Any, ...], int] = {}
-    loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
         text = raw.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
-            raise SpecError("YAML aliases (*name) are not allowed here", where=str(path))
-        root = yaml.compose(text, Loader=loader)
-        if root is None:
-            return None, lines
-        _note_lines(root, (), lines, path)
-        return yaml.load(text, Loader=loader), lines
     except UnicodeDecodeError as error:
         raise SpecError("the file is not UTF-8 text", where=str(path)) from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, source: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """The value of a YAML text and the line of every key and item. Raises SpecError."""
+    import yaml
+
+    lines: dict[tuple[Any, ...], int] = {}
+    loader = (yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)(text)
+    try:
+        # Event by event, before any value is made: the composer recurses in C and would crash.
+        _refuse_hostile(yaml.parse(text, Loader=type(loader)), source)
+        root = loader.get_single_node()
+        if root is None:
+            return None, lines
+        _note_lines(root, (), lines, source)
+        return _construct(loader, root, source), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        where = f"{source}:{mark.line + 1}" if mark else source
         raise SpecError(
-            f"not valid YAML: {getattr(error, 'problem', error)}", where=where
+            f"not valid YAML: {getattr(error, 'problem', None) or error}", where=where
         ) from None
-    except RecursionError:
-        raise SpecError("the file is nested too deeply", where=str(path)) from None
+    finally:
+        loader.dispose()
+
+
+def _refuse_hostile(events: Iterable[Any], source: str) -> None:
+    import yaml
+
+    depth = 0
+    for number, event in enumerate(events):
+        where = f"{source}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise SpecError("YAML aliases (*name) are not allowed here", where=where)
+        if getattr(event, "tag", None) is not None:
+            raise SpecError(
+                "YAML tags are not allowed here", where=where, found=f"{event.tag[:80]!r}"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise SpecError(
+                "the file is nested too deeply", where=where, expected=f"at most {MAX_DEPTH} levels"
+            )
+        if number > MAX_NODES:
+            raise SpecError(
+                "the file holds too much for a spec",
+                where=where,
+                expected=f"at most {MAX_NODES:,} keys and values",
+            )
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        value = event.value if plain else ""
+        if len(value) > MAX_DIGITS and _OF_NUMBERS.issuperset(value):
+            raise SpecError("the number is too long", where=where, found=f"{len(value):,} digits")
+
+
+def _construct(loader: Any, root: Any, source: str) -> Any:
+    """The value of a tree of nodes; what looks like a number or a date must be one."""
+    try:
+        return loader.construct_document(root)
+    except ValueError as error:
+        raise SpecError(
+            "a value looks like a number or a date and is none",
+            where=source,
+            found=str(error)[:100],
+            hint="put quotes around it where it is a text",
+        ) from None
 
 
 def _note_lines(
-    node: Any, key: tuple[Any, ...], lines: dict[tuple[Any, ...], int], path: Path
+    node: Any, key: tuple[Any, ...], lines: dict[tuple[Any, ...], int], source: str
 ) -> None:
     import yaml
 
@@ -77,15 +133,17 @@ def _note_lines(
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for name, value in node.value:
+            where = f"{source}:{name.start_mark.line + 1}"
+            if not isinstance(name, yaml.ScalarNode):
+                raise SpecError("a key must be a name", where=where, found="a list or a mapping")
             if name.value in seen:
-                where = f"{path}:{name.start_mark.line + 1}"
                 raise SpecError(f"the key {name.value!r} stands twice", where=where)
             seen.add(name.value)
-            _note_lines(value, (*key, name.value), lines, path)
+            _note_lines(value, (*key, name.value), lines, source)
             lines[(*key, name.value)] = name.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _note_lines(value, (*key, index), lines, path)
+            _note_lines(value, (*key, index), lines, source)
 
 
 def load_model(path: Path, model: type[Model]) -> Model:
@@ -147,12 +205,7 @@ def parse_scalar(text: str, where: str) -> Any:
 
     Raises SpecError.
     """
-    import yaml
-
-    try:
-        return float(text) if _is_exponent(text) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError("not a value", where=where, found=str(error).splitlines()[0]) from None
+    return float(text) if _is_exponent(text) else _parse(text, where)[0]
 
 
 def _is_exponent(text: str) -> bool:

@@ -18,14 +18,20 @@ def known_keys() -> dict[str, type]:
         "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
         "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
         "shots": number, "seed": number, "device": text, "precision": text,
-        "batch-size": number, "workers": number, "resume": switch,
+        "batch-size": number, "workers": number, "resume": switch, "cache": switch,
     }  # fmt: skip
+
+
+LEAST = {"frames": 1, "clips": 1, "shots": 1, "seed": 0, "batch-size": 1, "workers": 0}
+"""The least that an option takes."""
+MOST = 2**31 - 1
+CHOICES = {"crops": (1, 3)}
 
 
 def read_config() -> dict[str, Any]:
     """Option values by parameter name, the project's file over the user's.
 
-    Raises SpecError for an unknown key or a value of the wrong kind, with file and line.
+    Raises SpecError for an unknown key or a value of the wrong kind or size, with file and line.
     """
     values: dict[str, Any] = {}
     for folder in (user_config_folder(), project_folder()):
@@ -55,4 +61,22 @@ def _read_one(path: Path) -> dict[str, Any]:
                 found=repr(value),
                 expected=keys[key].__name__,
             )
+        if expected := _out_of_range(key, value):
+            raise SpecError(
+                f"{key}: the value is out of range",
+                where=where,
+                found=repr(value)[:80],
+                expected=expected,
+            )
     return {key.replace("-", "_"): value for key, value in content.items()}
+
+
+def _out_of_range(key: str, value: Any) -> str | None:
+    """What was expected of a value that is no sensible one; None for a good one."""
+    if key in CHOICES and value not in CHOICES[key]:
+        return " or ".join(map(str, CHOICES[key]))
+    if key in LEAST and not LEAST[key] <= value <= MOST:
+        return f"{LEAST[key]} to {MOST:,}"
+    if isinstance(value, str) and not (value and value.isprintable()):
+        return "a text on one line"
+    return None

@@ -6,7 +6,7 @@ On a terminal: colours, panels and bars. Elsewhere: plain lines, none of them wr
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +14,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.errors import VclipError
+from vclip_cli.json_files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PLAIN_WIDTH = 240
 _SECONDS_BETWEEN_LINES = 10.0
+_LONGEST_PART = 2000
 
 
 class _Verbosity:
@@ -41,14 +43,37 @@ def is_verbose() -> bool:
 @lru_cache(maxsize=2)
 def _console(error: bool) -> Console:
     from rich.console import Console
+    from rich.segment import Segment
+
+    class HarmlessConsole(Console):
+        """Nothing that is printed, in whatever table or panel, reaches the terminal as a code."""
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                if segment.control or segment.text.isprintable():
+                    yield segment
+                else:
+                    yield Segment(printable(segment.text), segment.style)
 
     stream = sys.stderr if error else sys.stdout
-    width = None if stream.isatty() else _PLAIN_WIDTH
-    return Console(stderr=error, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return HarmlessConsole(
+        stderr=error,
+        width=None if stream.isatty() else _PLAIN_WIDTH,
+        highlight=False,
+        markup=False,  # a label may be called "[bold]" or "[/]"
+        emoji=False,
+        soft_wrap=not stream.isatty(),
+    )
 
 
 def printable(text: str) -> str:
-    """Text without control codes, which could rewrite what a terminal shows."""
+    """Text without control codes, which could rewrite what a terminal shows.
+
+    Nor does any character without a shape of its own pass: text that runs from right to left on
+    command, or blanks of no width, make one name look like another.
+    """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
@@ -61,7 +86,7 @@ def show(result: Any) -> None:
 
 def show_json(document: Any) -> None:
     """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(document))
 
 
 def say(message: str) -> None:
@@ -79,6 +104,19 @@ def warn(message: str) -> None:
     _console(True).print(Text.assemble(("warning: ", "yellow"), printable(message)))
 
 
+class _Relay(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(self.format(record))
+
+
+def relay_warnings() -> None:
+    """Show what the engine logs as a warning like any other."""
+    log = logging.getLogger("vclip")
+    if not log.handlers:
+        log.addHandler(_Relay())
+        log.propagate = False
+
+
 def show_error(error: VclipError) -> None:
     """One panel (plain lines where stderr is no terminal): what, where, found, expected, hint."""
     from rich.panel import Panel
@@ -86,17 +124,23 @@ def show_error(error: VclipError) -> None:
 
     console = _console(True)
     labels = {"where": "where", "found": "found", "expected": "expected", "hint": "try"}
-    parts = [(labels[k], printable(v)) for k, v in error.as_dict().items() if k in labels]
+    parts = [(labels[k], _short(v)) for k, v in error.as_dict().items() if k in labels]
     if not console.is_terminal:
-        console.print(Text(f"error: {printable(error.what)}"))
+        console.print(Text(f"error: {_short(error.what)}"))
         for label, value in parts:
             console.print(Text(f"  {label}: {value}"))
         return
-    body = Text(printable(error.what))
+    body = Text(_short(error.what))
     for label, value in parts:
         body.append(f"\n{label}: ", style="dim")
         body.append(value)
     console.print(Panel(body, title=error.title, title_align="left", border_style="red"))
+
+
+def _short(text: str) -> str:
+    """A part of an error on its line: a name with line breaks must not forge another part."""
+    cut = text if len(text) <= _LONGEST_PART else f"{text[:_LONGEST_PART]} …"
+    return printable(cut.replace("\n", " "))
 
 
 @contextlib.contextmanager
@@ -128,7 +172,7 @@ def _bar(description: str, total: int, done: int) -> Iterator[Callable[[int], No
             return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),

@@ -22,6 +22,14 @@ Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="Only this test split of the protocol. May be repeated."),
 ]
+OnError = Annotated[
+    str,
+    typer.Option(
+        "--on-error",
+        envvar="VCLIP_ON_ERROR",
+        help="A video that cannot be read: skip it, stop, or count-as-wrong.",
+    ),
+]
 
 
 def evaluate(
@@ -31,6 +39,7 @@ def evaluate(
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
     checkpoint: options.Checkpoint = None,
+    interpolate: options.Interpolate = None,
     splits: Splits = None,
     template: options.Templates = None,
     text: options.TextVariant = None,
@@ -43,10 +52,15 @@ def evaluate(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = 0,
+    clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
+    on_error: OnError = "skip",
+    shard: options.Shard = None,
+    merge: options.Merge = False,
     allow_overlap: options.Overlap = False,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -59,6 +73,7 @@ def evaluate(
     from vclip_cli.engine.evaluate import evaluate as run
     from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.settings import ViewRequest, read_templates
 
     if not dataset:
@@ -67,24 +82,32 @@ def evaluate(
         )
     if out is not None and len(dataset) > 1:
         raise UsageError("--out takes the run of one dataset", found=f"{len(dataset)} datasets")
+    if shard is not None and merge:
+        raise UsageError("--merge joins what shards have done; it takes no --shard")
+    share = read_shard(shard) if shard is not None else launched_share()
     evaluated: list[Evaluated] = []
     plans: list[EvaluationPlan] = []
     for name in dataset:
         request = EvaluationRequest(
             protocol=protocol or DEFAULT_PROTOCOL,
             dataset=name,
-            method=MethodRequest(method, backbone, pretrained, checkpoint),
+            method=MethodRequest(method, backbone, pretrained, checkpoint, interpolate=interpolate),
             views=ViewRequest(frames, clips, crops, read_templates(template), text, decoder),
             frames_from=frames_from,
             device=device,
             precision=precision,
             batch_size=batch_size,
             workers=workers,
+            timeout=clip_timeout,
             limit=limit,
             splits=tuple(splits) if splits else None,
             allow_overlap=allow_overlap,
             out=out,
             resume=resume,
+            cache=cache,
+            share=share,
+            merge=merge,
+            on_error=on_error,
             command=("vclip", *sys.argv[1:]),
         )
         plan = plan_evaluation(request)
@@ -93,6 +116,10 @@ def evaluate(
             evaluated += run(plan, progress=progress)
     if dry_run:
         show_json({"plans": [_planned(plan) for plan in plans]})
+    elif share.apart:
+        say(f"shard {shard} is done; when all are: the same command with --merge for --shard")
+    elif not share.leads:
+        return
     elif as_json:
         show_json({"results": [result_document(entry) for entry in evaluated]})
     else:

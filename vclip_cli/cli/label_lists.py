@@ -37,11 +37,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def _label_set(labels: list[str], where: str) -> LabelSet:
-    from vclip_cli.data.label_set import ClassEntry, LabelSet
+    from vclip_cli.data.label_set import ClassEntry, LabelSet, one_line
 
     names = [label.strip() for label in labels if label.strip()]
     if not names:
         raise UsageError("no label was given", where=where)
+    for name in names:
+        try:
+            one_line(name)
+        except ValueError as error:
+            raise UsageError(str(error), where=where, found=repr(name)[:200]) from None
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise UsageError("a label stands twice", where=where, found=", ".join(doubles[:5]))

@@ -97,6 +97,17 @@ Checkpoint = Annotated[
         "--checkpoint", envvar="VCLIP_CHECKPOINT", help="A checkpoint of vclip (.safetensors)."
     ),
 ]
+Interpolate = Annotated[
+    float | None,
+    typer.Option(
+        "--interpolate",
+        envvar="VCLIP_INTERPOLATE",
+        metavar="ALPHA",
+        min=0,
+        max=1,
+        help="Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
+    ),
+]
 Frames = Annotated[
     int | None,
     typer.Option("--frames", envvar="VCLIP_FRAMES", min=1, help="Frames a clip (T)."),
@@ -159,6 +170,23 @@ Workers = Annotated[
         "--workers", envvar="VCLIP_WORKERS", min=0, help="Decoding processes beside the main one."
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="Do the i-th of n shards, such as 1/3; join them with --merge."),
+]
+Merge = Annotated[
+    bool,
+    typer.Option("--merge", help="Join what all shards have done, with the same options."),
+]
+ClipTimeout = Annotated[
+    float,
+    typer.Option(
+        "--clip-timeout",
+        envvar="VCLIP_CLIP_TIMEOUT",
+        min=0.1,
+        help="Seconds after which a worker that still reads a clip is ended; needs --workers.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Where to write."),
@@ -169,6 +197,14 @@ Resume = Annotated[
         "--resume/--no-resume",
         envvar="VCLIP_RESUME",
         help="Go on from an interrupted run, or do everything again.",
+    ),
+]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        envvar="VCLIP_USE_CACHE",
+        help="Reuse and keep the embeddings of a frozen image side, or encode every video.",
     ),
 ]
 DryRun = Annotated[

@@ -10,7 +10,7 @@ from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
 
 if TYPE_CHECKING:
-    from vclip_cli.data.protocol import Entry, Protocol
+    from vclip_cli.data.protocol import Entry, Protocol, Schedule
 
 
 def protocols(
@@ -87,20 +87,25 @@ def _show_one(protocol: Protocol) -> None:
     if protocol.recipes:
         recipes = Table("recipe", "method", "for", "frames", "rate", "length", "batch", "source")
         for name, recipe in protocol.recipes.items():
-            schedule = recipe.schedule
-            length = f"{schedule.epochs} epochs" if schedule.epochs else f"{schedule.steps} steps"
+            rate = f"{recipe.optimizer.learning_rate:g}" if recipe.optimizer else "its own"
             recipes.add_row(
                 name,
                 recipe.method,
                 ", ".join(recipe.datasets) or "any",
                 str(recipe.frames),
-                f"{recipe.optimizer.learning_rate:g}",
-                length,
+                rate,
+                _length(recipe.schedule),
                 str(recipe.batch_size),
                 recipe.source,
             )
         show(recipes)
     say(f"source: {protocol.source.strip()}")
+
+
+def _length(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return "its own"
+    return f"{schedule.epochs} epochs" if schedule.epochs else f"{schedule.steps} steps"
 
 
 def _dataset(entry: Entry) -> str:

@@ -49,6 +49,7 @@ def run(
     limit: options.Limit = None,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -81,6 +82,7 @@ def run(
         limit=limit,
         out=out,
         resume=resume,
+        cache=cache,
         command=("vclip", *sys.argv[1:]),
     )
     jobs = plan_matrix(request)

@@ -107,10 +107,12 @@ def train(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = 0,
+    clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
     out: options.Out = None,
     resume: options.Resume = True,
+    cache: options.Cache = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -149,6 +151,7 @@ def train(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        timeout=clip_timeout,
         decoder=decoder,
         frames_from=frames_from,
         limit=limit,
@@ -158,6 +161,7 @@ def train(
         stop_after=stop_after,
         out=out,
         resume=resume,
+        cache=cache,
     )
     bridge = bridge_of(request)
     if dry_run:
@@ -178,7 +182,8 @@ def _planned(plan: TrainingPlan) -> dict[str, Any]:
     from vclip_cli.engine.training.loop import steps_of
 
     videos = min(len(plan.split.rows), plan.request.limit or len(plan.split.rows))
-    steps, an_epoch = steps_of(videos, plan.recipe)
+    fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
+    steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
     return {
         **plan.identity,
         "out": str(plan.folder),
@@ -200,9 +205,13 @@ def _headline(plan: TrainingPlan) -> str:
     )
     return (
         f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
-        f" classes: {planned['steps']:,} steps, recipe {plan.recipe_name!r}, seed {plan.seed}"
+        f" classes: {_length(planned['steps'])}, recipe {plan.recipe_name!r}, seed {plan.seed}"
         f"{changes}"
     )
+
+
+def _length(steps: int | None) -> str:
+    return "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
 
 
 def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from vclip_cli.errors import DataError, SpecError, UsageError, did_you_mean
-from vclip_cli.files import write_text
+from vclip_cli.files import plain_name, write_text
 from vclip_cli.hashing import sha256_json
 from vclip_cli.resources import find_yaml
 from vclip_cli.yaml_files import ErrorAt, load_model
@@ -60,6 +60,11 @@ class LabelSet(BaseModel):
     source: str = ""
     classes: list[Annotated[ClassEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     subsets: dict[str, list[str]] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        return plain_name(name)
 
     @model_validator(mode="after")
     def _refuse_doubles(self) -> LabelSet:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vclip_cli import __version__
 from vclip_cli.data.annotations import Annotations
@@ -18,9 +18,29 @@ from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file, write_json
 from vclip_cli.hashing import sha256_bytes, sha256_file
+from vclip_cli.json_files import read_json
+from vclip_cli.parquet_files import read_parquet
 
 COLUMNS = ["video", "path", "class", "splits"]
 FORMAT = "vclip-manifest/1"
+
+
+class _Sidecar(BaseModel):
+    """What stands beside the rows; no key of it may be null."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    package_version: str
+    dataset: str
+    multi_label: bool
+    label_set_sha256: str
+    sha256: str
+    rows_sha256: str
+    source_files: dict[str, str]
+    remarks: list[str]
+    folders: dict[str, int]
+    absent: list[str]
+    unlisted: list[str]
 
 
 @dataclass(frozen=True)
@@ -86,9 +106,8 @@ def build_manifest(
     rows = annotations.rows[["video", "file", "class", "splits"]].astype(str)
     if rows.empty:
         raise DataError("the annotations list no video", where=dataset or None)
-    for column in ("video", "splits"):
-        if rows[column].str.contains("[\n\0]", regex=True).any():
-            raise DataError(f"a {column} name holds a line break", where=dataset or None)
+    for column in ("video", "file", "splits"):
+        _refuse_names(rows[column], column, dataset)
     official = {name: label_set.resolve(name) if name else "" for name in rows["class"].unique()}
     rows["class"] = rows["class"].map(official)
     rows = _one_row_per_label(rows)
@@ -109,6 +128,11 @@ def build_manifest(
         absent = tuple(video for video in firsts["video"].tolist() if video not in located.paths)
         unlisted, folders = located.unlisted, disk.folders
         remarks.extend(located.remarks)
+        if disk.unusable:
+            remarks.append(
+                f"{len(disk.unusable):,} files or folders were left out, as their names hold line"
+                f" breaks or bytes that are no text (such as {disk.unusable[0][:100]})"
+            )
     return Manifest(
         dataset=dataset,
         rows=rows[COLUMNS].reset_index(drop=True),
@@ -120,6 +144,18 @@ def build_manifest(
         remarks=tuple(remarks),
         folders=folders,
     )
+
+
+def _refuse_names(names: pd.Series, column: str, dataset: str) -> None:
+    """Refuse names that would break the lines of a list."""
+    broken = names[names.str.contains("[\n\r\0]", regex=True)]
+    if len(broken):
+        raise DataError(
+            f"{len(broken):,} names of a {column} hold a line break",
+            where=dataset or None,
+            found=repr(broken.iloc[0])[:200],
+            hint="rename the files, or leave them out of the list",
+        )
 
 
 def _one_row_per_label(rows: pd.DataFrame) -> pd.DataFrame:
@@ -174,29 +210,47 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 def read_manifest(path: Path) -> Manifest:
     """The inverse of `write_manifest`. Raises DataError for a missing, foreign or altered file."""
-    sidecar_path = path.with_suffix(".json")
+    facts = read_json(path.with_suffix(".json"))
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise DataError("not a manifest of this version", where=str(path.with_suffix(".json")))
     try:
-        facts = json.loads(sidecar_path.read_text(encoding="utf-8"))
-        if facts["format"] != FORMAT or facts["rows_sha256"] != sha256_file(path):
+        stated = _Sidecar.model_validate(facts)
+        if stated.rows_sha256 != sha256_file(path):
             raise DataError("the manifest and its .json do not belong together", where=str(path))
         if _is_csv(path):
             rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         else:
-            rows = pd.read_parquet(path)
-        return Manifest(
-            dataset=facts["dataset"],
+            rows = read_parquet(path, "manifest").to_pandas()
+        manifest = Manifest(
+            dataset=stated.dataset,
             rows=rows[COLUMNS],
-            multi_label=facts["multi_label"],
-            label_set_sha256=facts["label_set_sha256"],
-            source_files=facts["source_files"],
-            absent=tuple(facts["absent"]),
-            unlisted=tuple(facts["unlisted"]),
-            remarks=tuple(facts["remarks"]),
-            folders=facts["folders"],
-            package_version=facts["package_version"],
+            multi_label=stated.multi_label,
+            label_set_sha256=stated.label_set_sha256,
+            source_files=stated.source_files,
+            absent=tuple(stated.absent),
+            unlisted=tuple(stated.unlisted),
+            remarks=tuple(stated.remarks),
+            folders=stated.folders,
+            package_version=stated.package_version,
         )
+        sound = manifest.sha256 == stated.sha256 and not _climbs(manifest.rows["path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"not a readable manifest: {error}", where=str(path)) from error
+        raise DataError(f"not a readable manifest: {_words(error)}", where=str(path)) from error
+    if not sound:
+        raise DataError("the manifest's rows are not what its .json says", where=str(path))
+    return manifest
+
+
+def _climbs(paths: pd.Series) -> bool:
+    """Whether a path is absolute or leads out of the folder of videos."""
+    return bool(paths.str.contains(r"^/|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)|\0", regex=True).any())
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)[:200]
 
 
 def _is_csv(path: Path) -> bool:

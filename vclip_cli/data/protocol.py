@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from vclip_cli.data.split import ProtocolReference
 from vclip_cli.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.files import plain_name
 from vclip_cli.hashing import sha256_json
 from vclip_cli.resources import find_yaml, list_yaml
 from vclip_cli.yaml_files import ErrorAt, load_model
@@ -168,7 +169,8 @@ class Recipe(_Closed):
     devices and accumulation steps. views: at the final test. start_from: the weights that training
     begins with, in words, where it is not the plain backbone. bridge: a method that is trained
     first, by its own recipe on the same videos, and whose weights this one begins with. config: the
-    method's options.
+    method's options. optimizer, schedule: None for a method that is fitted on stored embeddings in
+    its own way.
     """
 
     method: str
@@ -184,8 +186,8 @@ class Recipe(_Closed):
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
-    optimizer: Optimizer
-    schedule: Schedule
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()
     notes: str = ""
 
@@ -218,6 +220,11 @@ class Protocol(_Closed):
     metrics: list[Metric] = Field(min_length=1)
     aggregate: Aggregate = Aggregate()
     recipes: dict[str, Recipe] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        return plain_name(name)
 
     @cached_property
     def sha256(self) -> str:

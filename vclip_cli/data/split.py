@@ -6,20 +6,20 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vclip_cli import __version__
 from vclip_cli.data.text_files import csv_rows, read_lines
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file, write_json
 from vclip_cli.hashing import sha256_bytes
+from vclip_cli.json_files import read_json
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
@@ -94,6 +94,26 @@ class Provenance(_Closed):
     sha256: str
     overlaps_allowed: list[SharedVideos] = Field(default_factory=list)
     remarks: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _holds_what_its_rule_needs(self) -> Provenance:
+        """A key set to null would be a check left out."""
+        rule = self.rule
+        needed: dict[str, object]
+        if rule.name == "imported":
+            needed = {"imported": self.imported}
+        else:
+            needed = {"rule.split": rule.split}
+        if rule.name in ("few-shot", "base-to-novel"):
+            needed |= {"shots": self.shots, "seed": self.seed}
+        if rule.half is not None:
+            needed |= {"rule.halves": rule.halves}
+        if self.imported is not None and self.imported.labels_file is not None:
+            needed |= {"imported.labels_sha256": self.imported.labels_sha256}
+        missing = [key for key, value in needed.items() if value is None]
+        if missing:
+            raise ValueError(f"the rule {rule.name!r} needs {' and '.join(missing)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -177,9 +197,9 @@ def _read_provenance(path: Path) -> Provenance:
             hint="keep the .json beside the .csv, or import the list with --from-list",
         )
     try:
-        return Provenance.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        found = error.errors()[0] if isinstance(error, ValidationError) else None
-        key = ".".join(str(part) for part in found["loc"]) if found else None
-        reason = f"{key}: {found['msg']}" if found else str(error)
+        return Provenance.model_validate(read_json(path))
+    except ValidationError as error:
+        found = error.errors()[0]
+        key = ".".join(str(part) for part in found["loc"])
+        reason = f"{key}: {found['msg']}" if key else found["msg"].removeprefix("Value error, ")
         raise DataError(f"not a split's provenance: {reason}", where=str(path)) from None

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from vclip_cli.errors import DataError
 
+MAX_BYTES = 512 * 1024 * 1024
+"""The longest official list, of Kinetics, has a twentieth of this."""
+
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without their ends; the line at index i is line i + 1.
@@ -15,9 +18,14 @@ def read_lines(path: Path) -> list[str]:
     Only LF and CRLF end a line. Raises DataError with file and line when it is not UTF-8 text.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if len(raw) > MAX_BYTES:
+        raise DataError(
+            "the file is too large for a list", where=str(path), expected=f"at most {MAX_BYTES:,} B"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,7 +71,7 @@ def inside(path: str, where: str) -> str:
     clean = path.replace("\\", "/")
     parts = [part for part in clean.split("/") if part not in ("", ".")]
     absolute = clean.startswith("/") or clean[1:2] == ":"
-    if absolute or ".." in parts or not parts:
+    if absolute or ".." in parts or not parts or "\0" in clean:
         raise DataError(
             "the path does not stay inside the folder of videos",
             where=where,

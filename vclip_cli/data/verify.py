@@ -49,13 +49,27 @@ def verify_split(
     remarks: list[str] = []
     if sha256_bytes(split.csv) != stated.sha256:
         differences.append("the rows were altered after the split was written")
+    counted = {
+        "rows": len(split.rows),
+        "videos": int(split.rows["video"].nunique()),
+        "classes": int(split.rows.loc[split.rows["class"] != "", "class"].nunique()),
+    }
+    differences += [
+        f"its .json counts {getattr(stated, key):,} {key}, the file holds {found:,}"
+        for key, found in counted.items()
+        if getattr(stated, key) != found
+    ]
     rebuilt: pd.DataFrame | None = None
     try:
         if stated.rule.name != "imported":
             rebuilt = select(dataset, stated.rule, shots=stated.shots, seed=stated.seed).rows
         elif list_file is not None:
-            if stated.imported is not None and sha256_file(list_file) != stated.imported.sha256:
+            source = stated.imported
+            if source is not None and sha256_file(list_file) != source.sha256:
                 differences.append(f"{list_file.name} is not the list that was imported")
+            stored = source.labels_sha256 if source is not None else None
+            if labels_file is not None and stored and sha256_file(labels_file) != stored:
+                differences.append(f"{labels_file.name} does not hold the names of the import")
             subset = stated.rule.subset
             rebuilt = import_split(dataset, list_file, labels_file=labels_file, subset=subset).rows
         else:

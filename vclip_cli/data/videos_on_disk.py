@@ -61,11 +61,14 @@ class VideosOnDisk:
     paths: relative, with forward slashes, sorted.
     folders: every folder walked, relative (`.` is the root), with its modification time in
       nanoseconds: unchanged times mean that no file has come or gone.
+    unusable: names, spelled out, that no list can hold: with line breaks, or of bytes that are no
+      text.
     """
 
     root: Path
     paths: tuple[str, ...]
     folders: dict[str, int]
+    unusable: tuple[str, ...] = ()
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -131,11 +134,14 @@ class Located:
 def scan_videos(root: Path) -> VideosOnDisk:
     """Every video file under a root, by its ending; links to folders are followed once.
 
-    Raises DataError when the root is no folder or one of its folders cannot be read.
+    Links may lead anywhere: whoever owns the folder has put them there, as farms of links are on
+    clusters. A list, which may come from a stranger, cannot lead out of the root (`inside`). Raises
+    DataError when the root is no folder or one of its folders cannot be read.
     """
     if not root.is_dir():
         raise DataError("the folder of videos does not exist", where=str(root))
     paths: list[str] = []
+    unusable: list[str] = []
     folders: dict[str, int] = {}
     seen: set[tuple[int, int]] = set()
     pending = [""]
@@ -151,13 +157,25 @@ def scan_videos(root: Path) -> VideosOnDisk:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     path = f"{relative}/{entry.name}" if relative else entry.name
-                    if os.path.splitext(entry.name)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122
+                    if not _is_text(entry.name):
+                        unusable.append(ascii(path))
+                    elif os.path.splitext(entry.name)[1].lower() in VIDEO_ENDINGS:  # noqa: PTH122
                         paths.append(path)
                     elif entry.is_dir():
                         pending.append(path)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
-    return VideosOnDisk(root, tuple(sorted(paths)), dict(sorted(folders.items())))
+    return VideosOnDisk(
+        root, tuple(sorted(paths)), dict(sorted(folders.items())), tuple(sorted(unusable))
+    )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8 come as lone surrogates
+        return False
+    return "\n" not in name and "\r" not in name
 
 
 def folders_unchanged(root: Path, folders: dict[str, int]) -> bool:

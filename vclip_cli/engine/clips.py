@@ -42,8 +42,7 @@ class ClipReading:
     """How every video of a run is read.
 
     sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`; store: where
-    the frames were extracted to, None to decode the video files; timeout: seconds after which a
-    worker that still reads a clip is ended, and the clip is a failure.
+    the frames were extracted to, None to decode the video files.
     """
 
     sampling: Sampling
@@ -52,7 +51,6 @@ class ClipReading:
     decoder: str = "exact"
     allow_single: bool = False
     store: FrameStore | None = None
-    timeout: float = SECONDS_A_CLIP
 
     @property
     def views(self) -> int:
@@ -158,15 +156,16 @@ def clip_batches(
     batches: Sequence[Sequence[int]],
     *,
     workers: int = 0,
+    timeout: float = SECONDS_A_CLIP,
     pin_memory: bool = False,
 ) -> Iterator[ClipBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    With workers, so does one that takes longer than `reading.timeout`, or takes its worker down.
+    With workers, so does one that takes longer than `timeout` seconds, or takes its worker down.
     """
     files = _ClipFiles(root, items, reading)
     positions = [position for batch in batches for position in batch]
-    rows = guarded_calls(_read, files, positions, workers=workers, seconds=reading.timeout)
+    rows = guarded_calls(_read, files, positions, workers=workers, seconds=timeout)
     for batch in batches:
         yield _collate([_row(files, position, next(rows)) for position in batch], pin_memory)
 

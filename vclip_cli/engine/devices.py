@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -16,7 +17,8 @@ def pick_device(asked: str) -> torch.device:
     """`auto` is CUDA, else MPS, else the CPU. Raises UsageError for a device that is not there."""
     if asked == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            rank = int(os.environ.get("LOCAL_RANK", 0))  # one GPU a process of a launch
+            return torch.device("cuda", rank) if rank else torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(asked)

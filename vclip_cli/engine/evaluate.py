@@ -14,20 +14,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.data.plan import TestSet
 from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.costs import count_multiply_adds
 from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
+from vclip_cli.engine.parts import Scores
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Scores, encode_text, score_videos
+from vclip_cli.engine.scoring import Pass, encode_text, score_videos
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json
+from vclip_cli.folder_lock import folder_lock
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.results.predictions import write_predictions
@@ -54,20 +59,41 @@ class Evaluated:
 def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Evaluated]:
     """Score all test sets of a plan and write predictions and records.
 
+    Of several processes only the first one writes, and gives what was evaluated.
+
     An interrupted run goes on after its last whole part; a finished one is read, not repeated.
     Raises DataError when no listed video can be scored, UsageError when the folder holds another
     run.
     """
     require_writable_folder(plan.folder)
-    if not plan.request.resume:
-        _remove_run(plan.folder)
-    else:
-        _refuse_another_run(plan)
-        finished = [_finished(plan, test) for test in plan.tests]
-        if all(entry is not None for entry in finished):
-            return [entry for entry in finished if entry is not None]
-    write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+    share = plan.request.share
+    if not plan.request.resume and share.count > 1:
+        raise UsageError("--no-resume is for one process: the others might come too late for it")
+    with contextlib.ExitStack() as held:
+        if share.leads:
+            held.enter_context(folder_lock(plan.folder, "evaluating into"))
+        if not plan.request.resume:
+            _remove_run(plan.folder)
+        else:
+            _refuse_another_run(plan)
+            finished = [_finished(plan, test) for test in plan.tests]
+            if all(entry is not None for entry in finished):
+                return [entry for entry in finished if entry is not None]
+        name = "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
+        log = held.enter_context(ledger(plan.folder, "eval", name, total=_number_of_videos(plan)))
+        write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+        return _evaluate(plan, log, progress)
+
+
+def _number_of_videos(plan: EvaluationPlan) -> int:
+    groups = _by_classes(plan.tests).values()
+    limit = plan.request.limit
+    return sum(len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups)
+
+
+def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Evaluated]:
     plan.method.adapter.to(plan.computing.device)
+    store = _store_of(plan)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
         ordered = order_of_classes(plan.method, classes, tests[0].name)
@@ -75,18 +101,38 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
         started, clock = datetime.now(UTC), time.perf_counter()
-        scores = _score_group(plan, tests, prompts, progress)
+        text = encode_text(plan.method.adapter, prompts, plan.computing)
+        scores, stored = _score_group(plan, tests, prompts, text, store, log, progress)
+        if scores is None:
+            continue
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
             classes=list(ordered),
             started=started,
             seconds=time.perf_counter() - clock,
-            scored=len(scores.videos),
+            scored=scores.fresh,
+            processes=scores.processes,
+            latency=scores.latency,
+            multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
+            embeddings=store.key if store is not None else None,
+            embeddings_reused=stored.reused if stored is not None else 0,
         )
         done += [_finish(plan, test, scores, facts) for test in tests]
-    shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+    if plan.request.share.leads:
+        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
+
+
+def _store_of(plan: EvaluationPlan) -> EmbeddingStore | None:
+    if not plan.request.cache:
+        return None
+    return embedding_store(
+        plan.method.adapter,
+        plan.settings.reading,
+        plan.computing.precision,
+        plan.computing.device.type,
+    )
 
 
 def _remove_run(folder: Path) -> None:
@@ -108,8 +154,14 @@ def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]
 
 
 def _score_group(
-    plan: EvaluationPlan, tests: Sequence[TestSet], prompts: list[list[str]], progress: Progress
-) -> Scores:
+    plan: EvaluationPlan,
+    tests: Sequence[TestSet],
+    prompts: list[list[str]],
+    text: Any,
+    store: EmbeddingStore | None,
+    log: Ledger,
+    progress: Progress,
+) -> tuple[Scores | None, StoredEmbeddings | None]:
     """Score the union of several test sets over the classes that they share."""
     items: dict[str, ClipItem] = {}
     for test in tests:
@@ -122,18 +174,28 @@ def _score_group(
     assert root is not None  # checked by plan_evaluation
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
     key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
-    return score_videos(
+    listed = list(items.values())
+    stored = store.open(plan.request.dataset, root, listed) if store is not None else None
+    scores = score_videos(
         adapter,
-        encode_text(adapter, prompts, plan.computing),
+        text,
         root,
-        list(items.values()),
+        listed,
         plan.settings.reading,
         plan.computing,
-        plan.folder / PARTS / key[:16],
+        Pass(
+            parts=plan.folder / PARTS / key[:16],
+            share=plan.request.share,
+            merge=plan.request.merge,
+            stop=plan.request.on_error == "stop",
+            log=log,
+        ),
         multi_label=tests[0].multi_label,
+        stored=stored,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
+    return scores, stored
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -27,14 +28,17 @@ from vclip_cli.engine.methods import (
     load_method,
     order_of_classes,
 )
+from vclip_cli.engine.processes import Share
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError, did_you_mean
 from vclip_cli.hashing import sha256_json
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
+
+ON_ERROR = ("skip", "stop", "count-as-wrong")
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,10 @@ class EvaluationRequest:
 
     frames_from: `source`, `store`, or a store's folder;
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
-    each list; out: the run's folder, None for one below `runs/` named after the settings; command:
-    the command line, for the record.
+    each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
+    reuse and keep embeddings; share: the part of the work that this process does; merge: only join
+    what shards have done; on_error: `skip`, `stop` or `count-as-wrong`; command: the command line,
+    for the record.
     """
 
     protocol: str
@@ -56,11 +62,16 @@ class EvaluationRequest:
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     limit: int | None = None
     splits: tuple[str, ...] | None = None
     allow_overlap: bool = False
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
+    share: Share = field(default_factory=Share)
+    merge: bool = False
+    on_error: str = "skip"
     command: tuple[str, ...] = ()
 
 
@@ -87,6 +98,10 @@ class EvaluationPlan:
 
 def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     """Resolve names, load the weights, and refuse what cannot work, before any video is read."""
+    if request.on_error not in ON_ERROR:
+        raise UsageError(
+            f"--on-error {request.on_error!r}", hint=did_you_mean(request.on_error, ON_ERROR)
+        )
     protocol = load_protocol(request.protocol)
     device = pick_device(request.device)
     dataset = open_dataset(request.dataset)
@@ -108,7 +123,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
     precision = known_precision(request.precision)
-    computing = Computing(device, precision, request.batch_size, request.workers)
+    computing = Computing(device, precision, request.batch_size, request.workers, request.timeout)
     identity = {
         **method.describe(),
         "vclip": __version__,

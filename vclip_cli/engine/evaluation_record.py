@@ -27,7 +27,9 @@ class RunFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it read.
+    videos it encoded; processes: among how many they were divided; latency: seconds of one of them
+    in the model; multiply_adds: of one view; embeddings: the key of the store that was used, if
+    any, and how many came of it.
     """
 
     plan: EvaluationPlan
@@ -36,6 +38,11 @@ class RunFacts:
     started: datetime
     seconds: float
     scored: int
+    processes: int
+    latency: float | None
+    multiply_adds: int | None
+    embeddings: str | None = None
+    embeddings_reused: int = 0
 
 
 def build_record(
@@ -100,11 +107,12 @@ def build_record(
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
+            embeddings=facts.embeddings,
         ),
         compute=records.Compute(
             precision=request.precision,
             device=device_name(plan.computing.device),
-            world_size=1,
+            world_size=facts.processes,
             batch_size=request.batch_size,
             workers=request.workers,
             libraries=library_versions(),
@@ -122,13 +130,25 @@ def build_record(
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
         predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
+        cost=_cost(facts),
         timing=records.Timing(
             started=facts.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_seconds=round(facts.seconds, 3),
             videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
+            latency_milliseconds=None if facts.latency is None else round(1e3 * facts.latency, 3),
+            embeddings_reused=facts.embeddings_reused,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
+    )
+
+
+def _cost(facts: RunFacts) -> records.Cost | None:
+    if facts.multiply_adds is None:
+        return None
+    return records.Cost(
+        multiply_adds_per_view=facts.multiply_adds,
+        multiply_adds_per_video=facts.multiply_adds * facts.plan.settings.reading.views,
     )
 
 
@@ -140,6 +160,8 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "protocol": request.protocol,
         "dataset": request.dataset,
         "method": plan.method.adapter.name,
+        "interpolate": plan.method.interpolate,
+        "splits": list(request.splits) if request.splits is not None else None,
         "frames": reading.sampling.frames,
         "clips": reading.sampling.clips,
         "crops": reading.crops,
@@ -174,7 +196,11 @@ def _marks(plan: EvaluationPlan, test: TestSet) -> list[str]:
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used = _config(plan)
-    tested = [
+    alpha = plan.method.interpolate
+    tested = (
+        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
+    )
+    tested += [
         records.Override(field=name, protocol=_plain(stated), used=used[name])
         for name, stated in plan.settings.overrides.items()
     ]

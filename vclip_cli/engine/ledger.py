@@ -19,6 +19,7 @@ from vclip_cli.errors import DataError, VclipError
 from vclip_cli.files import storage_error
 
 LEDGER_FILE = "log.jsonl"
+SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def ledger(folder: Path, work: str, **facts: Any) -> Iterator[Ledger]:
+def ledger(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[Ledger]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
-    work: the verb. facts: what is to be done, such as the number of videos. A start without an end
-    was killed. Raises StorageError.
+    work: the verb; name: of the file, where several processes work in one folder; facts: what is to
+    be done, such as the number of videos. A start without an end was killed. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = Ledger(folder / LEDGER_FILE)
+    log = Ledger(folder / f"{name}{SUFFIX}")
     _drop_half_line(log.path)
     log.note(
         "started",
@@ -82,18 +83,22 @@ def _drop_half_line(path: Path) -> None:
         raise storage_error(error, path) from error
 
 
-def read_ledger(folder: Path) -> list[dict[str, Any]]:
+def ledgers_below(folder: Path) -> list[Path]:
+    """The logs in a folder and below it, in order."""
+    return sorted(folder.rglob(f"log*{SUFFIX}"))
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
     """All events in order; a last line that was cut off by a kill is left out.
 
     Raises DataError when there is no log, or when it is none of ours.
     """
-    path = folder / LEDGER_FILE
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(
-            "the folder holds no log of a run",
-            where=str(folder),
+            "the log of a run cannot be read",
+            where=str(path),
             found=error.strerror,
             hint="give the folder that --out named, or that the command printed",
         ) from None

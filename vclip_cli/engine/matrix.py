@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.data.plan import training_shots
+from vclip_cli.data.plan import plan_tests, training_shots
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, evaluate
@@ -15,9 +16,12 @@ from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
+from vclip_cli.models.checkpoint import read_info
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.progress import Progress, no_progress
+
+log = logging.getLogger("vclip")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class MatrixRequest:
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
     command: tuple[str, ...] = ()
 
     @property
@@ -104,9 +109,12 @@ def plan_matrix(request: MatrixRequest) -> list[Job]:
 def run_job(
     request: MatrixRequest, job: Job, *, progress: Progress = no_progress
 ) -> list[Evaluated]:
-    """Train if the method trains, then evaluate on all of the protocol's test sets."""
+    """Train if the method trains, then evaluate on all of the protocol's test sets.
+
+    A method that is tied to its training classes leaves out the sets of other classes, and says so.
+    """
     folder = request.folder / job.folder
-    checkpoint = None
+    checkpoint = splits = None
     method = MethodRequest(job.method, request.backbone, request.pretrained)
     if job.seed is not None:
         training = TrainingRequest(
@@ -124,12 +132,14 @@ def run_job(
             limit=request.limit,
             out=folder / "train",
             resume=request.resume,
+            cache=request.cache,
         )
         plan = plan_run(with_bridge(training, progress=progress))
         checkpoint = train(plan, progress=progress).checkpoint
         method = MethodRequest(
             job.method, request.backbone, request.pretrained, checkpoint=checkpoint
         )
+        splits = _scorable(request, job, checkpoint)
     evaluation = plan_evaluation(
         EvaluationRequest(
             protocol=request.protocol,
@@ -141,9 +151,23 @@ def run_job(
             batch_size=request.batch_size,
             workers=request.workers,
             limit=request.limit,
+            splits=splits,
             out=folder / "test",
             resume=request.resume,
+            cache=request.cache,
             command=request.command,
         )
     )
     return evaluate(evaluation, progress=progress)
+
+
+def _scorable(request: MatrixRequest, job: Job, checkpoint: Path) -> tuple[str, ...] | None:
+    """The test sets that a checkpoint's own classes allow; None for all, or where none is left."""
+    tied = read_info(checkpoint).classes
+    tests = plan_tests(load_protocol(request.protocol), open_dataset(job.dataset))
+    fitting = [test.name for test in tests if tied is None or set(test.classes) == set(tied)]
+    foreign = [test.name for test in tests if test.name not in fitting]
+    if not foreign or not fitting:
+        return None
+    log.warning("%s is tied to its training classes and cannot score %s", job, ", ".join(foreign))
+    return tuple(fitting)

@@ -10,9 +10,14 @@ from typing import Any
 from vclip_cli.errors import ComparisonRefused, UsageError
 from vclip_cli.hashing import sha256_file
 from vclip_cli.models.backbone import default_weights, load_backbone
-from vclip_cli.models.checkpoint import CheckpointInfo, load_adapter, read_info
+from vclip_cli.models.checkpoint import (
+    CheckpointInfo,
+    load_adapter,
+    read_info,
+    refuse_foreign_backbone,
+)
 from vclip_cli.models.contract import Adapter
-from vclip_cli.models.registry import find_method
+from vclip_cli.models.registry import find_method, list_methods
 
 DEFAULT_METHOD = "clip"
 DEFAULT_BACKBONE = "ViT-B-16"
@@ -22,7 +27,8 @@ DEFAULT_BACKBONE = "ViT-B-16"
 class MethodRequest:
     """What a person named; None where they named nothing.
 
-    options: values of the method's own config, over its defaults.
+    options: values of the method's own config, over its defaults. interpolate: the share of the
+    tuned weights, 0..1, over the original ones (`vifi_clip`), None for the checkpoint as it is.
     """
 
     method: str | None = None
@@ -30,6 +36,7 @@ class MethodRequest:
     pretrained: str | None = None
     checkpoint: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    interpolate: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,7 @@ class LoadedMethod:
     backbone: dict[str, Any]
     checkpoint_sha256: str | None
     info: CheckpointInfo | None
+    interpolate: float | None = None
 
     def describe(self) -> dict[str, Any]:
         """What identifies the scores that this method gives: names, config and hashes."""
@@ -51,6 +59,7 @@ class LoadedMethod:
             "config": self.adapter.config.as_dict(),
             "backbone": self.backbone,
             "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if self.interpolate is None else {"interpolate": self.interpolate}),
         }
 
     def stated_views(self) -> dict[str, Any]:
@@ -71,6 +80,11 @@ def order_of_classes(method: LoadedMethod, classes: Sequence[str], where: str) -
     tied = method.adapter.tied_classes
     if tied is None:
         return tuple(classes)
+    if not tied:
+        raise UsageError(
+            f"the method {method.adapter.name!r} must be trained before it can score anything",
+            hint=f"vclip train --method {method.adapter.name} …, then --checkpoint FILE",
+        )
     if set(classes) != set(tied):
         foreign = sorted(set(classes) - set(tied))
         raise ComparisonRefused(
@@ -93,6 +107,11 @@ def load_method(
     """
     if request.checkpoint is not None:
         return _load_checkpoint(request)
+    if request.interpolate is not None:
+        raise UsageError(
+            "--interpolate weighs a checkpoint against the weights that it was tuned from",
+            hint="--checkpoint FILE",
+        )
     method = find_method(request.method or DEFAULT_METHOD)
     name = request.backbone or default_backbone
     backbone = load_backbone(name, request.pretrained or default_weights(name))
@@ -113,6 +132,8 @@ def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
             hint=f"--method {info.method}",
         )
     name = request.backbone or info.backbone["name"]
+    if request.backbone is None:
+        refuse_foreign_backbone(name, request.checkpoint)
     complete = not info.backbone["weights_sha256"]  # the file holds every tensor of the backbone
     source = request.pretrained or info.backbone["pretrained"]
     if source is None:
@@ -120,4 +141,27 @@ def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
     backbone = load_backbone(name, source)
     facts = backbone.describe()
     adapter = load_adapter(request.checkpoint, backbone=backbone)
-    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info)
+    if request.interpolate is not None:
+        named = request.pretrained or info.backbone["pretrained"]
+        _interpolate(adapter, request.interpolate, known=not complete or named is not None)
+    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info, request.interpolate)
+
+
+def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:
+    """Set the weights between the original (if known) and the tuned ones, where the method can."""
+    interpolate = getattr(adapter, "interpolate", None)
+    if interpolate is None:
+        able = [name for name in list_methods() if hasattr(find_method(name), "interpolate")]
+        raise UsageError(
+            f"the weights of {adapter.name!r} cannot be interpolated",
+            found=f"--interpolate {alpha:g}",
+            expected=f"a checkpoint of {' or '.join(able)}" if able else None,
+            hint="leave out --interpolate",
+        )
+    if not known:
+        raise UsageError(
+            "the checkpoint does not say which weights it was tuned from: it holds them all",
+            found=f"--interpolate {alpha:g}",
+            hint="name them with --pretrained",
+        )
+    interpolate(alpha)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.engine.ledger import LEDGER_FILE, read_ledger
+from vclip_cli.engine.ledger import LEDGER_FILE, ledgers_below, read_ledger
 from vclip_cli.errors import DataError
 
 
@@ -39,7 +39,7 @@ class RunDiagnosis:
 
 def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
     """Every run in a folder and below it, by path. Raises DataError when there is none."""
-    found = sorted(path.parent for path in folder.rglob(LEDGER_FILE))
+    found = ledgers_below(folder)
     if not found:
         raise DataError(
             "no log of a run lies in this folder or below it",
@@ -49,12 +49,12 @@ def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
     return [diagnose_run(path) for path in found]
 
 
-def diagnose_run(folder: Path) -> RunDiagnosis:
+def diagnose_run(log: Path) -> RunDiagnosis:
     """Read the log of one run. Raises DataError when it is missing or damaged."""
-    events = read_ledger(folder)
+    events = read_ledger(log)
     starts = [number for number, event in enumerate(events) if event["event"] == "started"]
     if not starts:
-        raise DataError("the log has no start", where=str(folder / LEDGER_FILE))
+        raise DataError("the log has no start", where=str(log))
     start, attempt = events[starts[-1]], events[starts[-1] :]
     end = attempt[-1] if attempt[-1]["event"] == "ended" else {}
     outcome = end.get("outcome", "killed")
@@ -63,7 +63,7 @@ def diagnose_run(folder: Path) -> RunDiagnosis:
         progress |= {key: event[key] for key in ("done", "failed") if key in event}
     command = f"cd {shlex.quote(start['folder'])} && {shlex.join(start['command'])}"
     return RunDiagnosis(
-        folder=str(folder),
+        folder=str(log.parent),
         work=start.get("work", "?"),
         outcome=outcome,
         started=events[0]["time"],

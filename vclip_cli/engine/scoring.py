@@ -1,56 +1,66 @@
-"""Scores of listed videos over candidate classes, resumable part by part.
-
-A pass is cut into parts of a fixed number of videos; each finished part is one file. A killed run
-goes on after its last whole part, and since batches never cross parts, the outcome is the same to
-the byte.
-"""
+"""Scores of listed videos over candidate classes, part by part."""
 
 from __future__ import annotations
 
-import json
+import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from vclip_cli.engine.clips import ClipItem, ClipReading, Failure, clip_batches
+from vclip_cli.engine.clips import SECONDS_A_CLIP, ClipBatch, ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.devices import autocast
+from vclip_cli.engine.embedding_pass import complete, left_to_encode, score_embeddings
+from vclip_cli.engine.embeddings import StoredEmbeddings
+from vclip_cli.engine.ledger import Ledger
+from vclip_cli.engine.parts import (
+    GrowingPart,
+    Scores,
+    join,
+    merged_shards,
+    note_shard,
+    part_path,
+    part_size,
+    read_part,
+    write_part,
+)
+from vclip_cli.engine.processes import Share, wait_until
 from vclip_cli.errors import DataError
-from vclip_cli.files import whole_file
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
-PART_SIZE = 64
-
-
-@dataclass(frozen=True)
-class Scores:
-    """scores: float32 (N,K) of the videos that could be read, in the order they were listed;
-    damage: signs of damage met in a video, by its id, of those that show any."""
-
-    videos: list[str]
-    scores: np.ndarray
-    failures: list[Failure]
-    damage: dict[str, dict[str, int]] = field(default_factory=dict)
-
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how the arithmetic is done."""
+    """Where and how the arithmetic is done, and the clips are read.
+
+    timeout: seconds after which a worker that still reads a clip is ended.
+    """
 
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
 
 
-def part_size(batch_size: int) -> int:
-    """Videos a part: at least 64, and whole batches."""
-    return -(-PART_SIZE // batch_size) * batch_size
+@dataclass(frozen=True)
+class Pass:
+    """How a scoring pass is carried out, none of which changes a score.
+
+    parts: the folder of its parts; share: the parts that this process does; merge: only join what
+    shards have done; stop: break off at the first video that cannot be read.
+    """
+
+    parts: Path
+    share: Share = field(default_factory=Share)
+    merge: bool = False
+    stop: bool = False
+    log: Ledger | None = None
 
 
 def score_videos(
@@ -60,74 +70,120 @@ def score_videos(
     items: Sequence[ClipItem],
     reading: ClipReading,
     computing: Computing,
-    parts: Path,
+    how: Pass,
     *,
     multi_label: bool = False,
+    stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
     description: str = "scoring",
-) -> Scores:
-    """Score every item, reusing the whole parts that lie in the folder `parts`.
+) -> Scores | None:
+    """Score every item, reusing whole parts; None for a process that does a share for others.
 
     text: what the adapter's `encode_text` gave. Single-label scores are probabilities, softmax per
-    view and averaged over views; multi-label scores are logits averaged over views.
+    view and averaged over views; multi-label scores are logits averaged over views. stored:
+    embeddings to reuse and to add to, written before the part that they belong to: a resumed run
+    finds all or none of a batch, and ends with the same bytes. Raises DataError when shards that
+    are to be merged are not all there, or at a failure where `how` says so.
     """
     size = part_size(computing.batch_size)
-    starts = range(0, len(items), size)
-    finished = {start: part for start in starts if (part := _read_part(parts, start))}
+    starts = list(range(0, len(items), size))
+    finished = {start: part for start in starts if (part := read_part(how.parts, start))}
+    processes = merged_shards(how.parts, starts, finished) if how.merge else how.share.count
     done = sum(len(part.videos) + len(part.failures) for part in finished.values())
-    open_starts = [start for start in starts if start not in finished]
     batches = [
         range(first, min(first + computing.batch_size, start + size, len(items)))
-        for start in open_starts
+        for start in how.share.of(starts)
+        if start not in finished
         for first in range(start, min(start + size, len(items)), computing.batch_size)
     ]
     on_gpu = computing.device.type == "cuda"
-    growing = _GrowingPart()
+    growing = GrowingPart()
+    seconds_a_video: list[float] = []
+    wanted = batches if stored is None else left_to_encode(batches, stored)
+    clips = clip_batches(
+        root,
+        items,
+        reading,
+        wanted,
+        workers=computing.workers if any(wanted) else 0,
+        timeout=computing.timeout,
+        pin_memory=on_gpu,
+    )
+    part_began = time.perf_counter()
     with progress(description, len(items), done) as advance:
-        for positions, batch in zip(
-            batches,
-            clip_batches(
-                root, items, reading, batches, workers=computing.workers, pin_memory=on_gpu
-            ),
-            strict=True,
-        ):
-            if batch.frames is not None:
+        for positions, batch in zip(batches, clips, strict=True):
+            _stop_at_failures(batch, how)
+            began = time.perf_counter()
+            encoded = 0 if batch.frames is None else len(batch.frames)
+            if stored is not None:
+                batch, values = complete(adapter, positions, batch, reading, computing, stored)
+                if values is not None:
+                    scores = score_embeddings(adapter, text, values, computing, multi_label)
+                    growing.scores.append(scores.cpu().numpy())
+            elif batch.frames is not None:
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
                 scores = score_batch(adapter, text, frames, reading, computing, multi_label)
-                growing.scores.append(scores.cpu().numpy())
-            growing.videos += [items[position].video for position in batch.positions]
-            growing.failures += batch.failures
-            growing.damage |= batch.damage
+                growing.scores.append(scores.cpu().numpy())  # which waits for the device
+            if encoded:
+                growing.fresh += encoded
+                seconds_a_video.append((time.perf_counter() - began) / encoded)
+            growing.add([items[position].video for position in batch.positions], batch)
             if positions.stop % size == 0 or positions.stop == len(items):
                 start = (positions.stop - 1) // size * size
+                if stored is not None:
+                    stored.flush()
                 finished[start] = growing.close()
-                _write_part(parts, start, finished[start])
-                growing = _GrowingPart()
+                write_part(how.parts, start, finished[start])
+                if how.log is not None:
+                    seconds = time.perf_counter() - part_began
+                    _note(how.log, finished, start, seconds)
+                growing, part_began = GrowingPart(), time.perf_counter()
             advance(len(positions))
-    return join([finished[start] for start in starts])
-
-
-@dataclass
-class _GrowingPart:
-    videos: list[str] = field(default_factory=list)
-    scores: list[np.ndarray] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    damage: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def close(self) -> Scores:
-        scores = np.concatenate(self.scores) if self.scores else np.zeros((0, 0), np.float32)
-        return Scores(self.videos, scores, self.failures, self.damage)
-
-
-def join(parts: Sequence[Scores]) -> Scores:
-    """Several parts as one, in order."""
-    scored = [part.scores for part in parts if part.videos]
-    return Scores(
-        videos=[video for part in parts for video in part.videos],
-        scores=np.concatenate(scored) if scored else np.zeros((0, 0), np.float32),
-        failures=[failure for part in parts for failure in part.failures],
-        damage={video: counts for part in parts for video, counts in part.damage.items()},
+        if how.share.apart:
+            note_shard(how.parts, how.share, starts)
+        if not how.share.leads:
+            return None
+        for start in starts:
+            if start not in finished:
+                finished[start] = _done_elsewhere(how.parts, start)
+                advance(min(size, len(items) - start))
+    return replace(
+        join([finished[start] for start in starts]),
+        latency=statistics.median(seconds_a_video) if seconds_a_video else None,
+        processes=processes,
     )
+
+
+def _done_elsewhere(parts: Path, start: int) -> Scores:
+    wait_until(part_path(parts, start).is_file)
+    part = read_part(parts, start)
+    assert part is not None  # parts are renamed into place whole, and never removed in a run
+    return part
+
+
+def _stop_at_failures(batch: ClipBatch, how: Pass) -> None:
+    if how.stop and batch.failures:
+        failure = batch.failures[0]
+        raise DataError(
+            f"the video {failure.video!r} cannot be read",
+            where=failure.path or None,
+            found=failure.reason,
+            hint="--on-error skip lists such videos and goes on",
+        )
+
+
+def _note(log: Ledger, finished: dict[int, Scores], start: int, seconds: float) -> None:
+    part = finished[start]
+    counted = finished.values()
+    log.note(
+        "part",
+        part=start,
+        seconds=round(seconds, 3),
+        done=sum(len(part.videos) for part in counted),
+        failed=sum(len(part.failures) for part in counted),
+    )
+    for failure in part.failures:
+        log.note("warning", text=f"{failure.video!r} cannot be read: {failure.reason}")
 
 
 @torch.inference_mode()
@@ -153,41 +209,3 @@ def score_batch(
         logits = adapter.score(adapter.encode_video(clips), text).float()
     per_view = logits if multi_label else logits.softmax(dim=-1)
     return per_view.unflatten(0, (batch, views)).mean(dim=1)
-
-
-def _part_path(parts: Path, start: int) -> Path:
-    return parts / f"{start:08d}.safetensors"
-
-
-def _write_part(parts: Path, start: int, part: Scores) -> None:
-    from safetensors.numpy import save_file
-
-    facts = {
-        "videos": json.dumps(part.videos),
-        "failures": json.dumps([vars(failure) for failure in part.failures]),
-        "damage": json.dumps(part.damage),
-    }
-    with whole_file(_part_path(parts, start)) as temporary:
-        save_file({"scores": part.scores.astype(np.float32)}, temporary, metadata=facts)
-
-
-def _read_part(parts: Path, start: int) -> Scores | None:
-    from safetensors import safe_open
-
-    path = _part_path(parts, start)
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            facts = stream.metadata()
-            scores = stream.get_tensor("scores")
-        failures = [Failure(**values) for values in json.loads(facts["failures"])]
-        damage = json.loads(facts.get("damage", "{}"))
-        return Scores(json.loads(facts["videos"]), scores, failures, damage)
-    except Exception as error:  # the format's reader has no common error for damaged files
-        raise DataError(
-            "a part of the interrupted run is damaged",
-            where=str(path),
-            found=str(error)[:200],
-            hint="delete the file, or start again with --no-resume",
-        ) from None

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.models.architecture import read_architecture
+from vclip_cli.models.fetched import verify_fetched
 from vclip_cli.models.tensors import (
     check_tensors,
     read_tensor_file,
@@ -48,6 +50,16 @@ class Backbone:
         return self.tokenizer(list(prompts))
 
     @cached_property
+    def embedding_width(self) -> int:
+        """E, the width of image and text embeddings."""
+        width = getattr(self.clip.visual, "output_dim", None)
+        if isinstance(width, int):
+            return width
+        size, weight = self.preprocessing.size, next(self.clip.parameters())
+        with torch.inference_mode():
+            return int(self.clip.encode_image(weight.new_zeros(1, 3, size, size)).shape[-1])
+
+    @cached_property
     def weights_sha256(self) -> str:
         """The content hash of all tensors, as they were when first asked for."""
         return tensors_sha256(self.clip.state_dict())
@@ -78,6 +90,7 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
 
     own = list_backbones()
     if name in own:
+        read_architecture(own[name])
         open_clip.add_model_config(own[name])
         beside = own[name].with_suffix(".safetensors")
         source = pretrained or (str(beside) if beside.is_file() else None)
@@ -98,7 +111,7 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
             expected="--pretrained TAG, a local file, or random",
             hint=f"tags: {', '.join(tags[:8])}" if tags else None,
         )
-    with _naming_the_package(name):
+    with _naming_the_package(name), _naming_the_config(own.get(name)):
         tokenizer = open_clip.get_tokenizer(name)
         if source == "random" or source.startswith("random:"):
             clip = _build_random(name, source)
@@ -121,6 +134,23 @@ def _naming_the_package(name: str) -> Iterator[None]:
             f"the backbone {name!r} needs the package 'transformers', which is not installed",
             hint="pip install 'vclip_cli[llm]'",
         ) from None
+
+
+@contextlib.contextmanager
+def _naming_the_config(path: Path | None) -> Iterator[None]:
+    """open_clip answers a config that fits none of its models with errors of any kind."""
+    try:
+        yield
+    except (WeightsError, UsageError):
+        raise
+    except Exception as error:
+        if path is None:
+            raise
+        raise WeightsError(
+            "open_clip cannot build a model from the backbone's config",
+            where=str(path),
+            found=f"{type(error).__name__}: {error}"[:200],
+        ) from error
 
 
 def default_weights(name: str) -> str | None:
@@ -189,7 +219,11 @@ def _build_from_tag(name: str, tag: str) -> nn.Module:
         )
     trained_with = open_clip.get_pretrained_cfg(name, tag) or {}
     try:
+        with _quiet():
+            verify_fetched(Path(open_clip.download_pretrained(trained_with)))
         return _create(name, pretrained=tag, force_quick_gelu=bool(trained_with.get("quick_gelu")))
+    except WeightsError:
+        raise
     except Exception as error:  # the hub client's kinds differ from version to version
         raise WeightsError(
             f"the weights {tag!r} of {name!r} could not be fetched or loaded",
@@ -202,14 +236,32 @@ def _load_by_scheme(name: str) -> Backbone:
     import open_clip
 
     try:
+        with _quiet():
+            _check_by_scheme(name)
         clip = _create(name, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(name)
+    except WeightsError:
+        raise
     except Exception as error:  # as above; also a folder without config or weights
         raise WeightsError(
             f"the model {name!r} could not be fetched or loaded",
             found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,
         ) from error
     return _wrap(clip, name, None, tokenizer)
+
+
+def _check_by_scheme(name: str) -> None:
+    """Read the config before open_clip obeys it, and compare fetched weights with their hash."""
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    scheme, _, place = name.partition(":")
+    if scheme == "local-dir":
+        config = Path(place) / "open_clip_config.json"
+        if config.is_file():
+            read_architecture(config)
+        return
+    read_architecture(Path(download_pretrained_from_hf(place, filename="open_clip_config.json")))
+    verify_fetched(Path(download_pretrained_from_hf(place)))
 
 
 def _create(name: str, **options: Any) -> nn.Module:

@@ -14,11 +14,13 @@ from typing import Any
 
 from torch import Tensor
 
-from vclip_cli.errors import WeightsError
+from vclip_cli.errors import SpecError, WeightsError
 from vclip_cli.files import whole_file, write_json
 from vclip_cli.hashing import sha256_file
-from vclip_cli.models.backbone import Backbone, load_backbone
+from vclip_cli.json_files import parse_json
+from vclip_cli.models.backbone import SCHEMES, Backbone, load_backbone
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.description import check_description
 from vclip_cli.models.registry import find_method
 from vclip_cli.models.tensors import check_tensors
 from vclip_cli.preprocessing import Preprocessing
@@ -108,10 +110,18 @@ def read_info(path: Path) -> CheckpointInfo:
             hint="plain CLIP weights go to --pretrained; others are converted by: vclip convert",
         )
     try:
-        values = json.loads(header)
+        values = parse_json(header, "the header", error=WeightsError, finite=False)
+    except WeightsError as error:
+        raise WeightsError(
+            "the description in the checkpoint's header is damaged",
+            where=str(path),
+            found=error.what,
+        ) from None
+    try:
         if values.get("schema") == SCHEMA:
+            check_description(values, str(path))
             return CheckpointInfo(**values)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise WeightsError(
             "the description in the checkpoint's header is damaged",
             where=str(path),
@@ -120,7 +130,7 @@ def read_info(path: Path) -> CheckpointInfo:
     raise WeightsError(
         "the checkpoint is of another version of the format",
         where=str(path),
-        found=str(values.get("schema")),
+        found=str(values.get("schema"))[:80],
         expected=str(SCHEMA),
     )
 
@@ -153,6 +163,20 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[CheckpointInfo, dic
     return info, load_file(path)
 
 
+def refuse_foreign_backbone(name: str, path: Path) -> None:
+    """Raises WeightsError where a checkpoint alone sends for a model of a hub or of a folder.
+
+    A checkpoint may come from anybody; what it names would be fetched without a question.
+    """
+    if name.startswith(SCHEMES):
+        raise WeightsError(
+            "the checkpoint was trained on a backbone that is not one of open_clip's own",
+            where=str(path),
+            found=name[:200],
+            hint=f"say that you want it: --backbone {name[:200]}",
+        )
+
+
 def load_adapter(
     path: str | Path, *, backbone: Backbone | None = None, pretrained: str | None = None
 ) -> Adapter:
@@ -166,11 +190,21 @@ def load_adapter(
     path = Path(path)
     if backbone is None:
         base = read_info(path).backbone
+        refuse_foreign_backbone(base["name"], path)
         backbone = load_backbone(base["name"], pretrained or base["pretrained"])
     info, tensors = read_checkpoint(path, backbone)
     method = find_method(info.method)
-    adapter = method(backbone, method.Config.from_dict(info.config))
+    try:
+        adapter = method(backbone, method.Config.from_dict(info.config))
+    except SpecError as error:
+        raise WeightsError(
+            f"the config in the checkpoint's header makes no sense: {error.what}",
+            where=str(path),
+            found=error.found,
+            hint=error.hint,
+        ) from None
     adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
+    adapter.make_room(tensors)
     own = adapter.state_dict(keep_vars=True)
     named = {name: own[name] for name in tensors if name in own}
     trained = {name: entry.parameter for name, entry in adapter.trainable().items()}

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vclip_cli.errors import ComparisonRefused, SpecError, did_you_mean
+from vclip_cli.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
 from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.fitting import Fitted, Fitting
+from vclip_cli.models.tensors import tensors_sha256
 from vclip_cli.preprocessing import Preprocessing
+from vclip_cli.progress import Progress, no_progress
 
 
 class Trainable(NamedTuple):
@@ -46,7 +49,11 @@ class AdapterConfig:
                 raise SpecError(
                     f"unknown option {key!r} of this method", hint=did_you_mean(key, known)
                 )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for field in fields(cls):
+            if field.name in plain:
+                _require_kind(field.name, plain[field.name], field.default)
+        return cls(**plain)
 
 
 class Adapter(nn.Module):
@@ -63,6 +70,10 @@ class Adapter(nn.Module):
     `frame`: the adapter also has `encode_frames` (B,T,…)→(B,T,E) and `pool_frames` after it."""
     default_templates: ClassVar[tuple[str, ...]] = ("a photo of a {class}.",)
     """The prompt that the method's paper used, where the user and the protocol say nothing."""
+    fits: ClassVar[bool] = False
+    """Whether `fit` on stored embeddings takes the place of the training loop over videos."""
+    fit_heeds: ClassVar[tuple[str, ...]] = ()
+    """What of a recipe `fit` heeds: `batch_size`, `optimizer`, `schedule.epochs`."""
     learning_rate_factors: ClassVar[dict[str, float]] = {"base": 1.0}
     """The factor on the base rate of each learning-rate group that `trainable` names."""
 
@@ -90,6 +101,20 @@ class Adapter(nn.Module):
         return None
 
     @property
+    def image_side(self) -> dict[str, Any]:
+        """What identifies everything that `encode_frames` and `encode_video` depend on, JSON-able.
+
+        Stored embeddings are reused where it is equal. Unless an adapter knows better, every tensor
+        that it stores counts, its options too.
+        """
+        return {
+            **backbone_side(self.backbone),
+            "method": self.name,
+            "config": self.config.as_dict(),
+            "tensors_sha256": tensors_sha256(self.stored()),
+        }
+
+    @property
     def text_trains(self) -> bool:
         """Whether training changes what `encode_text` returns, so that it is computed each step."""
         return False
@@ -109,6 +134,35 @@ class Adapter(nn.Module):
         """Logits (B,K) in float32."""
         raise NotImplementedError
 
+    def fit(
+        self,
+        embeddings: Tensor,
+        targets: Tensor,
+        prompts: Sequence[Sequence[str]],
+        fitting: Fitting,
+        progress: Progress = no_progress,
+    ) -> Fitted:
+        """Learn from stored video embeddings, where the class says that it `fits`.
+
+        embeddings: (N,E), L2 normalised, float32; targets: (N,) class indices; prompts: one list a
+        class, in the order of the indices.
+        """
+        raise NotImplementedError
+
+    def embedding(self, video: Any) -> Tensor:
+        """The one vector (B,E) that stands for each video, from what `encode_video` gave.
+
+        Raises UsageError for a method whose representation is no such vector and that names none.
+        """
+        if not isinstance(video, Tensor) or video.ndim != 2:
+            raise UsageError(f"{self.name} has no single vector for a video to put on a map")
+        return video
+
+    def tokens_before_patches(self, frames: int) -> int:
+        """How many of the method's own tokens stand between the CLS token and the patches of a
+        frame, in the attention of the image tower's last block, for videos of T frames."""
+        return 0
+
     def trainable(self) -> dict[str, Trainable]:
         """The tensors that train, by their name in `named_parameters`; nothing else may change."""
         return {}
@@ -117,6 +171,9 @@ class Adapter(nn.Module):
         """The tensors that a checkpoint must hold: what trains, and what is carried along."""
         own = self.state_dict(keep_vars=True)
         return {name: own[name] for name in [*self.trainable(), *sorted(self.carried)]}
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Before `load_tensors`: take the shapes that the config does not tell, if any."""
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Put tensors in place by their names, which must be known and of the right shape.
@@ -182,6 +239,30 @@ class Adapter(nn.Module):
     def device(self) -> torch.device:
         """Where the weights lie."""
         return next(self.parameters()).device
+
+
+def _require_kind(option: str, value: Any, default: Any) -> None:
+    """Raises SpecError for a value of another kind than the option's default, or without bounds."""
+    kinds = {bool: bool, int: int, float: (int, float), str: str, tuple: tuple}
+    kind = kinds.get(type(default))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    wrong = kind is not None and not isinstance(value, kind)
+    wrong |= isinstance(value, bool) and type(default) in (int, float)
+    if wrong or (number and not abs(value) < float("inf")):
+        raise SpecError(
+            f"the option {option!r} has another kind of value",
+            found=repr(value)[:80],
+            expected=f"such as {default!r}",
+        )
+
+
+def backbone_side(backbone: Backbone) -> dict[str, Any]:
+    """What identifies an image tower that is as the backbone brought it."""
+    return {
+        "backbone": backbone.name,
+        "quick_gelu": backbone.quick_gelu,
+        "weights_sha256": backbone.weights_sha256,
+    }
 
 
 def _some(names: Sequence[str]) -> str:

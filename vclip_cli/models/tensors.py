@@ -30,7 +30,7 @@ def read_tensor_file(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path, device="cpu")
-        _refuse_torchscript(path)
+        _refuse_odd_archive(path)
         harmless = [(collections.OrderedDict, "yacs.config.CfgNode")]
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -51,18 +51,30 @@ def read_tensor_file(path: Path) -> Any:
         ) from None
 
 
-def _refuse_torchscript(path: Path) -> None:
-    """OpenAI's own downloads are programs, which cannot be read without loading the program."""
+def _refuse_odd_archive(path: Path) -> None:
+    """Refuse zip files that torch.save does not write: programs, and what unfolds beyond its size.
+
+    OpenAI's own downloads are programs, which cannot be read without loading the program.
+    """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise WeightsError(
-                "the file is a TorchScript program, not plain weights",
-                where=str(path),
-                hint="OpenAI's weights come by --pretrained openai; or save its state_dict() with"
-                " safetensors, where you trust the file",
-            )
+        entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise WeightsError(
+            "the file is a TorchScript program, not plain weights",
+            where=str(path),
+            hint="OpenAI's weights come by --pretrained openai; or save its state_dict() with"
+            " safetensors, where you trust the file",
+        )
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    unfolded, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if packed or unfolded > size:
+        raise WeightsError(
+            "the file is no archive that torch.save writes: its parts are packed, or overlap",
+            where=str(path),
+            found=f"{unfolded:,} bytes in a file of {size:,}",
+        )
 
 
 def _first_line(error: BaseException) -> str:
@@ -86,9 +98,28 @@ def state_dict_of(content: Any, where: str) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError("the file holds no named tensors", where=where)
+    for name, value in tensors.items():
+        _refuse_odd_tensor(name, value, where)
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
+
+
+def _refuse_odd_tensor(name: str, value: Tensor, where: str) -> None:
+    """Weights are dense, on the CPU, and as large as what is stored of them.
+
+    A stride of zero makes a tensor of any size out of one number; one on the device `meta` has a
+    shape and nothing else.
+    """
+    dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    if dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes():
+        return
+    raise WeightsError(
+        f"the tensor {name[:80]!r} is no plain one",
+        where=where,
+        found=f"shape {tuple(value.shape)}, {value.layout}, on {value.device.type}",
+        expected="a dense tensor that is stored whole",
+    )
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:

@@ -24,6 +24,11 @@ def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
     Sorted by path, each file once. Raises RecordError for a damaged one, DataError when a path
     does not exist or there is no record at all.
     """
+    return [LoadedRecord(path, read_record(path)) for path in find_records(paths)]
+
+
+def find_records(paths: Iterable[Path]) -> list[Path]:
+    """The files of `collect_records`, not yet read. Raises DataError as it does."""
     found: dict[Path, Path] = {}
     searched = list(paths)
     for path in searched:
@@ -41,7 +46,7 @@ def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
             where=", ".join(map(str, searched)) or "no path",
             hint="records are written by: vclip eval",
         )
-    return [LoadedRecord(path, read_record(path)) for path in sorted(found.values())]
+    return sorted(found.values())
 
 
 def leave_out_partial(records: Sequence[LoadedRecord]) -> list[LoadedRecord]:
@@ -106,8 +111,28 @@ def require_equal_test_sets(records: Sequence[LoadedRecord]) -> None:
                     f"the records of {dataset.name}, split {dataset.split}{part}, differ in {what}",
                     where=_examples([known, loaded]),
                     found=f"{expected[:12]} and {found[:12]}" if shown else None,
-                    hint="evaluate both on the same split file",
+                    hint="evaluate both on the same split file, or name fewer folders",
                 )
+
+
+def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
+    """A remark for each dataset of which the records come from several manifests.
+
+    Their test lists are equal (`require_equal_test_sets`); what else was listed, such as the
+    training videos, is not.
+    """
+    found: dict[str, set[str]] = {}
+    for loaded in records:
+        dataset = loaded.record.dataset
+        if dataset.manifest_sha256 is not None:
+            found.setdefault(dataset.name, set()).add(dataset.manifest_sha256)
+    return [
+        f"{name}: the records come from different manifests"
+        f" ({', '.join(sorted(sha256[:12] for sha256 in hashes))}), whose test lists are equal and"
+        " whose other lists are not"
+        for name, hashes in sorted(found.items())
+        if len(hashes) > 1
+    ]
 
 
 def _examples(records: Sequence[LoadedRecord], shown: int = 4) -> str:

@@ -35,6 +35,8 @@ _LATEX = {
     "×": r"$\times$",
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
+    "§": r"\textsection{}",
+    "–": r"\textendash{}",
     "…": r"\ldots{}",
 }
 

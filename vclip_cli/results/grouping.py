@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vclip_cli.errors import ComparisonRefused
 from vclip_cli.results.collect import LoadedRecord
+from vclip_cli.results.names import dataset_order
 from vclip_cli.results.record import Record
 from vclip_cli.results.settings import distinguishing, replicate_of, test_set_of
 
@@ -29,12 +30,16 @@ class ColumnKey(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """A method as a row names it; views: clips and crops; settings: what tells it from others."""
+    """A method as a row names it.
+
+    frames; views (clips and crops): more than one where they differ from dataset to dataset.
+    settings: what tells it from other rows of the same name.
+    """
 
     method: str
     backbone: str
-    frames: int
-    views: tuple[int, int]
+    frames: tuple[int, ...]
+    views: tuple[tuple[int, int], ...]
     settings: tuple[tuple[str, str], ...] = ()
 
 
@@ -43,9 +48,7 @@ Grouped = dict[tuple[RowKey, ColumnKey], list[LoadedRecord]]
 
 def group_records(records: Sequence[LoadedRecord]) -> Grouped:
     """The records of each cell: those that differ in nothing but split and seeds."""
-    by_label: dict[RowKey, list[LoadedRecord]] = {}
-    for loaded in records:
-        by_label.setdefault(row_key(loaded.record), []).append(loaded)
+    by_label = _by_row(records)
     known = {column_key(loaded.record) for loaded in records}
     grouped: Grouped = {}
     for row, members in by_label.items():
@@ -58,6 +61,31 @@ def group_records(records: Sequence[LoadedRecord]) -> Grouped:
     return grouped
 
 
+def _by_row(records: Sequence[LoadedRecord]) -> dict[RowKey, list[LoadedRecord]]:
+    """The records of each method and backbone.
+
+    Frames and views make rows of their own only where one column has several of them: a method that
+    looked at 8 frames of one dataset and at 32 of another is one row, as papers print it.
+    """
+    by_name: dict[tuple[str, str], list[LoadedRecord]] = {}
+    for loaded in records:
+        row = row_key(loaded.record)
+        by_name.setdefault((row.method, row.backbone), []).append(loaded)
+    rows: dict[RowKey, list[LoadedRecord]] = {}
+    for members in by_name.values():
+        keys = [row_key(loaded.record) for loaded in members]
+        looks: dict[ColumnKey, set[RowKey]] = {}
+        for loaded, key in zip(members, keys, strict=True):
+            looks.setdefault(column_key(loaded.record), set()).add(key)
+        if all(len(found) == 1 for found in looks.values()):
+            frames = tuple(sorted({count for key in keys for count in key.frames}))
+            views = tuple(sorted({view for key in keys for view in key.views}))
+            keys = [key._replace(frames=frames, views=views) for key in keys]
+        for loaded, key in zip(members, keys, strict=True):
+            rows.setdefault(key, []).append(loaded)
+    return rows
+
+
 def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
     """The columns that a record stands in: one, but an untrained method is the baseline of each
     number of shots that others were trained with."""
@@ -67,19 +95,23 @@ def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[Co
     return sorted(trained) or [column]
 
 
-def without_copies(grouped: Grouped, metric: str) -> Grouped:
+def without_copies(grouped: Grouped, metrics: Sequence[str]) -> Grouped:
     """Count a run once that was found twice. Raises ComparisonRefused if the results differ."""
     kept: Grouped = {}
     for key, entries in grouped.items():
         first: dict[tuple[str, str], LoadedRecord] = {}
         for loaded in entries:
             known = first.setdefault(replicate_of(loaded.record), loaded)
-            results = [(e.record.metrics[metric], e.record.counts) for e in (known, loaded)]
-            if results[0] != results[1]:
+            pair = [entry.record for entry in (known, loaded)]
+            same = pair[0].counts == pair[1].counts
+            differing = [m for m in metrics if pair[0].metrics.get(m) != pair[1].metrics.get(m)]
+            if differing or not same:
+                name = differing[0] if differing else metrics[0]
+                values = [record.metrics[name].value for record in pair if name in record.metrics]
                 raise ComparisonRefused(
                     "two records of one run, with the same split and seeds, differ in their result",
                     where=f"{known.path}, {loaded.path}",
-                    found=" and ".join(f"{value.value:.4f}" for value, _ in results),
+                    found=" and ".join(f"{value:.4f}" for value in values),
                     hint="name only one of the two folders",
                 )
         kept[key] = list(first.values())
@@ -93,7 +125,8 @@ def row_key(record: Record) -> RowKey:
     if pretrained is not None:
         backbone += f" ({Path(pretrained).name})"
     views = record.video.views
-    return RowKey(record.adapter.name, backbone, record.video.frames, (views.clips, views.crops))
+    look = ((views.clips, views.crops),)
+    return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
 
 
 def column_key(record: Record) -> ColumnKey:
@@ -105,10 +138,10 @@ def column_key(record: Record) -> ColumnKey:
     )
 
 
-def column_order(key: ColumnKey) -> tuple[str, int, int, str, str]:
+def column_order(key: ColumnKey) -> tuple[tuple[int, str], int, int, str, str]:
     """Sorts columns by dataset, shots, part (all, base, novel, others) and split."""
     place = PARTS.index(key.part) if key.part in PARTS else len(PARTS)
-    return key.dataset, key.shots, place, key.part, key.split
+    return dataset_order(key.dataset), key.shots, place, key.part, key.split
 
 
 def _unnumbered(name: str) -> str:

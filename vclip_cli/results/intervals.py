@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,19 @@ def standard_error_interval(
 
     spread = float(norm.ppf((1 + confidence) / 2)) * float(np.std(resampled, ddof=1))
     return max(0.0, value - spread), min(1.0, value + spread)
+
+
+def mean_interval(
+    values: Sequence[float], floor: float, ceiling: float | None, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Student's t interval of the mean of n > 1 values, cut to what the values can be."""
+    from scipy.stats import t
+
+    middle = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    spread = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    high = middle + spread if ceiling is None else min(ceiling, middle + spread)
+    return max(floor, middle - spread), high
 
 
 def resampled_counts(counts: NDArray[np.int64], resamples: int, seed: int = 0) -> NDArray[np.int64]:

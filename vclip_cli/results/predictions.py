@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vclip_cli.errors import DataError
 from vclip_cli.files import whole_file
 from vclip_cli.hashing import sha256_file
+from vclip_cli.parquet_files import read_parquet
 from vclip_cli.results.scores import check_classes, check_scores
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def read_ranked_predictions(path: Path) -> RankedPredictions:
     """Read the ranked form of a predictions file. Raises DataError when it is not one."""
     table = _read(path)
     ranks = range(1, _ranks(table) + 1)
-    if not ranks:
+    columns = [f"{kind}{rank}" for rank in ranks for kind in (RANKED_CLASS, RANKED_SCORE)]
+    if not ranks or not set(columns) <= set(table.column_names):
         raise DataError("the file holds no ranked classes", where=str(path))
     videos, labels = _videos_and_labels(table, path)
     names = [table.column(f"{RANKED_CLASS}{rank}").to_pylist() for rank in ranks]
@@ -185,25 +187,38 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _read(path: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError("no such predictions file", where=str(path))
-    try:
-        with pq.ParquetFile(path) as file:  # read_table would make columns of folders named a=b
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "the predictions file cannot be read",
-            where=str(path),
-            found=str(error).strip().splitlines()[0][:200] if str(error) else None,
-            hint="it is damaged or no Parquet file: evaluate again",
-        ) from None
+    table = read_parquet(path, "predictions file")
     missing = [name for name in ("video", "labels") if name not in table.column_names]
     if missing:
         raise DataError("no predictions file: it lacks " + " and ".join(missing), where=str(path))
+    _check_columns(table, path)
     return table
+
+
+def _check_columns(table: pa.Table, path: Path) -> None:
+    """Raises DataError for a column that stands twice or holds another kind of value."""
+    import pyarrow as pa
+
+    is_text = (pa.types.is_string, pa.types.is_large_string)
+    for field in table.schema:
+        if field.name == "labels":
+            right = pa.types.is_list(field.type) and any(
+                is_(field.type.value_type) for is_ in is_text
+            )
+        elif field.name == "video" or field.name.startswith(RANKED_CLASS):
+            right = any(is_(field.type) for is_ in is_text)
+        else:
+            right = pa.types.is_floating(field.type)
+        if not right:
+            raise DataError(
+                f"the column {field.name[:80]!r} holds another kind of value",
+                where=str(path),
+                found=str(field.type)[:80],
+            )
+    if len(set(table.column_names)) < len(table.column_names):
+        raise DataError("a column of the predictions file stands twice", where=str(path))
+    if any(column.null_count for column in table.columns):
+        raise DataError("a row of the predictions file is incomplete", where=str(path))
 
 
 def _ranks(table: pa.Table) -> int:
@@ -215,7 +230,7 @@ def _videos_and_labels(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     videos = table.column("video").to_pylist()
     labels = table.column("labels").to_pylist()
-    if None in videos or None in labels:
+    if any(None in names for names in labels):
         raise DataError("a row of the predictions file is incomplete", where=str(path))
     return tuple(videos), tuple(map(tuple, labels))
 

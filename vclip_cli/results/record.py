@@ -6,7 +6,6 @@ that changes from run to run stands in `timing`; two equal runs on one machine d
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ from pydantic import Field, model_validator
 from vclip_cli.errors import DataError, SpecError
 from vclip_cli.files import write_json
 from vclip_cli.hashing import sha256_json
+from vclip_cli.json_files import read_json
 from vclip_cli.results.measure import Closed, Metric, PerClass
 from vclip_cli.yaml_files import ErrorAt, validate_model
 
@@ -126,6 +126,7 @@ class Video(Closed):
     """How frames were got. decoder holds its name, version and mode; frames is T.
 
     store: what identifies the extracted frames that were read, null where videos were decoded.
+    embeddings: the key of the embedding store that was used, null where there was none.
     """
 
     frames: int = Field(ge=1)
@@ -134,6 +135,7 @@ class Video(Closed):
     views: Views
     preprocessing: dict[str, Any]
     store: dict[str, Any] | None = None
+    embeddings: Sha256 | None = None
 
 
 class Compute(Closed):
@@ -175,20 +177,36 @@ class Damaged(Closed):
 class PredictionsFile(Closed):
     """file: relative to the record's folder."""
 
-    file: str
+    file: str = Field(pattern=r"^[^./\\:][^/\\:]*$")
     sha256: Sha256
+
+
+class Cost(Closed):
+    """What one video costs, in multiply-adds, which papers print as FLOPs.
+
+    A view is `encode_video` of T frames and `score` against all classes; a video is all its views.
+    """
+
+    multiply_adds_per_view: Count
+    multiply_adds_per_video: Count
 
 
 class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
-    host: free facts of the machine and the moment (host name, free memory, …).
+    wall_seconds: of the whole pass, decoding included; videos_per_second: read in it.
+    latency_milliseconds: of one video in the model, the median over batches of the time from frames
+    in memory to scores in memory; null where an earlier run had scored everything.
+    embeddings_reused: videos whose stored embeddings took the place of decoding and encoding. host:
+    free facts of the machine and the moment (host name, free memory, …).
     """
 
     started: str
     finished: str
     wall_seconds: float = Field(ge=0)
     videos_per_second: float = Field(ge=0)
+    latency_milliseconds: float | None = Field(default=None, ge=0)
+    embeddings_reused: Count = 0
     host: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -199,7 +217,8 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored because the user insisted. marks:
     remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
     none was set. metrics: the first one is the protocol's main metric. without_positives: classes
-    that no scored video belongs to, left out of averages over classes.
+    that no scored video belongs to, left out of averages over classes. cost: null where the method
+    cannot be counted, and in records of earlier versions.
     """
 
     schema_version: Literal[1] = 1
@@ -225,6 +244,7 @@ class Record(Closed):
     per_class: PerClass
     without_positives: list[str] = Field(default_factory=list)
     predictions: PredictionsFile | None
+    cost: Cost | None = None
     timing: Timing
 
     @model_validator(mode="after")
@@ -265,16 +285,9 @@ def write_record(record: Record, path: Path) -> None:
 
 def read_record(path: Path) -> Record:
     """Read and validate a record. Raises RecordError with the file and the key."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError("no such record", where=str(path)) from None
-    except OSError as error:
-        raise RecordError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except json.JSONDecodeError as error:
-        raise RecordError(f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise RecordError("not valid JSON", where=str(path), found=str(error)[:80]) from None
+    if not path.exists():
+        raise RecordError("no such record", where=str(path))
+    value = read_json(path, error=RecordError)
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version is None:
         raise RecordError("no record of vclip: it has no schema_version", where=str(path))

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vclip_cli.results.escaping import plain
-from vclip_cli.results.result_table import Cell, ResultTable
+from vclip_cli.results.result_table import Cell, Column, ResultTable
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-PLAIN_WIDTH = 240
+MAX_WIDTH = 100_000
+"""Off a terminal nothing is folded or cut: this is wider than any table."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -34,19 +35,26 @@ def terminal_table(table: ResultTable) -> Group:
     for column in table.columns:
         header = f"{plain(column.group)}\n{plain(column.name)}".strip()
         shown.add_column(Text(header), justify="right", overflow="fold")
-    for row, cells in zip(table.rows, table.cells, strict=True):
-        shown.add_row(*(Text(plain(text)) for text in row), *(_cell(table, c) for c in cells))
+    blocks = table.block_starts()
+    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        if number in blocks:
+            shown.add_section()
+            shown.add_row(Text(plain(blocks[number]), style="italic"))
+        names = [plain(text) for text in row]
+        names[0] += "".join(f" {_mark(mark)}" for mark in table.marks_of(number))
+        places = zip(cells, table.columns, strict=True)
+        shown.add_row(*map(Text, names), *(_cell(table, cell, column) for cell, column in places))
     # beside the grid, not its title and caption, which would be folded to its width
     return Group(Text(plain(table.title)), shown, *map(Text, notes))
 
 
-def terminal_text(tables: Sequence[ResultTable], width: int = PLAIN_WIDTH) -> str:
-    """The same tables as text without colours, for files."""
+def terminal_text(tables: Sequence[ResultTable]) -> str:
+    """The same tables as text without colours, for files and pipes; as wide as they need to be."""
     from rich.console import Console
 
     console = Console(
         file=io.StringIO(),
-        width=width,
+        width=MAX_WIDTH,
         color_system=None,
         force_terminal=False,
         legacy_windows=False,
@@ -57,13 +65,13 @@ def terminal_text(tables: Sequence[ResultTable], width: int = PLAIN_WIDTH) -> st
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _cell(table: ResultTable, cell: Cell | None) -> Text:
+def _cell(table: ResultTable, cell: Cell | None, column: Column) -> Text:
     from rich.text import Text
 
     if cell is None:
         return Text("–")
     style = {0: "", 1: "bold", 2: "underline"}[cell.place]
-    return Text.assemble((table.number(cell), style), " ".join(map(_mark, cell.marks)))
+    return Text.assemble((table.number(cell, column), style), " ".join(map(_mark, cell.marks)))
 
 
 def _mark(mark: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 DAGGER = "†"
 DOUBLE_DAGGER = "‡"
+SECTION = "§"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of results: `group` is the upper header (the dataset), `name` the lower one."""
+    """A column of results: `group` is the upper header (the dataset), `name` the lower one.
+
+    digits: decimals that are printed here, None for the table's.
+    """
 
     group: str
     name: str = ""
+    digits: int | None = None
 
     @property
     def title(self) -> str:
@@ -28,9 +33,10 @@ class Cell:
     """A result, in the table's unit.
 
     std: sample standard deviation over the n joined records, None where there is one only.
-    low, high: the 95 % interval of a single record. scored, listed: videos, over all joined
-    records; None for derived values. marks: the footnotes' marks. place: 1 best, 2 second, 0 other
-    or not ranked. records: fingerprints of the records behind the value.
+    low, high: the 95 % interval, of one record over its videos, of several for their mean.
+    scored, listed: videos, over all joined records; None for derived values. n is 0 for published
+    figures. marks: the footnotes' marks. place: 1 best, 2 second, 0 other or not ranked. records:
+    fingerprints of the records behind the value.
     """
 
     value: float
@@ -54,10 +60,20 @@ class Footnote:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Rows that stand together; a title above them, or none."""
+
+    title: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class ResultTable:
     """rows: the text cells under `row_headers`; cells: rows × columns, None where there is none.
 
-    show_n: print n in every cell, as it differs between them. digits: decimals that are printed.
+    show_n: print n in every cell, as it differs between them. digits: decimals that are printed,
+    unless a column has its own. intervals: print them too. blocks: of rows, from the first to the
+    last; empty where all are one. row_marks: the footnotes' marks of each row, empty without any.
     """
 
     title: str
@@ -69,6 +85,9 @@ class ResultTable:
     footnotes: tuple[Footnote, ...] = ()
     show_n: bool = False
     digits: int = 1
+    intervals: bool = False
+    blocks: tuple[Block, ...] = ()
+    row_marks: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.cells):
@@ -76,19 +95,42 @@ class ResultTable:
         for row, cells in zip(self.rows, self.cells, strict=True):
             if len(row) != len(self.row_headers) or len(cells) != len(self.columns):
                 raise ValueError(f"the row {row} does not fit the headers")
+        if self.blocks and sum(block.rows for block in self.blocks) != len(self.rows):
+            raise ValueError("the blocks do not hold all rows")
+        if self.row_marks and len(self.row_marks) != len(self.rows):
+            raise ValueError(f"{len(self.rows)} rows, {len(self.row_marks)} lists of marks")
 
-    def number(self, cell: Cell) -> str:
-        """The value as it is printed, with ± and n, without marks."""
-        text = f"{cell.value:.{self.digits}f}"
+    def number(self, cell: Cell, column: Column | None = None) -> str:
+        """The value as it is printed, with ±, interval and n, without marks."""
+        digits = self.digits if column is None or column.digits is None else column.digits
+        text = f"{cell.value:.{digits}f}"
+        if column is not None and column.digits is not None and cell.value > 0 == float(text):
+            text = f"<{10.0**-digits:.{digits}f}"
         if cell.std is not None:
-            text += f" ± {cell.std:.{self.digits}f}"
-        return f"{text} (n={cell.n})" if self.show_n else text
+            text += f" ± {cell.std:.{digits}f}"
+        if self.intervals and cell.low is not None and cell.high is not None:
+            text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+        return f"{text} (n={cell.n})" if self.show_n and cell.n else text
+
+    def marks_of(self, row: int) -> tuple[str, ...]:
+        """The footnotes' marks of a row."""
+        return self.row_marks[row] if self.row_marks else ()
+
+    def block_starts(self) -> dict[int, str]:
+        """The position of the first row of each block that has a title, and the title."""
+        starts, position = {}, 0
+        for block in self.blocks:
+            if block.title and block.rows:
+                starts[position] = block.title
+            position += block.rows
+        return starts
 
 
 class Footnotes:
     """Gives each different remark one mark, in the order of first use.
 
-    † †† … for fields that differ from the protocol, ‡ for partial records, 1 2 … for the rest.
+    † †† … for fields that differ from the protocol, ‡ for partial records, § §2 … for figures at
+    second hand, 1 2 … for the rest.
     """
 
     def __init__(self) -> None:
@@ -103,6 +145,11 @@ class Footnotes:
         """The mark of the remark on partial records."""
         return self._marks.setdefault(text, DOUBLE_DAGGER)
 
+    def second_hand(self, text: str) -> str:
+        """The mark of figures that are not from the method's own authors; text: from where."""
+        used = sum(mark.startswith(SECTION) for mark in self._marks.values())
+        return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
+
     def remark(self, text: str) -> str:
         """The mark of any other remark."""
         used = sum(mark.isdigit() for mark in self._marks.values())
@@ -115,11 +162,15 @@ class Footnotes:
 
 
 def rank_columns(
-    cells: Iterable[Iterable[Cell | None]], rankable: Iterable[Iterable[bool]], digits: int
+    cells: Iterable[Iterable[Cell | None]],
+    rankable: Iterable[Iterable[bool]],
+    digits: int,
+    lowest: Collection[int] = (),
 ) -> list[list[Cell | None]]:
     """Set `place` of the best and second best cells of each column, by the value as printed.
 
-    Equal prints share a place. A column with fewer than two rankable cells is left as it is.
+    lowest: the columns of which the lowest value is the best. Equal prints share a place. A column
+    with fewer than two rankable cells is left as it is.
     """
     grid = [list(row) for row in cells]
     allowed = [list(row) for row in rankable]
@@ -131,7 +182,7 @@ def rank_columns(
         }
         if len(printed) < 2:
             continue
-        best = sorted(set(printed.values()), reverse=True)
+        best = sorted(set(printed.values()), reverse=column not in lowest)
         for row, value in printed.items():
             cell = grid[row][column]
             if cell is not None and value in best[:2]:

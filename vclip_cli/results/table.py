@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from vclip_cli.errors import ComparisonRefused, UsageError, did_you_mean
+from vclip_cli.results.cells import harmonic_cell, joined_cell
 from vclip_cli.results.collect import (
     LoadedRecord,
     group_by_protocol,
     leave_out_partial,
+    other_manifests,
     require_equal_test_sets,
     require_one_protocol,
 )
+from vclip_cli.results.columns import Place, headed, plan_places
 from vclip_cli.results.grouping import (
     ColumnKey,
+    Grouped,
     RowKey,
     column_order,
     group_records,
@@ -22,51 +24,75 @@ from vclip_cli.results.grouping import (
     test_sets_of,
     without_copies,
 )
-from vclip_cli.results.metrics import harmonic_mean
-from vclip_cli.results.record import record_fingerprint
+from vclip_cli.results.layout import MAIN_METRICS as MAIN_METRICS
+from vclip_cli.results.layout import choose_layout, common_unit
+from vclip_cli.results.names import LOWER_IS_BETTER, metric_title
+from vclip_cli.results.published import Published
+from vclip_cli.results.published_rows import Surroundings, published_block
 from vclip_cli.results.result_table import (
+    Block,
     Cell,
-    Column,
     Footnote,
     Footnotes,
     ResultTable,
     rank_columns,
 )
-from vclip_cli.results.settings import printable, test_set_of
+from vclip_cli.results.rows import GFLOPS_NOTE, label_rows
+from vclip_cli.results.settings import test_set_of
 
-METRIC_TITLES = {
-    "top1": "top-1 accuracy",
-    "top5": "top-5 accuracy",
-    "mean_class_accuracy": "mean class accuracy",
-    "map": "mAP",
-    "map_micro": "micro mAP",
-}
-MAIN_METRICS = ("top1", "map")
-HARMONIC = "HM"
 DIGITS = 1
+INTERVALS_NOTE = (
+    "in brackets 95 % intervals: of one record over its videos (Wilson for accuracies, else a"
+    " bootstrap), of a mean over records by Student's t"
+)
 
 
 def build_tables(
     records: Sequence[LoadedRecord],
-    metric: str | None = None,
+    metric: str | Sequence[str] | None = None,
     *,
     partial: bool = False,
     by_protocol: bool = False,
+    costs: bool | None = None,
+    intervals: bool = False,
+    published: Published | None = None,
+    rank_published: bool = False,
 ) -> list[ResultTable]:
     """One table, or with `by_protocol` one for each protocol.
 
-    metric: a name in the records' metrics; by default `top1`, or `map` where there is no top1.
-    partial: show partial records too, marked and not ranked. Raises ComparisonRefused when the
-    records cannot be compared, UsageError for an unknown metric, DataError when none is left.
+    metric: names in the records' metrics; by default what papers print (`choose_layout`), as for
+    costs, whether GFLOPs and trainable parameters are shown. partial: show partial records too,
+    marked and not ranked. intervals: print 95 % intervals. published: papers' figures to put into a
+    block of their own; rank_published: rank them and ours together. Raises ComparisonRefused when
+    the records cannot be compared, UsageError for an unknown metric, DataError when none is left.
     """
     if not partial:
         records = leave_out_partial(records)
     if not by_protocol:
         require_one_protocol(records)
-    return [build_table(group, metric) for group in group_by_protocol(records)]
+    metrics = (metric,) if isinstance(metric, str) else metric
+    return [
+        build_table(
+            group,
+            metrics,
+            costs=costs,
+            intervals=intervals,
+            published=published,
+            rank_published=rank_published,
+        )
+        for group in group_by_protocol(records)
+    ]
 
 
-def build_table(records: Sequence[LoadedRecord], metric: str | None = None) -> ResultTable:
+def build_table(
+    records: Sequence[LoadedRecord],
+    metrics: Sequence[str] | None = None,
+    *,
+    costs: bool | None = None,
+    intervals: bool = False,
+    published: Published | None = None,
+    rank_published: bool = False,
+) -> ResultTable:
     """The table of records that follow one protocol; see `build_tables`.
 
     Repeats of a run over splits and seeds are joined to mean and sample standard deviation. A
@@ -74,215 +100,119 @@ def build_table(records: Sequence[LoadedRecord], metric: str | None = None) -> R
     """
     require_one_protocol(records)
     require_equal_test_sets(records)
-    metric = _choose_metric(records, metric)
-    unit = _one_unit(records, metric)
-    grouped = without_copies(group_records(records), metric)
+    layout = choose_layout(records, metrics, costs)
+    units = {name: common_unit(records, name) for name in layout.metrics}
+    grouped = without_copies(group_records(records), layout.metrics)
     require_equal_class_counts(grouped)
     rows = sorted({row for row, _ in grouped})
     keys = sorted({column for _, column in grouped}, key=column_order)
-    notes = Footnotes()
     tests = {key: test_sets_of(grouped, key) for key in keys}
-    cells: list[list[Cell | None]] = []
-    rankable: list[list[bool]] = []
-    for row in rows:
-        joined = [grouped.get((row, key), []) for key in keys]
-        whole = [
-            {test_set_of(entry.record) for entry in entries} == tests[key]
-            for key, entries in zip(keys, joined, strict=True)
-        ]
-        fair = [
-            complete and not any(e.record.partial or e.record.overlap_allowed for e in entries)
-            for complete, entries in zip(whole, joined, strict=True)
-        ]
-        line = [
-            _join(entries, metric, notes, None if complete else tests[key]) if entries else None
-            for key, entries, complete in zip(keys, joined, whole, strict=True)
-        ]
-        cells.append(_with_harmonic(line, keys))
-        rankable.append(_with_harmonic_fair(fair, keys))
-    columns = _columns(keys, tests)
-    headers, labels = _row_labels(rows)
-    repeats = {cell.n for line in cells for cell in line if cell is not None}
-    general: tuple[Footnote, ...] = ()
-    if max(repeats) > 1:
-        count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
-        text = f"mean ± sample standard deviation over {count} (splits, parts or seeds)"
-        general = (Footnote("", text),)
+    places = plan_places(keys, layout.metrics)
+    notes = Footnotes()
+    cells = [_line(row, places, grouped, tests, notes) for row in rows]
+    rankable = [_rankable(row, places, grouped, tests) for row in rows]
+    general = _general_notes(cells, records, layout.costs, intervals)
+    headers, labels = label_rows(rows, [_members(row, grouped) for row in rows], layout.costs)
+    row_marks: list[tuple[str, ...]] = [()] * len(rows)
+    blocks: tuple[Block, ...] = ()
+    if published is not None:
+        around = Surroundings(records[0].record.protocol.name, grouped, places, tests, headers)
+        block = published_block(published, around, notes, ranked=rank_published)
+        blocks = (Block("", len(rows)), Block(block.title, len(block.labels)))
+        general += block.general
+        labels += block.labels
+        cells += block.cells
+        row_marks += block.marks
+        rankable += [[rank_published] * len(places) for _ in block.labels]
+    lowest = [n for n, place in enumerate(places) if place.metric in LOWER_IS_BETTER]
+    repeats = {cell.n for line in cells[: len(rows)] for cell in line if cell is not None}
     return ResultTable(
-        title=_title(records, metric, unit),
-        unit=unit,
+        title=_title(records, layout.metrics, units),
+        unit=", ".join(dict.fromkeys(units.values())),
         row_headers=headers,
         rows=labels,
-        columns=columns,
-        cells=tuple(map(tuple, rank_columns(cells, rankable, DIGITS))),
+        columns=headed(places, keys, tests, units),
+        cells=tuple(map(tuple, rank_columns(cells, rankable, DIGITS, lowest))),
         footnotes=general + notes.listed(),
         show_n=len(repeats) > 1,
         digits=DIGITS,
+        intervals=intervals,
+        blocks=blocks,
+        row_marks=tuple(row_marks) if any(row_marks) else (),
     )
 
 
-def _choose_metric(records: Sequence[LoadedRecord], metric: str | None) -> str:
-    known = {name: None for loaded in records for name in loaded.record.metrics}
-    wanted = [metric] if metric is not None else MAIN_METRICS
-    for name in wanted:
-        if all(name in loaded.record.metrics for loaded in records):
-            return name
-    if metric is None or metric in known:
-        name = metric or MAIN_METRICS[0]
-        lacking = next(entry for entry in records if name not in entry.record.metrics)
-        raise UsageError(
-            f"not every record has the metric {name!r}",
-            where=str(lacking.path),
-            found=", ".join(lacking.record.metrics),
-            hint="choose another with --metric, or name fewer folders",
+def _members(row: RowKey, grouped: Grouped) -> list[LoadedRecord]:
+    return [entry for (other, _), entries in grouped.items() if other == row for entry in entries]
+
+
+def _line(
+    row: RowKey,
+    places: Sequence[Place],
+    grouped: Grouped,
+    tests: dict[ColumnKey, set[str]],
+    notes: Footnotes,
+) -> list[Cell | None]:
+    several = len(row.frames) * len(row.views) > 1
+    own: dict[tuple[ColumnKey, str], Cell | None] = {}
+    line = []
+    for place in places:
+        if place.base is not None:
+            base, novel = own[place.base, place.metric], own[place.key, place.metric]
+            line.append(harmonic_cell(base, novel))
+            continue
+        entries = grouped.get((row, place.key), [])
+        whole = _is_whole(entries, tests[place.key])
+        cell = joined_cell(
+            entries,
+            place.metric,
+            notes,
+            all_tests=None if whole else tests[place.key],
+            say_frames=several,
         )
-    raise UsageError(f"no record has the metric {metric!r}", hint=did_you_mean(metric, known))
+        own[place.key, place.metric] = cell
+        line.append(cell)
+    return line
 
 
-def _one_unit(records: Sequence[LoadedRecord], metric: str) -> str:
-    units = {loaded.record.metrics[metric].unit: loaded for loaded in records}
-    if len(units) > 1:
-        raise ComparisonRefused(
-            f"the records give {metric} in different units",
-            where=", ".join(str(loaded.path) for loaded in units.values()),
-            found=", ".join(sorted(units)),
-        )
-    return next(iter(units))
+def _rankable(
+    row: RowKey, places: Sequence[Place], grouped: Grouped, tests: dict[ColumnKey, set[str]]
+) -> list[bool]:
+    def fair(key: ColumnKey) -> bool:
+        entries = grouped.get((row, key), [])
+        unfair = any(e.record.partial or e.record.overlap_allowed for e in entries)
+        return _is_whole(entries, tests[key]) and not unfair
+
+    return [fair(place.key) and (place.base is None or fair(place.base)) for place in places]
 
 
-def _join(
-    entries: Sequence[LoadedRecord], metric: str, notes: Footnotes, all_tests: set[str] | None
-) -> Cell:
-    """The cell of one run's repeats. all_tests: given where some of them are missing here."""
-    records = [loaded.record for loaded in entries]
-    values = [record.metrics[metric].value for record in records]
-    scored = sum(record.counts.scored for record in records)
-    listed = sum(record.counts.listed for record in records)
-    marks: dict[str, None] = {}
-    for record in records:
-        for override in record.overrides:
-            used, stated = printable(override.used), printable(override.protocol)
-            text = f"{override.field}: {used} instead of the protocol's {stated}"
-            marks[notes.override(text)] = None
-        for text in record.marks:
-            marks[notes.remark(text)] = None
-    if any(record.partial for record in records):
-        marks[notes.partial("partial: scored with --limit; not ranked")] = None
-    if any(record.overlap_allowed for record in records):
-        marks[
-            notes.remark(
-                "scored with --allow-overlap, videos of the training list included; not ranked"
-            )
-        ] = None
-    if scored != listed:
-        over = f" over {len(records)} records" if len(records) > 1 else ""
-        marks[notes.remark(f"{scored:,} of {listed:,} listed videos scored{over}")] = None
-    if all_tests is not None:
-        here = ", ".join(sorted({test_set_of(record) for record in records}))
-        text = f"only {here} of {', '.join(sorted(all_tests))}; not ranked"
-        marks[notes.remark(text)] = None
-    alone = records[0].metrics[metric] if len(records) == 1 else None
-    return Cell(
-        value=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else None,
-        n=len(records),
-        low=alone.low if alone else None,
-        high=alone.high if alone else None,
-        scored=scored,
-        listed=listed,
-        marks=tuple(marks),
-        records=tuple(sorted(record_fingerprint(record) for record in records)),
-    )
+def _is_whole(entries: Sequence[LoadedRecord], tests: set[str]) -> bool:
+    return {test_set_of(entry.record) for entry in entries} == tests
 
 
-def _pairs(keys: Sequence[ColumnKey]) -> dict[int, int]:
-    """The position of each novel column to that of its base column.
-
-    Both parts mostly come from one split; where they do not, the only base column is taken.
-    """
-    pairs = {}
-    for position, key in enumerate(keys):
-        bases = [k for k in keys if k[:3] == (key.dataset, key.shots, "base")]
-        base = key._replace(part="base")
-        if key.part == "novel" and (base in bases or len(bases) == 1):
-            pairs[position] = keys.index(base if base in bases else bases[0])
-    return pairs
-
-
-def _with_harmonic(line: Sequence[Cell | None], keys: Sequence[ColumnKey]) -> list[Cell | None]:
-    pairs = _pairs(keys)
-    extended: list[Cell | None] = []
-    for position, cell in enumerate(line):
-        extended.append(cell)
-        if position in pairs:
-            base = line[pairs[position]]
-            extended.append(_harmonic_cell(base, cell) if base and cell else None)
-    return extended
+def _general_notes(
+    cells: Sequence[Sequence[Cell | None]],
+    records: Sequence[LoadedRecord],
+    costs: bool,
+    intervals: bool,
+) -> tuple[Footnote, ...]:
+    repeats = {cell.n for line in cells for cell in line if cell is not None}
+    texts = []
+    if max(repeats) > 1:
+        count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
+        texts.append(f"mean ± sample standard deviation over {count} (splits, parts or seeds)")
+    texts += [INTERVALS_NOTE] if intervals else []
+    texts += [GFLOPS_NOTE] if costs else []
+    texts += other_manifests(records)
+    return tuple(Footnote("", text) for text in texts)
 
 
-def _with_harmonic_fair(fair: Sequence[bool], keys: Sequence[ColumnKey]) -> list[bool]:
-    pairs = _pairs(keys)
-    extended: list[bool] = []
-    for position, value in enumerate(fair):
-        extended.append(value)
-        if position in pairs:
-            extended.append(value and fair[pairs[position]])
-    return extended
-
-
-def _harmonic_cell(base: Cell, novel: Cell) -> Cell:
-    return Cell(
-        value=harmonic_mean(base.value, novel.value),
-        n=min(base.n, novel.n),
-        marks=tuple(dict.fromkeys(base.marks + novel.marks)),
-        records=tuple(sorted(base.records + novel.records)),
-    )
-
-
-def _columns(keys: Sequence[ColumnKey], tests: Mapping[ColumnKey, set[str]]) -> tuple[Column, ...]:
-    several_shots = len({key.shots for key in keys}) > 1
-    pairs = _pairs(keys)
-    columns: list[Column] = []
-    for position, key in enumerate(keys):
-        shots = f"{key.shots}-shot" if several_shots and key.shots else ""
-        columns.append(Column(key.dataset, f"{shots} {_test_title(key, keys, tests)}".strip()))
-        if position in pairs:
-            columns.append(Column(key.dataset, f"{shots} {HARMONIC}".strip()))
-    return tuple(columns)
-
-
-def _test_title(
-    key: ColumnKey, keys: Sequence[ColumnKey], tests: Mapping[ColumnKey, set[str]]
-) -> str:
-    """The part, and the split where the dataset has columns of several; whole names if alone."""
-    split, part = key.split, key.part
-    if len(tests[key]) == 1:
-        split, _, part = next(iter(tests[key])).partition("/")
-    several = sum(other[:3] == key[:3] for other in keys) > 1
-    return f"{split if several else ''} {part}".strip()
-
-
-def _row_labels(rows: Sequence[RowKey]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    headers = ("Method", "Backbone", "Frames", "Views")
-    labels = [
-        (row.method, row.backbone, str(row.frames), f"{row.views[0]}×{row.views[1]}")
-        for row in rows
-    ]
-    if not any(row.settings for row in rows):
-        return headers, tuple(labels)
-    settings = [", ".join(f"{name}={value}" for name, value in row.settings) for row in rows]
-    return (*headers, "Settings"), tuple(
-        (*label, text) for label, text in zip(labels, settings, strict=True)
-    )
-
-
-def _title(records: Sequence[LoadedRecord], metric: str, unit: str) -> str:
+def _title(records: Sequence[LoadedRecord], metrics: Sequence[str], units: dict[str, str]) -> str:
     protocol = records[0].record.protocol
     shots = {loaded.record.protocol.shots for loaded in records}
     only = next(iter(shots))
     few = f", {only}-shot" if len(shots) == 1 and only is not None else ""
-    name = METRIC_TITLES.get(metric, metric)
-    return (
-        f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]}){few}: "
-        f"{name} ({unit})"
-    )
+    names = ", ".join(map(metric_title, metrics))
+    unit = ", ".join(dict.fromkeys(units.values()))
+    head = f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]})"
+    return f"{head}{few}: {names} ({unit})"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import av
@@ -17,6 +18,21 @@ from vclip_cli.errors import VideoError
 
 # What PyAV raises: its own errors, and plain ones of many kinds.
 LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, LookupError, ArithmeticError)
+
+_LISTS_OF_FILES = frozenset(
+    (
+        *("applehttp", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"),
+        *("sdp", "tedcaptions", "webm_dash_manifest"),
+    )
+)
+"""Formats that are lists of other files or streams: a clip must not read what lies beside it."""
+MOST_PIXELS = 2**26
+"""Of one picture: twice those of 8K. A damaged header can claim any size, and memory for it."""
+
+
+@cache
+def _containers() -> str:
+    return ",".join(sorted(av.formats_available - _LISTS_OF_FILES))
 
 
 @dataclass(frozen=True)
@@ -81,11 +97,11 @@ def open_video(path: Path) -> Iterator[Source]:
     """
     with ExitStack() as stack:
         with library_errors(path):
-            # An absolute path is never taken for a URL, and only files may be opened from within.
+            # An absolute path is never taken for a URL; nothing but it may be opened from within.
             container = av.open(
                 str(path.absolute()),
                 mode="r",
-                options={"protocol_whitelist": "file"},
+                options={"protocol_whitelist": "file", "format_whitelist": _containers()},
                 metadata_errors="replace",
             )
             stack.enter_context(container)
@@ -94,8 +110,21 @@ def open_video(path: Path) -> Iterator[Source]:
             raise VideoError("holds no video stream", where=str(path))
         if stream.codec_context is None:
             raise VideoError("no decoder for its video codec is known", where=str(path))
+        _refuse_monster(path, stream)
         stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         yield Source(path, container, stream)
+
+
+def _refuse_monster(path: Path, stream: VideoStream) -> None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise VideoError(
+            "its pictures are larger than any that are read",
+            where=str(path),
+            found=f"{width} x {height}",
+            expected=f"at most {MOST_PIXELS:,} pixels",
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from vclip_cli.errors import VideoError
 from vclip_cli.video.opening import library_errors
 
 EachFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+MOST_BYTES = 8 * 1024**3
+"""Of one clip's frames at source size, which is the bound on a worker's memory: 80 frames of 8K."""
 
 
 class PictureRows:
@@ -65,6 +69,8 @@ class PictureRows:
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         try:
+            if self._count * math.prod(shape) > MOST_BYTES:
+                raise MemoryError
             return np.empty((self._count, *shape), np.uint8)
         except MemoryError as error:  # a damaged header can claim any size
             raise VideoError(

@@ -35,7 +35,7 @@ def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Fr
     boxes = _crop_corners(new_height, new_width, spec, crops)
     out = np.empty((crops, len(frames), spec.size, spec.size, 3), np.uint8)
     for number, frame in enumerate(frames):
-        resized = _resize(frame, new_height, new_width, spec.interpolation)
+        resized = resize(frame, new_height, new_width, spec.interpolation)
         for crop, (top, left) in enumerate(boxes):
             _cut(resized, top, left, out[crop, number])
     return out
@@ -50,7 +50,7 @@ def shrink_frame(frame: Frames, short_side: int) -> Frames:
     if min(height, width) <= short_side:
         return frame
     spec = Preprocessing(resize_to=short_side, interpolation="cv2-bilinear")
-    return _resize(frame, *resized_size(height, width, spec), spec.interpolation)
+    return resize(frame, *resized_size(height, width, spec), spec.interpolation)
 
 
 def normalise(frames: torch.Tensor, spec: Preprocessing) -> torch.Tensor:
@@ -117,7 +117,7 @@ def _cut(frame: Frames, top: int, left: int, out: Frames) -> None:
     out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
 
 
-def _resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames:
+def resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames:
     """One frame resized; as it is when it already has the size."""
     if frame.shape[:2] == (height, width):
         return frame

@@ -24,17 +24,17 @@ def decode_published(
     returns is not checked: on open GOPs, edit lists, AVI with B-frames and MPEG-TS its frames or
     its frame count are wrong, and the published numbers were made with them.
     """
-    decord = _decord()
+    decord = load_decord()
     try:
         reader = decord.VideoReader(str(path.absolute()), num_threads=1)
         count, fps = len(reader), float(reader.get_avg_fps())
     except Exception as error:  # decord raises its own errors, and plain ones of many kinds
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     indices = planned(plan, count, path, allow_single)
     try:
         frames = reader.get_batch(indices.tolist()).asnumpy()
     except Exception as error:  # as above
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     repeated = _repeated_at_the_end(frames, indices)
     return DecodedClip(
         frames=frames if each is None else np.stack([each(frame) for frame in frames]),
@@ -48,7 +48,8 @@ def decode_published(
     )
 
 
-def _decord() -> Any:
+def load_decord() -> Any:
+    """decord, told to be quiet. Raises UsageError where it is not installed."""
     try:
         import decord
     except ImportError as error:
@@ -72,6 +73,7 @@ def _repeated_at_the_end(frames: NDArray[np.uint8], indices: NDArray[np.int64]) 
     return repeated
 
 
-def _unreadable(path: Path, error: Exception) -> VideoError:
+def unreadable(path: Path, error: Exception) -> VideoError:
+    """What decord raised, as an error that names the file."""
     first_line = reason(error).split(" Stack trace")[0][:200]
     return VideoError(f"decord cannot read it: {first_line}", where=str(path))

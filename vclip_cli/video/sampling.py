@@ -15,6 +15,8 @@ from vclip_cli.errors import UsageError, did_you_mean
 
 Rule = Literal["uniform", "random", "dense"]
 Indices = NDArray[np.int64]
+MOST_FRAMES = 16_384
+"""Over all temporal views of a video; published settings take up to 32 x 10."""
 
 
 def midpoint_indices(n: int, frames: int) -> Indices:
@@ -111,6 +113,12 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _at_least_one(frames=self.frames, clips=self.clips, stride=self.stride)
+        if self.frames * self.clips > MOST_FRAMES or self.stride > MOST_FRAMES:
+            raise UsageError(
+                "more frames than any video is looked at with",
+                found=f"{self.clips:,} clips of {self.frames:,} frames, stride {self.stride:,}",
+                expected=f"at most {MOST_FRAMES:,} in all",
+            )
         rules = get_args(Rule)
         if self.rule not in rules:
             raise UsageError(

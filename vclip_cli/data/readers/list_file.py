@@ -14,6 +14,7 @@ from vclip_cli.data.split_names import split_name, split_order
 from vclip_cli.data.video_list import ListEntry, read_video_list
 from vclip_cli.data.videos_on_disk import without_ending
 from vclip_cli.errors import DataError
+from vclip_cli.files import plain_name
 
 TITLE = "list of videos: `path label`, `path,label`, `path l1 l2 …`, or a CSV with a header"
 LABEL_SET = None
@@ -160,8 +161,9 @@ def _split_of(entry: ListEntry, of_file: str, where: str) -> str:
     if not entry.split:
         return of_file or "all"
     part = split_name(entry.split) or entry.split
-    if ";" in part or "+" in part:
-        raise DataError(
-            "a split's name must not hold ';' or '+'", where=where, found=repr(entry.split)
-        )
-    return part
+    try:
+        if ";" in part or "+" in part:
+            raise ValueError("a split's name must not hold ';' or '+'")
+        return plain_name(part)
+    except ValueError as error:
+        raise DataError(str(error), where=where, found=repr(entry.split)[:120]) from None

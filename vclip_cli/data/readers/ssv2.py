@@ -29,6 +29,7 @@ from vclip_cli.data.readers._listing import (
 )
 from vclip_cli.data.text_files import inside, read_lines
 from vclip_cli.errors import DataError
+from vclip_cli.json_files import parse_json
 
 TITLE = "Something-Something v2 JSON lists"
 LABEL_SET = "ssv2"
@@ -88,13 +89,7 @@ def _split_of(file: Path) -> str:
 def _records(source: Path) -> list[tuple[Any, int]]:
     """The records of a list and the lines that they stand on (0 where that is not known)."""
     text = "\n".join(read_lines(source))
-    try:
-        records = json.loads(text)
-    except json.JSONDecodeError as error:
-        what = f"not valid JSON: {error.msg}"
-        raise DataError(what, where=place(source, error.lineno)) from None
-    except RecursionError:
-        raise DataError("the file is nested too deeply", where=place(source)) from None
+    records = parse_json(text, str(source))
     if not isinstance(records, list):
         raise DataError(
             "not a list of videos", where=place(source, 1), found=type(records).__name__

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.data.protocol import Recipe
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.training.mixing import (
     draw_mix,
     mix_frames,
@@ -56,7 +57,8 @@ class LoopOptions:
     """How a run is carried out, none of which changes what it computes beyond rounding.
 
     batch_size: videos at once on a device, the rest of an update by accumulation; save_every: steps
-    between saved states; stop_after: leave after that many steps in all, None to the end.
+    between saved states; stop_after: leave after that many steps in all, None to the end; timeout:
+    seconds that a worker may read one clip.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class LoopOptions:
     workers: int = 0
     save_every: int = 50
     stop_after: int | None = None
+    timeout: float = SECONDS_A_CLIP
 
 
 class _Logits(nn.Module):
@@ -84,6 +87,7 @@ class _Logits(nn.Module):
 
 def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
     """(steps in all, steps an epoch) for `count` training videos."""
+    assert recipe.schedule is not None  # checked by plan_run
     an_epoch = -(-count // recipe.batch_size)
     if recipe.schedule.steps is not None:
         return recipe.schedule.steps, an_epoch
@@ -120,13 +124,14 @@ def fit(
     options: LoopOptions,
     state: ResumeState,
     *,
+    after_step: Callable[[int, float, float], None] | None = None,
     after_epoch: Callable[[int, ResumeState], None] | None = None,
     progress: Progress = no_progress,
 ) -> ResumeState:
     """Train from `state` to the end, saving on the way; gives the last state.
 
-    The adapter must have `freeze_all_but_trainable` behind it. Raises DataError when no training
-    video can be read.
+    The adapter must have `freeze_all_but_trainable` behind it. after_step: called with the step's
+    number, its loss and its rate. Raises DataError when no training video can be read.
     """
     steps, an_epoch = steps_of(len(data.items), recipe)
     module = _Logits(adapter, data.prompts)
@@ -146,6 +151,7 @@ def fit(
         data.reading,
         [piece for update in pieces for piece in update],
         workers=options.workers,
+        timeout=options.timeout,
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)
@@ -160,6 +166,8 @@ def fit(
             )
             state.step += 1
             state.losses.append([state.step, loss, rate])
+            if after_step is not None:
+                after_step(state.step, loss, rate)
             advance(1)
             ends_epoch = state.step % an_epoch == 0
             if ends_epoch and after_epoch is not None:

@@ -16,6 +16,7 @@ def build_optimizer(adapter: Adapter, recipe: Recipe) -> torch.optim.Optimizer:
     Raises UsageError for a method that trains nothing.
     """
     spec = recipe.optimizer
+    assert spec is not None  # checked by plan_run
     grouped: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
     for entry in adapter.trainable().values():
         decays = entry.decay or spec.decay_biases
@@ -40,6 +41,7 @@ def set_rate(
     optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int, steps_an_epoch: int
 ) -> float:
     """Set the rates of this step on all groups; gives the base rate."""
+    assert recipe.schedule is not None and recipe.optimizer is not None  # checked by plan_run
     schedule, base = recipe.schedule, recipe.optimizer.learning_rate
     warmup = round(schedule.warmup_epochs * steps_an_epoch)
     floor = 1.0 if schedule.name == "constant" else schedule.final_fraction

@@ -58,7 +58,8 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
 
     Raises StorageError.
     """
-    steps, _ = steps_of(len(training_items(plan)), plan.recipe)
+    fitted = plan.method.adapter.fits  # in one go: there is no half of it
+    steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
     if state.step < steps:
         return Trained(plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False)
@@ -146,7 +147,7 @@ def finished_run(plan: TrainingPlan) -> Trained | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         same, ended = found["sha256"] == plan.sha256, found.get("finished")
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         same, ended = False, None
     if not same:
         raise UsageError(
@@ -155,7 +156,8 @@ def finished_run(plan: TrainingPlan) -> Trained | None:
             hint="choose another with --out, or replace it with --no-resume",
         )
     checkpoint = plan.folder / CHECKPOINT_FILE
-    if not ended or not checkpoint.is_file():
+    kept = ("checkpoint_sha256", "steps", "loss", "selected")
+    if not isinstance(ended, dict) or not ended.keys() >= {*kept} or not checkpoint.is_file():
         return None
     if sha256_file(checkpoint) != ended["checkpoint_sha256"]:
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
 from vclip_cli.errors import UsageError, did_you_mean
 from vclip_cli.yaml_files import parse_scalar, validate_model
 
 _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
+_FIELDS = {"optimizer": Optimizer, "schedule": Schedule}
+"""Groups that a recipe may lack altogether."""
 
 
 def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) -> Recipe:
@@ -65,7 +67,7 @@ def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[st
     known: dict[str, tuple[str, ...]] = {key: (key,) for key in plain}
     doubles: set[str] = set()
     for group in _GROUPS:
-        for key in values[group]:
+        for key in values[group] or _FIELDS[group].model_fields:
             known[f"{group}.{key}"] = (group, key)
             if key in known:
                 doubles.add(key)

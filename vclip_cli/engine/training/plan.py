@@ -14,6 +14,7 @@ from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split
+from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -26,10 +27,11 @@ from vclip_cli.engine.frame_source import (
 from vclip_cli.engine.methods import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
 from vclip_cli.engine.prompting import check_templates
 from vclip_cli.engine.training.augmentation import is_side_sensitive
+from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
 from vclip_cli.engine.training.samples import TrainingItem, seed_of
 from vclip_cli.engine.training.start import load_start
-from vclip_cli.errors import DataError, UsageError
+from vclip_cli.errors import DataError, SpecError, UsageError
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.models.registry import find_method
 from vclip_cli.preprocessing import Preprocessing, reference_video_preprocessing
@@ -53,7 +55,7 @@ class TrainingRequest:
     frames_from: `source`, `store`, or a store's folder;
     settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
     select_on: a split whose top-1 chooses the epoch, None for the last epoch; batch_size: videos at
-    once on a device; flip: None where the class texts decide.
+    once on a device; flip: None where the class texts decide; cache: reuse and keep embeddings.
     """
 
     protocol: str
@@ -72,6 +74,7 @@ class TrainingRequest:
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    timeout: float = SECONDS_A_CLIP
     decoder: str = "exact"
     frames_from: str = SOURCE
     limit: int | None = None
@@ -81,6 +84,7 @@ class TrainingRequest:
     stop_after: int | None = None
     out: Path | None = None
     resume: bool = True
+    cache: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +114,22 @@ class TrainingPlan:
         return sha256_json(self.identity)
 
 
-def default_recipe(method: str, protocol: Protocol, dataset: str) -> Recipe:
-    """What a method without a published setting is trained with, until `--set` says otherwise."""
-    return Recipe(
+def default_recipe(method: str, protocol: Protocol, dataset: str, *, fits: bool = False) -> Recipe:
+    """What a method without a published setting is trained with, until `--set` says otherwise.
+
+    fits: it is fitted on stored embeddings, in the way of its own paper.
+    """
+    plain = Recipe(
         method=method,
         source="vclip's default: no published setting of this method under this protocol",
         frames=protocol.frames_for(dataset),
-        batch_size=64,
-        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01),
-        schedule=Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01),
+        batch_size=1024 if fits else 64,
     )
+    if fits:
+        return plain
+    optimizer = Optimizer(learning_rate=1e-3, weight_decay=0.01)
+    schedule = Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01)
+    return plain.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 
 
 def plan_run(request: TrainingRequest) -> TrainingPlan:
@@ -131,8 +141,12 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     device = pick_device(request.device)
     known_precision(request.precision)
     method_class = find_method(request.method.method or "clip")
-    name, published = _recipe(request, protocol, method_class.name)
+    name, published = _recipe(request, protocol, method_class)
     recipe = _overridden(published, request, method_class)
+    if method_class.fits:
+        check_fitting(request, method_class, recipe, changed(published, recipe))
+    elif recipe.optimizer is None or recipe.schedule is None:
+        raise SpecError(f"the recipe {name!r} names no optimizer or no schedule")
     seed = request.seed if request.seed is not None else (protocol.seeds or [0])[0]
     split, classes = plan_training(
         protocol, dataset, shots=request.shots, seed=request.seed, listed=request.listed
@@ -200,7 +214,7 @@ def _open_store(
 def recipe_of(request: TrainingRequest, protocol: Protocol) -> Recipe:
     """The recipe that a request is carried out by, overrides included. Raises UsageError."""
     method_class = find_method(request.method.method or "clip")
-    return _overridden(_recipe(request, protocol, method_class.name)[1], request, method_class)
+    return _overridden(_recipe(request, protocol, method_class)[1], request, method_class)
 
 
 def _overridden(published: Recipe, request: TrainingRequest, method_class: type) -> Recipe:
@@ -210,7 +224,8 @@ def _overridden(published: Recipe, request: TrainingRequest, method_class: type)
     return recipe.model_copy(update=frames)
 
 
-def _recipe(request: TrainingRequest, protocol: Protocol, method: str) -> tuple[str, Recipe]:
+def _recipe(request: TrainingRequest, protocol: Protocol, method_class: type) -> tuple[str, Recipe]:
+    method: str = method_class.name
     if request.recipe is not None:
         recipe = protocol.recipe(request.recipe)
         if recipe.method != method:
@@ -222,7 +237,7 @@ def _recipe(request: TrainingRequest, protocol: Protocol, method: str) -> tuple[
         return request.recipe, recipe
     return protocol.recipe_for(method, request.dataset) or (
         "default",
-        default_recipe(method, protocol, request.dataset),
+        default_recipe(method, protocol, request.dataset, fits=method_class.fits),
     )
 
 
@@ -238,7 +253,8 @@ def _tied_options(method_class: type, recipe: Recipe, classes: Sequence[str]) ->
     follows: dict[str, Any] = {}
     if "frames" in known:
         follows["frames"] = recipe.frames
-    if recipe.config.get("class_specific") and "classes" in known:
+    tied = recipe.config.get("class_specific") or "class_specific" not in known
+    if tied and "classes" in known:
         follows["classes"] = tuple(classes)
     return follows
 

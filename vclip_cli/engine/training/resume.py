@@ -49,7 +49,21 @@ def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
     path = folder / STATE_FILE
     if not path.is_file():
         return None
-    state = ResumeState(**read_tensor_file(path))
+    content = read_tensor_file(path)
+    try:
+        state = ResumeState(**content)
+        whole = isinstance(state.step, int) and isinstance(state.losses, list)
+        whole &= all(
+            isinstance(part, dict) for part in (state.tensors, state.optimizer, state.best)
+        )
+    except TypeError:
+        whole = False
+    if not whole:
+        raise WeightsError(
+            "the file is no resume state",
+            where=str(path),
+            hint="delete it, or start again with --no-resume",
+        )
     if state.run_sha256 != run_sha256:
         raise WeightsError(
             "the resume state belongs to a run with other settings",

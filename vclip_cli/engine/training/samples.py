@@ -78,8 +78,7 @@ def train_indices(
 @dataclass(frozen=True)
 class SampleReading:
     """How training videos are read. flip: whether the recipe's flips are drawn; store: where the
-    frames were extracted to, None to decode the video files; timeout: seconds after which a worker
-    that still reads a clip is ended, and the clip is a failure."""
+    frames were extracted to, None to decode the video files."""
 
     recipe: Recipe
     preprocessing: Preprocessing
@@ -87,7 +86,6 @@ class SampleReading:
     flip: bool
     decoder: str = "exact"
     store: FrameStore | None = None
-    timeout: float = SECONDS_A_CLIP
 
     @property
     def candidates(self) -> int | None:
@@ -137,12 +135,16 @@ def micro_batches(
     plan: Sequence[Sequence[tuple[int, int]]],
     *,
     workers: int = 0,
+    timeout: float = SECONDS_A_CLIP,
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
-    """The planned pieces in order; each key is (epoch, position of the video)."""
+    """The planned pieces in order; each key is (epoch, position of the video).
+
+    With workers, a clip that takes longer than `timeout` seconds, or takes its worker down, fails.
+    """
     clips = _TrainingClips(root, items, reading)
     keys = [key for piece in plan for key in piece]
-    rows = guarded_calls(_read, clips, keys, workers=workers, seconds=reading.timeout)
+    rows = guarded_calls(_read, clips, keys, workers=workers, seconds=timeout)
     for piece in plan:
         batch = _collate([_row(items[position], next(rows)) for _, position in piece])
         yield batch.pinned() if pin_memory else batch

@@ -95,7 +95,12 @@ class Selector:
         batches = [range(start, min(start + size, len(self.items))) for start in starts]
         right = read = 0
         for batch in clip_batches(
-            self.root, self.items, self.reading, batches, workers=self.computing.workers
+            self.root,
+            self.items,
+            self.reading,
+            batches,
+            workers=self.computing.workers,
+            timeout=self.computing.timeout,
         ):
             if batch.frames is None:
                 continue

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
 from vclip_cli.errors import WeightsError
-from vclip_cli.models.checkpoint import read_checkpoint, read_info
+from vclip_cli.models.checkpoint import read_checkpoint, read_info, refuse_foreign_backbone
 from vclip_cli.preprocessing import Preprocessing
 
 
@@ -23,6 +23,8 @@ def load_start(
     if start_from is None:
         return load_method(request, default_backbone=default_backbone)
     info = read_info(start_from)
+    if request.backbone is None:
+        refuse_foreign_backbone(info.backbone["name"], start_from)
     base = MethodRequest(
         request.method,
         request.backbone or info.backbone["name"],

@@ -12,6 +12,7 @@ from vclip_cli.data.plan import plan_tests
 from vclip_cli.data.split import write_split
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.training.embedded import fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
@@ -25,6 +26,7 @@ from vclip_cli.engine.training.outcome import (
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.samples import SampleReading
+from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
 from vclip_cli.engine.training.selection import Selector
 from vclip_cli.files import require_writable_folder, write_json, write_text
 from vclip_cli.progress import Progress, no_progress
@@ -46,6 +48,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     require_writable_folder(plan.folder)
     if not request.resume:
         (plan.folder / STATE_FILE).unlink(missing_ok=True)
+        remove_scalars(plan.folder)
         for name in (RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
             (plan.folder / name).unlink(missing_ok=True)
     elif (finished := finished_run(plan)) is not None:
@@ -56,6 +59,11 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     if plan.store is None:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
+    if adapter.fits:
+        started = time.perf_counter()
+        state = fit_on_embeddings(plan, items, progress)
+        write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
+        return finish(plan, state, time.perf_counter() - started)
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
     label_set = plan.dataset.label_set
@@ -76,18 +84,25 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     state = read_state(plan.folder, plan.sha256) or ResumeState(plan.sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if request.select_on else None
     started = time.perf_counter()
-    state = fit(
-        adapter,
-        data,
-        plan.recipe,
-        _accelerator(plan),
-        LoopOptions(
-            plan.folder, request.batch_size, request.workers, request.save_every, request.stop_after
-        ),
-        state,
-        after_epoch=selector.look if selector is not None else None,
-        progress=progress,
-    )
+    with tensorboard_scalars(plan.folder, state) as after_step:
+        state = fit(
+            adapter,
+            data,
+            plan.recipe,
+            _accelerator(plan),
+            LoopOptions(
+                plan.folder,
+                request.batch_size,
+                request.workers,
+                request.save_every,
+                request.stop_after,
+                request.timeout,
+            ),
+            state,
+            after_step=after_step,
+            after_epoch=selector.look if selector is not None else None,
+            progress=progress,
+        )
     write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
     return finish(plan, state, time.perf_counter() - started)
 

@@ -6,12 +6,13 @@ The baseline of every paper (METHODS section 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vclip_cli.models.contract import Adapter
+from vclip_cli.models.contract import Adapter, backbone_side
 from vclip_cli.models.prompts import encode_prompt_ensembles
 from vclip_cli.models.shortcuts import encode_images, one_by_one
 
@@ -27,6 +28,18 @@ class ClipAdapter(Adapter):
     paper = "Radford et al., ICML 2021, arXiv 2103.00020"
     cacheable = "frame"
     default_templates = ("a photo of a {class}.",)
+
+    @property
+    def image_side(self) -> dict[str, Any]:
+        """The backbone alone, as long as this very `encode_frames` runs on an untouched tower.
+
+        So all methods that leave CLIP's image side as it is share their embeddings. One derived
+        from this class that changes the tower other than by its tensors must say so here.
+        """
+        own = type(self).encode_frames is ClipAdapter.encode_frames
+        if own and not any(name.startswith("clip.visual.") for name in self.stored()):
+            return backbone_side(self.backbone)
+        return super().image_side
 
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """K prompt lists to L2-normalised class embeddings (K,E); ensembles are averaged."""

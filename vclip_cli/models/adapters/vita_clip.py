@@ -72,6 +72,8 @@ class VitaClipConfig(AdapterConfig):
             )
         if self.frames < 1 or self.global_prompts < 0 or self.text_context < 0:
             raise SpecError("the numbers of frames and of tokens cannot be negative, nor T zero")
+        if max(self.frames, self.global_prompts, self.text_context) > 4096:
+            raise SpecError("more than 4096 frames or tokens are not built")
 
     @property
     def words(self) -> str:
@@ -232,6 +234,10 @@ class VitaClipAdapter(Adapter):
         if config.summary_token:
             summary = prompts.summarise(projected).to(dtype).flatten(0, 1).unsqueeze(1)
         return locals_, globals_, summary
+
+    def tokens_before_patches(self, frames: int) -> int:
+        """Local prompts, one a frame, and global ones."""
+        return self.config.local_prompts * frames + self.config.global_prompts
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to L2-normalised video embeddings (B,E)."""

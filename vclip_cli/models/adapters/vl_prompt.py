@@ -58,6 +58,8 @@ class VlPromptConfig(AdapterConfig):
         for option in ("vision_tokens", "text_tokens", "vision_depth", "text_depth"):
             if getattr(self, option) < 0:
                 raise SpecError(f"the option {option!r} cannot be negative")
+        if max(self.vision_tokens, self.text_tokens) > 4096:
+            raise SpecError("more than 4096 tokens a block are not built")
         if self.text_first not in (0, 1):
             raise SpecError("the option 'text_first' is 0 or 1", found=str(self.text_first))
 

@@ -45,6 +45,8 @@ class XClipConfig(AdapterConfig):
         """Raises SpecError for a number of frames or layers that cannot be."""
         if self.frames < 1 or self.integration_layers < 0 or self.prompt_layers < 0:
             raise SpecError("frames must be at least 1, and numbers of layers not negative")
+        if self.frames > 4096 or max(self.integration_layers, self.prompt_layers) > 64:
+            raise SpecError("more than 4096 frames or 64 layers are not built")
         if not 0 <= self.drop_path < 1:
             raise SpecError("the option 'drop_path' must be at least 0 and below 1")
 
@@ -231,6 +233,10 @@ class XClipAdapter(Adapter):
     def _encode_video(self, frames: Tensor) -> Tensor:
         embeddings, context = self.encode_frames(frames)
         return torch.cat([self.integrate(embeddings).unsqueeze(1), context.float()], dim=1)
+
+    def embedding(self, video: Tensor) -> Tensor:
+        """The video's embedding (B,E), without its context."""
+        return video[:, 0]
 
     def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
         """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""

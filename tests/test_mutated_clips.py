@@ -1,0 +1,71 @@
+"""Clips damaged in hundreds of ways: none hangs or crashes the decoder, or harms a good one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from mutate_clips import CONTAINERS, KINDS, mutants, write_good
+
+from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.errors import VideoError
+from vclip_cli.video import decode
+from vclip_cli.video.sampling import Sampling
+
+SECONDS = 20
+
+
+def decode_one(frames: int, path: str) -> tuple[str, str]:
+    """What becomes of a clip in a worker; anything but a VideoError is raised in the test."""
+    try:
+        clip = decode(path, Sampling(frames).indices)
+    except VideoError as error:
+        return "refused", error.what
+    return "decoded", hashlib.sha256(clip.frames.tobytes()).hexdigest()
+
+
+def _decode_all(paths: Sequence[Path], workers: int) -> list[tuple[str, str]]:
+    """Each path's outcome."""
+    keys = [str(path) for path in paths]
+    results = list(guarded_calls(decode_one, 8, keys, workers=workers, seconds=SECONDS))
+    return [("lost", found.reason) if isinstance(found, Lost) else found for found in results]
+
+
+def _check(folder: Path, count: int, workers: int, seed: int) -> Counter[tuple[str, str]]:
+    """Outcomes by container. Good clips lie among them, and must decode as they do alone."""
+    good = write_good(folder)
+    alone = {name: decode_one(8, str(folder / name)) for name in good}
+    assert all(outcome == "decoded" for outcome, _ in alone.values())
+    paths: list[Path] = []
+    for number, (name, data) in enumerate(mutants(good, count, seed)):
+        path = folder / name
+        path.write_bytes(data)
+        paths.append(path)
+        if number % 7 == 0:
+            paths.append(folder / list(good)[number // 7 % len(good)])
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for path, (outcome, detail) in zip(paths, _decode_all(paths, workers), strict=True):
+        if path.name in alone:
+            assert (outcome, detail) == alone[path.name], path.name
+            continue
+        assert outcome != "lost", f"{path.name}: {detail}"
+        outcomes[path.suffix, outcome] += 1
+    assert outcomes.total() == count
+    return outcomes
+
+
+def test_damaged_clips(tmp_path: Path) -> None:
+    outcomes = _check(tmp_path, len(CONTAINERS) * len(KINDS), workers=1, seed=1)
+    assert sum(number for (_, outcome), number in outcomes.items() if outcome == "decoded") > 5
+    assert sum(number for (_, outcome), number in outcomes.items() if outcome == "refused") > 5
+
+
+@pytest.mark.slow
+def test_a_thousand_damaged_clips(tmp_path: Path) -> None:
+    outcomes = _check(tmp_path, 1000, workers=2, seed=2)
+    print(
+        "\n".join(f"{suffix} {outcome}: {n}" for (suffix, outcome), n in sorted(outcomes.items()))
+    )

@@ -1,0 +1,214 @@
+"""`vclip bench`: how fast videos are read and encoded on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import printable, progress, say, show, show_json, warn
+from vclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.bench.run import Measured
+    from vclip_cli.engine.bench.timing import Part
+    from vclip_cli.engine.bench.training import MeasuredStep
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[DATASET | CLIP… | FOLDER…]", help="What to measure on. Default toy."),
+]
+Rounds = Annotated[
+    int, typer.Option("--rounds", envvar="VCLIP_ROUNDS", min=1, help="How often, for the medians.")
+]
+Most = Annotated[
+    int,
+    typer.Option("--limit", envvar="VCLIP_LIMIT", min=1, help="At most N clips, spread evenly."),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="A frame store; without it the dataset's own, where there is one."
+    ),
+]
+Training = Annotated[
+    str | None,
+    typer.Option(
+        "--training",
+        metavar="METHOD,…",
+        help="Measure time and memory of a training step of these methods instead.",
+    ),
+]
+StepBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        envvar="VCLIP_BATCH_SIZE",
+        min=1,
+        help="Videos a batch. Default 8, and 2 with --training.",
+    ),
+]
+
+
+def bench(
+    sources: Sources = None,
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    frames: options.Frames = None,
+    store: Store = None,
+    training: Training = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: StepBatch = None,
+    workers: options.Workers = 0,
+    rounds: Rounds = 3,
+    limit: Most = 8,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure reading, preprocessing, transfer, encoder and the whole on your own clips.
+
+    REF is the way of the published pipelines: decord on one thread, frames resized by OpenCV. It is
+    measured in the same run, clip by clip in turns with the others. Weights are random unless
+    --pretrained names some: speed does not depend on them.
+
+    Example:  vclip bench hmdb51 --frames 16 --limit 20
+    """
+    from vclip_cli.engine.methods import MethodRequest
+
+    request = MethodRequest(method, backbone, pretrained, checkpoint)
+    if training is not None:
+        if sources or store or method or checkpoint:
+            raise UsageError(
+                "--training measures made-up videos: it takes no clips, store, method or checkpoint"
+            )
+        names = [name.strip() for name in training.split(",") if name.strip()]
+        _bench_training(names, request, frames, device, precision, batch_size or 2, rounds, as_json)
+        return
+    from vclip_cli.engine.bench.run import BenchRequest
+    from vclip_cli.engine.bench.run import bench as measure
+
+    measured = measure(
+        BenchRequest(
+            sources=sources or (),
+            method=request,
+            frames=frames,
+            store=store,
+            device=device,
+            precision=precision,
+            batch_size=batch_size or 8,
+            workers=workers,
+            rounds=rounds,
+            limit=limit,
+        ),
+        progress=progress,
+    )
+    if as_json:
+        show_json(measured.as_dict())
+    else:
+        _show(measured)
+    for failure in measured.left_out:
+        warn(f"left out: {failure.video}: {failure.reason}")
+
+
+def _show(measured: Measured) -> None:
+    from rich.table import Table
+
+    facts = measured.facts
+    title = (
+        f"{facts['backbone']}, {facts['method']}, {facts['frames']} frames, {facts['precision']},"
+        f" {facts['device']}, {facts['threads']} threads; {len(measured.clips)} clips,"
+        f" medians of {facts['rounds']} rounds"
+    )
+    table = Table("part", title=title, title_justify="left")
+    for name in ("videos/s", "ms a video", "over REF", "… by CPU time", "share", "remark"):
+        table.add_column(name, justify="left" if name == "remark" else "right")
+    shares = measured.shares
+    for part in measured.parts:
+        if part.name == "matrix product":
+            continue
+        ratios, share = part.over(measured.reference), shares.get(part.name)
+        seconds = part.seconds_a_video
+        comparable = ratios is not None and part.name.startswith(("decode", "read"))
+        table.add_row(
+            part.name,
+            f"{1 / seconds:,.1f}" if seconds else "",
+            f"{seconds * 1000:,.1f}" if seconds else "",
+            f"{ratios[0]:.2f} ×" if comparable and ratios else "",
+            f"{ratios[1]:.2f} ×" if comparable and ratios else "",
+            f"{share:.0%}" if share else "",
+            printable(_remark(measured, part)),
+        )
+    show(table)
+    say(f"what limits: {measured.limits}, {shares[measured.limits]:.0%} of a video's time")
+    if measured.reference is None:
+        say("REF was not measured: decord is not installed here")
+
+
+def _remark(measured: Measured, part: Part) -> str:
+    if part.name != "encoder" or part.gigaflops is None:
+        return part.remark
+    product = measured.part("matrix product").gigaflops
+    assert product is not None
+    return f"{part.gigaflops:,.0f} GFLOP/s, {part.gigaflops / product:.0%} of a matrix product's"
+
+
+def _bench_training(
+    names: list[str],
+    request: Any,
+    frames: int | None,
+    device: str,
+    precision: str,
+    batch_size: int,
+    rounds: int,
+    as_json: bool,
+) -> None:
+    from dataclasses import replace
+
+    from vclip_cli.engine.bench.training import StepRequest, bench_training, facts
+    from vclip_cli.models.registry import find_method
+
+    if not names:
+        raise UsageError("--training names no method", hint="see: vclip methods")
+    for name in names:
+        find_method(name)
+    requests = [
+        StepRequest(replace(request, method=name), frames, device, precision, batch_size, rounds)
+        for name in names
+    ]
+    steps = bench_training(requests, progress=progress)
+    common = facts(requests[0])
+    if as_json:
+        show_json({**common, "steps": [step.as_dict() for step in steps]})
+    else:
+        _show_steps(steps, common)
+
+
+def _show_steps(steps: list[MeasuredStep], common: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    title = (
+        f"one training step, {common['batch_size']} videos, {common['classes']} classes,"
+        f" {common['precision']}, {common['device']}, {common['threads']} threads"
+    )
+    table = Table("method", title=title, title_justify="left")
+    for name in ("trained", "seconds", "peak memory", "before the step"):
+        table.add_column(name, justify="right")
+    for step in steps:
+        table.add_row(
+            step.method,
+            f"{step.trained:,}",
+            f"{step.seconds:.3f}",
+            _megabytes(step.peak_mb),
+            _megabytes(step.resting_mb),
+        )
+    show(table)
+
+
+def _megabytes(value: float | None) -> str:
+    return "not told" if value is None else f"{value:,.0f} MB"

@@ -1,0 +1,118 @@
+"""`vclip embed`: encode a dataset's videos once, whatever is asked of them later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vclip_cli.cli import options
+from vclip_cli.cli.console import progress, say, show, show_json, warn
+from vclip_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.embed import Embedded, EmbedPlan
+
+Name = Annotated[str, typer.Argument(help="A registered dataset, or toy.", metavar="DATASET")]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="Only the videos of this official split. May be repeated."),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", "-p", help="Take frames and views as this protocol does for the method."
+    ),
+]
+
+
+def embed(
+    dataset: Name,
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    protocol: Protocol = None,
+    splits: Splits = None,
+    frames: options.Frames = None,
+    clips: options.Clips = None,
+    crops: options.Crops = None,
+    decoder: options.Decoder = "exact",
+    frames_from: options.FramesFrom = "source",
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: options.BatchSize = 8,
+    workers: options.Workers = 0,
+    limit: options.Limit = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Store the embeddings of a dataset's videos, for every run whose image side is the same.
+
+    Example:  vclip embed toy --protocol few-shot
+    """
+    from vclip_cli.engine.embed import EmbedRequest, plan_embedding
+    from vclip_cli.engine.embed import embed as run
+    from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.settings import ViewRequest
+
+    plan = plan_embedding(
+        EmbedRequest(
+            dataset=dataset,
+            method=MethodRequest(method, backbone, pretrained, checkpoint),
+            views=ViewRequest(frames, clips, crops, decoder=decoder),
+            protocol=protocol,
+            frames_from=frames_from,
+            splits=tuple(splits) if splits else None,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            limit=limit,
+        )
+    )
+    if dry_run:
+        show_json(_planned(plan))
+        return
+    done = run(plan, progress=progress)
+    if as_json:
+        show_json(_document(plan, done))
+    else:
+        show(f"embeddings: {plan.store.folder}")
+        say(f"{done.encoded:,} videos encoded, {done.reused:,} were there, key {plan.store.key}")
+    if done.failures:
+        first = done.failures[0]
+        warn(
+            f"{len(done.failures):,} of {len(plan.items):,} videos could not be read, such as"
+            f" {first.video!r}: {first.reason}"
+        )
+    if plan.items and len(done.failures) == len(plan.items):
+        raise DataError("no video of the dataset can be read", hint=f"vclip data check {dataset}")
+
+
+def _planned(plan: EmbedPlan) -> dict[str, Any]:
+    from vclip_cli.engine.embed import bytes_a_video, count_stored
+
+    there, each = count_stored(plan), bytes_a_video(plan)
+    return {
+        "folder": str(plan.store.folder),
+        "key": plan.store.key,
+        **plan.store.description,
+        "videos": len(plan.items),
+        "stored": there,
+        "bytes_a_video": each,
+        "bytes_to_add": each * (len(plan.items) - there),
+    }
+
+
+def _document(plan: EmbedPlan, done: Embedded) -> dict[str, Any]:
+    return {
+        "folder": str(plan.store.folder),
+        "key": plan.store.key,
+        "videos": len(plan.items),
+        "encoded": done.encoded,
+        "reused": done.reused,
+        "failures": [vars(failure) for failure in done.failures],
+    }

@@ -1,0 +1,42 @@
+"""What scoring one video costs: multiply-adds, counted on shapes alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from vclip_cli.engine.clips import ClipReading
+from vclip_cli.models.contract import Adapter
+
+FLOPS_PER_MULTIPLY_ADD = 2
+"""torch counts a multiplication and an addition; what papers print as FLOPs are multiply-adds."""
+
+
+def count_multiply_adds(adapter: Adapter, text: Any, reading: ClipReading) -> int | None:
+    """The multiply-adds of one view: `encode_video` of T frames, and `score` against all classes.
+
+    text: what the adapter's `encode_text` gave; encoding it, once for all videos, is not counted.
+    Nothing is computed: tensors have shapes only, so that this takes a fraction of a second on any
+    backbone. The architecture is counted as papers define it, a hook keeping away shortcuts that
+    leave out what nobody looks at. Gives None for an adapter whose code looks at the values of
+    tensors.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = reading.preprocessing.size
+    shape = (1, reading.sampling.frames, 3, size, size)
+    counter = FlopCounterMode(display=False)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know the fused attention
+    watched = getattr(adapter.clip, "visual", adapter).register_forward_hook(lambda *_: None)
+    try:
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
+            adapter.score(adapter.encode_video(torch.empty(shape, device=adapter.device)), text)
+    except RuntimeError:  # what tensors without values raise when they are asked for one
+        return None
+    finally:
+        watched.remove()
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops() // FLOPS_PER_MULTIPLY_ADD

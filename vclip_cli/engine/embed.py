@@ -1,0 +1,180 @@
+"""`vclip embed`: the embeddings of a dataset's videos, computed before anybody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vclip_cli.data.protocol import load_protocol
+from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
+from vclip_cli.engine.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.embedding_pass import embedded_batches, encode_batch
+from vclip_cli.engine.embeddings import EmbeddingStore, embedding_store
+from vclip_cli.engine.evaluation_plan import protocol_views
+from vclip_cli.engine.frame_source import (
+    SOURCE,
+    open_frames,
+    require_kept,
+    require_large_enough,
+)
+from vclip_cli.engine.methods import (
+    DEFAULT_BACKBONE,
+    LoadedMethod,
+    MethodRequest,
+    load_method,
+)
+from vclip_cli.engine.scoring import Computing
+from vclip_cli.engine.settings import ViewRequest, resolve_settings
+from vclip_cli.errors import DataError, UsageError
+from vclip_cli.files import require_writable_folder
+from vclip_cli.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """What a person asked of `vclip embed`.
+
+    protocol: whose frames and views are taken where `views` says nothing; frames_from: `source`,
+    `store`, or a frame store's folder; splits: official ones,
+    None for all videos.
+    """
+
+    dataset: str
+    method: MethodRequest = field(default_factory=MethodRequest)
+    views: ViewRequest = field(default_factory=ViewRequest)
+    protocol: str | None = None
+    frames_from: str = SOURCE
+    splits: tuple[str, ...] | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 8
+    workers: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedPlan:
+    """All that is decided before the first video is read."""
+
+    request: EmbedRequest
+    method: LoadedMethod
+    reading: ClipReading
+    computing: Computing
+    store: EmbeddingStore
+    root: Path
+    items: list[ClipItem]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a pass did: videos found stored, encoded by it, and failed."""
+
+    reused: int
+    encoded: int
+    failures: list[Failure]
+
+
+def plan_embedding(request: EmbedRequest) -> EmbedPlan:
+    """Resolve names and load the weights. Raises UsageError for a method that cannot be stored."""
+    dataset = open_dataset(request.dataset)
+    if dataset.videos_root is None:
+        raise DataError(
+            f"the dataset {request.dataset!r} was registered without videos",
+            hint=f"vclip data add {request.dataset} --videos DIR",
+        )
+    items = _items(dataset, request.splits, request.limit)
+    computing = Computing(
+        pick_device(request.device),
+        known_precision(request.precision),
+        request.batch_size,
+        request.workers,
+    )
+    method = load_method(
+        request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
+    )
+    planned = method.stated_views()
+    if request.protocol is not None:
+        planned = protocol_views(load_protocol(request.protocol), dataset, method)
+    settings = resolve_settings(method.adapter, request.views, planned)
+    frames = open_frames(request.frames_from, request.dataset, settings.reading.decoder)
+    require_kept(frames, settings.reading.sampling)
+    require_large_enough(frames, settings.reading.preprocessing, settings.reading.crops)
+    reading = replace(settings.reading, store=frames)
+    method.adapter.to(computing.device)
+    store = embedding_store(
+        method.adapter,
+        reading,
+        request.precision,
+        computing.device.type,
+        stores_all=True,
+    )
+    if store is None:
+        raise UsageError(
+            f"nothing of what {method.adapter.name!r} computes can be stored and reused",
+            hint="see the column 'cacheable' of: vclip methods --json",
+        )
+    return EmbedPlan(request, method, reading, computing, store, dataset.videos_root, items)
+
+
+def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ClipItem]:
+    """The videos of some official splits, or all, once each, in the manifest's order."""
+    rows = dataset.manifest.rows
+    for name in splits or ():
+        if name not in dataset.manifest.splits:
+            raise UsageError(
+                f"the dataset has no split {name!r}", expected=", ".join(dataset.manifest.splits)
+            )
+    if splits is not None:
+        wanted = set(splits)
+        rows = rows[[bool(wanted & set(names.split(";"))) for names in rows["splits"]]]
+    rows = rows.drop_duplicates("video")
+    items = [ClipItem(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)]
+    return items if limit is None else items[:limit]
+
+
+def count_stored(plan: EmbedPlan) -> int:
+    """How many of the videos are stored already."""
+    stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
+    return sum(position in stored for position in range(len(plan.items)))
+
+
+def bytes_a_video(plan: EmbedPlan) -> int:
+    """What one video's embedding takes, by encoding an empty one."""
+    size, reading = plan.reading.preprocessing.size, plan.reading
+    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
+    one = encode_batch(plan.method.adapter, empty, reading, plan.computing)
+    return one.nbytes * reading.views
+
+
+def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
+    """Encode and store the videos that are not yet stored; a killed pass goes on from there.
+
+    Raises UsageError where the cache cannot be written.
+    """
+    require_writable_folder(plan.store.folder)
+    videos = [item.video for item in plan.items]
+    if plan.reading.store is None:
+        prepare_videos(plan.request.dataset, videos, progress=progress)
+    stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
+    missing = [p for p in range(len(plan.items)) if p not in stored]
+    there = len(plan.items) - len(missing)
+    items = [plan.items[position] for position in missing]
+    fresh = plan.store.open(plan.request.dataset, plan.root, items)
+    failures: list[Failure] = []
+    encoded = 0
+    with progress("embedding", len(plan.items), there) as advance:
+        for batch, _ in embedded_batches(
+            plan.method.adapter, plan.root, items, plan.reading, plan.computing, fresh
+        ):
+            failures += batch.failures
+            encoded += len(batch.positions)
+            advance(len(batch.positions) + len(batch.failures))
+    return Embedded(there, encoded, failures)

@@ -1,0 +1,1 @@
+"""What a report shows beyond records: frames, embeddings and attention, from videos and weights."""

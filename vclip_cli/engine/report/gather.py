@@ -1,0 +1,224 @@
+"""From records to the material of a page; what is not at hand is left out, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.methods import LoadedMethod
+from vclip_cli.engine.report.clip_pass import pass_over_clips
+from vclip_cli.engine.report.focus import Focus, focus_clips
+from vclip_cli.engine.report.sources import (
+    Videos,
+    model_of,
+    predictions_of,
+    reading_of,
+    videos_of,
+)
+from vclip_cli.engine.scoring import Computing
+from vclip_cli.errors import UsageError
+from vclip_cli.hashing import canonical_json
+from vclip_cli.progress import Progress, no_progress
+from vclip_cli.results.collect import LoadedRecord
+from vclip_cli.results.predictions import Predictions
+from vclip_cli.results.record import Record
+from vclip_cli.results.report.material import (
+    Embeddings,
+    Missing,
+    ReportMaterial,
+    ResultMaterial,
+    Strip,
+)
+from vclip_cli.results.report.naming import test_name
+from vclip_cli.results.report.selection import Shown, select_clips
+
+STRIPS_TOGETHER, STRIP_AT_MOST = 2_300_000, 4_000
+FOCUS_TOGETHER, FOCUS_AT_MOST = 1_300_000, 24_000
+"""Bytes of all strips of a page, small and large, which keep it below 8 MB, and of one strip."""
+DEFAULT_CLIPS = 2_000
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What a person asked of `vclip report`.
+
+    clips: how many are shown one by one, over all results; checkpoints: files to look at for the
+    weights of the records.
+    """
+
+    clips: int = DEFAULT_CLIPS
+    frames: bool = True
+    embedding: bool = True
+    checkpoints: tuple[Path, ...] = ()
+    device: str = "auto"
+    batch_size: int = 8
+    workers: int = 0
+
+
+@dataclass(eq=False)
+class _Pictures:
+    """The strips of all results so far, by dataset and video, and what each may weigh."""
+
+    strip_bytes: int
+    focus_bytes: int
+    small: dict[tuple[str, str], Strip] = field(default_factory=dict)
+    large: dict[tuple[str, str], Strip] = field(default_factory=dict)
+
+
+def gather(
+    records: Sequence[LoadedRecord], request: ReportRequest, *, progress: Progress = no_progress
+) -> ReportMaterial:
+    """Everything of a page. Raises DataError for predictions that are not those of their record."""
+    computing = Computing(
+        pick_device(request.device), batch_size=request.batch_size, workers=request.workers
+    )
+    predictions = [predictions_of(loaded) for loaded in records]
+    multi_label = ["top1" not in loaded.record.metrics for loaded in records]
+    shown = select_clips(predictions, multi_label, request.clips)
+    pictures = _Pictures(
+        _fair(STRIPS_TOGETHER, STRIP_AT_MOST, records, [entry.videos for entry in shown]),
+        _fair(FOCUS_TOGETHER, FOCUS_AT_MOST, records, [entry.focus for entry in shown]),
+    )
+    made: dict[int, ResultMaterial] = {}
+    held: tuple[str, LoadedMethod | Missing] | None = None
+    for place in sorted(range(len(records)), key=lambda place: _model_key(records[place].record)):
+        loaded, found = records[place], predictions[place]
+        if isinstance(found, Missing):
+            made[place] = ResultMaterial(loaded, found, found, found)
+            continue
+        key = _model_key(loaded.record)
+        if held is None or held[0] != key:
+            held = None  # the last model leaves the memory before the next one comes
+            held = key, model_of(loaded, request.checkpoints)
+        made[place] = _gather_one(
+            loaded, found, shown[place], held[1], request, computing, pictures, progress
+        )
+    results = [made[place] for place in range(len(records))]
+    return ReportMaterial(
+        results=results,
+        videos=[entry.videos for entry in shown],
+        strips=pictures.small,
+        focus_strips=pictures.large,
+        frames=_no_frames(results, pictures, request),
+    )
+
+
+def _gather_one(
+    loaded: LoadedRecord,
+    predictions: Predictions,
+    shown: Shown,
+    method: LoadedMethod | Missing,
+    request: ReportRequest,
+    computing: Computing,
+    pictures: _Pictures,
+    progress: Progress,
+) -> ResultMaterial:
+    record = loaded.record
+    videos, reading = videos_of(record), reading_of(record)
+    for lacking in (videos, reading):
+        if isinstance(lacking, Missing):
+            return ResultMaterial(loaded, predictions, lacking, lacking)
+    assert isinstance(videos, Videos) and not isinstance(reading, Missing)
+    prepare_videos(record.dataset.name, shown.videos, progress=progress)
+    dataset, test = record.dataset.name, test_name(record)
+    remarks = (
+        ["The dataset's lists have changed since the evaluation; frames are of today's files."]
+        if videos.changed
+        else []
+    )
+    adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
+    focus = Focus(attention=Missing("Left out: --no-frames."))
+    if request.frames:
+        focus = focus_clips(
+            adapter,
+            record.prompts.texts,
+            videos.root,
+            {video: path for video in shown.focus if (path := videos.paths.get(video))},
+            reading,
+            computing,
+            predictions,
+            multi_label="top1" not in record.metrics,
+            strip_bytes=pictures.focus_bytes,
+            progress=progress,
+            description=f"looking at the hardest clips of {test} with {record.adapter.name}",
+        )
+        pictures.large |= {(dataset, video): strip for video, strip in focus.strips.items()}
+    model = focus.other_model or method
+    embeddings: Embeddings | Missing = Missing("Left out: --no-embedding.")
+    embedded = model if request.embedding else embeddings
+    wants_strips = request.frames and any(
+        (dataset, video) not in pictures.small for video in shown.videos
+    )
+    if isinstance(embedded, Missing):
+        embeddings = embedded
+    if wants_strips or not isinstance(embedded, Missing):
+        items = [ClipItem(video, videos.paths.get(video, "")) for video in shown.videos]
+        try:
+            passed = pass_over_clips(
+                videos.root,
+                items,
+                reading,
+                computing,
+                None if isinstance(embedded, Missing) else embedded,
+                strip_bytes=pictures.strip_bytes if wants_strips else None,
+                progress=progress,
+                description=f"reading the clips of {test} for {record.adapter.name}",
+            )
+        except UsageError as error:  # a method that has no vector for a video
+            return ResultMaterial(loaded, predictions, Missing(f"{error.what}."), focus.attention)
+        for video, strip in passed.strips.items():
+            pictures.small.setdefault((dataset, video), strip)
+        if passed.failures:
+            video, reason = next(iter(passed.failures.items()))
+            remarks.append(
+                f"{len(passed.failures):,} of {len(items):,} clips of this page cannot be read now,"
+                f" such as {video}: {reason}."
+            )
+        if not isinstance(embedded, Missing):
+            embeddings = _embeddings(passed.vectors)
+    attention = focus.other_model or focus.attention
+    if not attention:
+        attention = Missing("None of the clips could be read.")
+    return ResultMaterial(loaded, predictions, embeddings, attention, remarks)
+
+
+def _embeddings(vectors: dict[str, np.ndarray]) -> Embeddings | Missing:
+    if not vectors:
+        return Missing("None of the clips could be read.")
+    return Embeddings(tuple(vectors), np.stack(list(vectors.values())).astype(np.float32))
+
+
+def _fair(
+    together: int, at_most: int, records: Sequence[LoadedRecord], videos: list[tuple[str, ...]]
+) -> int:
+    """The bytes that each of the different videos may have."""
+    different = {
+        (loaded.record.dataset.name, video)
+        for loaded, names in zip(records, videos, strict=True)
+        for video in names
+    }
+    return min(at_most, together // max(1, len(different)))
+
+
+def _model_key(record: Record) -> str:
+    """Equal for records of one model."""
+    return canonical_json(
+        [record.adapter.model_dump(mode="json"), record.backbone.model_dump(mode="json")]
+    )
+
+
+def _no_frames(
+    results: Sequence[ResultMaterial], pictures: _Pictures, request: ReportRequest
+) -> Missing | None:
+    if pictures.small or pictures.large:
+        return None
+    if not request.frames:
+        return Missing("Frames were left out: --no-frames.")
+    reasons = [entry.embeddings for entry in results if isinstance(entry.embeddings, Missing)]
+    return reasons[0] if reasons else Missing("None of the clips could be read.")

@@ -1,0 +1,151 @@
+"""Training on stored embeddings, for methods that leave the image side frozen and say `fits`.
+
+The training videos are read as at the test, without augmentation; decoding and encoding happen once
+for all such methods, seeds and numbers of shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from vclip_cli.data.protocol import Recipe, Schedule
+from vclip_cli.engine.clips import ClipItem, ClipReading
+from vclip_cli.engine.devices import autocast
+from vclip_cli.engine.embedding_pass import embedded_batches, pool_batch
+from vclip_cli.engine.embeddings import embedding_store
+from vclip_cli.engine.frame_source import require_kept
+from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.scoring import Computing
+from vclip_cli.engine.training.resume import ResumeState
+from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.errors import DataError, UsageError
+from vclip_cli.models.fitting import FitOptimizer, Fitting
+from vclip_cli.progress import Progress
+from vclip_cli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from vclip_cli.engine.training.plan import TrainingPlan, TrainingRequest
+    from vclip_cli.models.contract import Adapter
+
+ALWAYS_HEEDED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
+
+
+def check_fitting(
+    request: TrainingRequest, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
+) -> None:
+    """Refuse what would have no effect on a method that is fitted on stored embeddings.
+
+    changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
+    """
+    heeded = (*ALWAYS_HEEDED, *method.fit_heeds)
+    useless = [key for key in changes if not key.startswith(("schedule", *heeded))]
+    schedule = recipe.schedule
+    if schedule is not None:
+        plain = Schedule(epochs=schedule.epochs or 1)
+        useless += [
+            f"schedule.{name}"
+            for name, value in schedule
+            if value != getattr(plain, name) or "schedule.epochs" not in heeded
+        ]
+    for key in useless:
+        raise UsageError(
+            f"the setting {key!r} has no effect on {method.name!r}",
+            expected="one of " + ", ".join([*method.fit_heeds, *ALWAYS_HEEDED]),
+        )
+    for option, given in (
+        ("--select-on", request.select_on),
+        ("--stop-after", request.stop_after),
+        ("--start-from", request.start_from),
+        ("--flip", request.flip or None),
+    ):
+        if given is not None:
+            raise UsageError(
+                f"{option} has no effect on {method.name!r}, which is fitted on stored embeddings"
+            )
+
+
+def fit_on_embeddings(
+    plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress
+) -> ResumeState:
+    """Get the embeddings of the training list and fit the adapter on them.
+
+    Gives the state of a finished run. Raises DataError when fewer than two classes can be read.
+    """
+    adapter, recipe = plan.method.adapter, plan.recipe
+    state = ResumeState(plan.sha256, 0, {}, {})
+    embeddings, targets = _embeddings(plan, items, state, progress)
+    if len(torch.unique(targets)) < 2:
+        raise DataError(
+            "training needs readable videos of at least two classes",
+            found=f"{len(targets):,} videos of {len(torch.unique(targets))} classes",
+            hint=f"vclip data check {plan.request.dataset}",
+        )
+    spec, schedule = recipe.optimizer, recipe.schedule
+    fitting = Fitting(
+        seed=seed_of("fit", plan.seed),
+        batch_size=recipe.batch_size,
+        optimizer=None
+        if spec is None
+        else FitOptimizer(
+            spec.name, spec.learning_rate, spec.weight_decay, spec.betas, spec.epsilon
+        ),
+        epochs=None if schedule is None else schedule.epochs,
+    )
+    prompts = class_prompts(plan.dataset.label_set, plan.classes, plan.text, plan.templates)
+    with autocast(plan.device, plan.request.precision):
+        fitted = adapter.fit(embeddings, targets, prompts, fitting, progress)
+    state.step, state.losses = len(fitted.losses), fitted.losses
+    state.best = dict(fitted.chosen)
+    return state
+
+
+def _embeddings(
+    plan: TrainingPlan, items: Sequence[TrainingItem], state: ResumeState, progress: Progress
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
+    request, adapter, recipe = plan.request, plan.method.adapter, plan.recipe
+    computing = Computing(plan.device, request.precision, request.batch_size, request.workers)
+    rule = recipe.sampling.test
+    reading = ClipReading(
+        Sampling(
+            recipe.frames,
+            recipe.views.clips,
+            rule,
+            recipe.sampling.stride if rule == "dense" else 1,
+        ),
+        adapter.preprocessing,
+        crops=recipe.views.crops,
+        decoder=request.decoder,
+        store=plan.store,
+    )
+    require_kept(plan.store, reading.sampling)
+    root = plan.dataset.videos_root
+    assert root is not None  # checked by plan_run
+    listed = [ClipItem(item.video, item.path) for item in items]
+    stored = None
+    if request.cache:
+        store = embedding_store(adapter, reading, request.precision, plan.device.type)
+        stored = store.open(request.dataset, root, listed) if store is not None else None
+    rows, targets = [], []
+    with progress("embedding", len(listed)) as advance:
+        for batch, values in embedded_batches(adapter, root, listed, reading, computing, stored):
+            for failure in batch.failures:
+                state.failures[failure.video] = [failure.path, failure.reason]
+            if values is not None:
+                pooled = pool_batch(adapter, values, computing)
+                rows.append(pooled.float().unflatten(0, values.shape[:2]).mean(1).cpu().numpy())
+                targets += [items[position].target for position in batch.positions]
+            advance(len(batch.positions) + len(batch.failures))
+    if not rows:
+        raise DataError(
+            f"none of the {len(items):,} training videos can be read",
+            found=next(iter(state.failures.values()))[1] if state.failures else None,
+            hint=f"vclip data check {request.dataset}",
+        )
+    embeddings = normalize(torch.from_numpy(np.concatenate(rows)), dim=-1)
+    return embeddings, torch.tensor(targets)

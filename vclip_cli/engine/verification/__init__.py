@@ -1,0 +1,1 @@
+"""Whether a record still is what its files, its dataset and its weights say."""

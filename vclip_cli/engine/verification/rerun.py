@@ -1,0 +1,168 @@
+"""Evaluating again as a record says, to see whether its numbers come out again."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vclip_cli.engine.evaluate import evaluate
+from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.settings import ViewRequest
+from vclip_cli.engine.verification.sources import splits_of
+from vclip_cli.errors import DataError
+from vclip_cli.progress import Progress, no_progress
+from vclip_cli.results.predictions import Predictions, read_predictions
+from vclip_cli.results.record import Record
+
+TOLERANCE = 0.1
+"""Points by which a metric may move on other hardware, or with videos batched otherwise."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A metric of the record and of the new run, in its unit."""
+
+    metric: str
+    record: float
+    again: float
+
+    @property
+    def by(self) -> float:
+        """How far it moved."""
+        return self.again - self.record
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """identical: the predictions are equal to the byte. moved: the metrics that are not equal.
+
+    largest_score_difference: over all videos and classes; changed_decisions: videos whose best
+    class is another; both None where the old predictions are missing. scored: videos then and now.
+    """
+
+    identical: bool
+    moved: tuple[Moved, ...]
+    largest_score_difference: float | None
+    changed_decisions: int | None
+    scored: tuple[int, int]
+    tolerance: float
+
+    @property
+    def matches(self) -> bool:
+        """Whether as many videos were scored and every metric stayed within the tolerance."""
+        same = self.scored[0] == self.scored[1]
+        return same and all(abs(entry.by) <= self.tolerance for entry in self.moved)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        moved = [{**asdict(entry), "by": entry.by} for entry in self.moved]
+        return {**asdict(self), "moved": moved, "matches": self.matches}
+
+
+def rerun(
+    record: Record,
+    predictions: Predictions | None,
+    *,
+    protocol: str,
+    checkpoint: Path | None = None,
+    pretrained: str | None = None,
+    device: str = "auto",
+    workers: int = 0,
+    tolerance: float = TOLERANCE,
+    progress: Progress = no_progress,
+) -> Rerun:
+    """Evaluate into a temporary folder with the record's own settings, and compare.
+
+    predictions: the record's own, None where they are missing. protocol: by name or file. Raises
+    DataError when the record needs a checkpoint and none is known, and what evaluation raises.
+    """
+    if record.adapter.checkpoint_sha256 is not None and checkpoint is None:
+        raise DataError(
+            "the checkpoint of the record was not found",
+            expected=f"sha256 {record.adapter.checkpoint_sha256[:12]}…",
+            hint="name it with --checkpoint FILE",
+        )
+    with tempfile.TemporaryDirectory(prefix="vclip-verify-") as folder:
+        request = _request(record, protocol, checkpoint, pretrained, device, workers)
+        plan = plan_evaluation(replace(request, out=Path(folder) / "run"))
+        [again] = evaluate(plan, progress=progress)
+        assert again.record.predictions is not None  # evaluate always writes them
+        found = read_predictions(again.path.parent / again.record.predictions.file)
+    return _compare(record, again.record, predictions, found, tolerance)
+
+
+def _request(
+    record: Record,
+    protocol: str,
+    checkpoint: Path | None,
+    pretrained: str | None,
+    device: str,
+    workers: int,
+) -> EvaluationRequest:
+    adapter, video, prompts = record.adapter, record.video, record.prompts
+    trained = adapter.checkpoint_sha256 is not None
+    return EvaluationRequest(
+        protocol=protocol,
+        dataset=record.dataset.name,
+        method=MethodRequest(
+            adapter.name,
+            record.backbone.name,
+            pretrained or record.backbone.pretrained,
+            checkpoint if trained else None,
+            options={} if trained else adapter.config,
+            interpolate=record.config.get("interpolate"),
+        ),
+        views=ViewRequest(
+            video.frames,
+            video.views.clips,
+            video.views.crops,
+            tuple(prompts.templates),
+            prompts.text_variant,
+            str(video.decoder["name"]),
+        ),
+        device=device,
+        precision=record.compute.precision,
+        batch_size=record.compute.batch_size,
+        workers=workers,
+        limit=record.config.get("limit"),
+        splits=tuple(splits_of(record)),
+        allow_overlap=record.overlap_allowed,
+    )
+
+
+def _compare(
+    record: Record,
+    again: Record,
+    old: Predictions | None,
+    new: Predictions,
+    tolerance: float,
+) -> Rerun:
+    moved = tuple(
+        Moved(name, metric.value, again.metrics[name].value)
+        for name, metric in record.metrics.items()
+        if name in again.metrics and again.metrics[name].value != metric.value
+    )
+    stated = record.predictions.sha256 if record.predictions else None
+    assert again.predictions is not None
+    largest = changed = None
+    if old is not None and set(old.classes) == set(new.classes):
+        rows = {video: row for row, video in enumerate(new.videos)}
+        shared = [row for row, video in enumerate(old.videos) if video in rows]
+        columns = [new.classes.index(name) for name in old.classes]
+        before = old.scores[shared]
+        after = new.scores[[rows[old.videos[row]] for row in shared]][:, columns]
+        largest = float(np.abs(before - after).max()) if shared else None
+        changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
+    return Rerun(
+        identical=stated == again.predictions.sha256,
+        moved=moved,
+        largest_score_difference=largest,
+        changed_decisions=changed,
+        scored=(record.counts.scored, again.counts.scored),
+        tolerance=tolerance,
+    )

@@ -1,0 +1,126 @@
+"""`linear-probe`: logistic regression on CLIP's pooled embeddings (METHODS section 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vclip_cli.errors import SpecError
+from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.contract import AdapterConfig, Trainable
+from vclip_cli.models.fitting import Fitted, Fitting, hold_back, shots_of
+from vclip_cli.progress import Progress, no_progress
+
+UNSEARCHED = 100.0
+"""C where nothing can be held back to choose it on."""
+ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class LinearProbeConfig(AdapterConfig):
+    """grid: the inverse strengths of regularisation C to choose from; classes: of the training."""
+
+    grid: tuple[float, ...] = (0.1, 1.0, 3.16, 10.0, 31.6, 100.0, 316.0, 1000.0)
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises SpecError for a grid that is empty or not positive."""
+        if not self.grid or any(value <= 0 for value in self.grid):
+            raise SpecError("the option 'grid' needs positive numbers", found=str(self.grid))
+
+
+class LinearProbeAdapter(ClipAdapter):
+    """A linear classifier on L2-normalised, time-averaged embeddings; both towers stay as they are.
+
+    scikit-learn's multinomial logistic regression (L-BFGS). C is the best of a grid on a quarter of
+    each class that is held back, the smallest of equals; then all is fitted again. With one shot a
+    class nothing can be held back, and C is 100. No text is read, and the classifier is tied to its
+    classes.
+    """
+
+    name = "linear-probe"
+    summary = "Logistic regression on CLIP's pooled embeddings, which are computed once"
+    paper = "Radford et al., ICML 2021, arXiv 2103.00020"
+    Config = LinearProbeConfig
+    cacheable = "frame"
+    fits = True
+
+    def __init__(self, backbone: Backbone, config: LinearProbeConfig | None = None) -> None:
+        super().__init__(backbone, config)
+        self.weight = nn.Parameter(torch.zeros(len(self.config.classes), backbone.embedding_width))
+        self.bias = nn.Parameter(torch.zeros(len(self.config.classes)))
+
+    @property
+    def tied_classes(self) -> tuple[str, ...] | None:
+        """The training classes."""
+        return self.config.classes
+
+    def trainable(self) -> dict[str, Trainable]:
+        """The classifier."""
+        return {"weight": Trainable(self.weight), "bias": Trainable(self.bias, decay=False)}
+
+    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+        """Nothing: the classifier reads no text."""
+        return self.bias.new_empty(0)
+
+    def score(self, video: Tensor, text: Any) -> Tensor:
+        """Video embeddings (B,E) to logits (B,K)."""
+        with torch.autocast(video.device.type, enabled=False):
+            return video.float() @ self.weight.T + self.bias
+
+    @torch.no_grad()
+    def fit(
+        self,
+        embeddings: Tensor,
+        targets: Tensor,
+        prompts: Sequence[Sequence[str]],
+        fitting: Fitting,
+        progress: Progress = no_progress,
+    ) -> Fitted:
+        """Choose C, then fit on all; embeddings (N,E), targets (N,). The loss is the training's."""
+        x, y = embeddings.double().cpu().numpy(), targets.cpu().numpy()
+        kept, held = hold_back(y, fitting.seed)
+        accuracy: dict[float, float] = {}
+        with progress("fitting", len(self.config.grid) * bool(len(held)) + 1) as advance:
+            for strength in sorted(self.config.grid) if len(held) else ():
+                classifier = _fit(x[kept], y[kept], strength)
+                accuracy[strength] = 100 * float((classifier.predict(x[held]) == y[held]).mean())
+                advance(1)
+            best = max(accuracy, key=accuracy.__getitem__) if accuracy else UNSEARCHED
+            classifier = _fit(x, y, best)
+            advance(1)
+        self._adopt(classifier)
+        device = self.device
+        logits = self.score(embeddings.to(device), None)
+        loss = float(nn.functional.cross_entropy(logits, targets.to(device)))
+        chosen = {
+            "C": best,
+            "held_back": len(held),
+            "shots": shots_of(y),
+            "held_back_top1": {str(strength): value for strength, value in accuracy.items()},
+        }
+        return Fitted([[1, loss, 0.0]], chosen)
+
+    def _adopt(self, classifier: Any) -> None:
+        """Take over scikit-learn's rows; classes without any training video can never win."""
+        weight, bias = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
+        if len(classifier.classes_) == 2:  # one row, for the second of two classes
+            weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
+        rows = torch.as_tensor(classifier.classes_)
+        self.weight.zero_()
+        self.bias.fill_(-math.inf if len(rows) < len(self.bias) else 0)
+        self.weight[rows] = torch.as_tensor(weight, dtype=torch.float32).to(self.weight)
+        self.bias[rows] = torch.as_tensor(bias, dtype=torch.float32).to(self.bias)
+
+
+def _fit(x: np.ndarray, y: np.ndarray, strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y)

@@ -1,0 +1,163 @@
+"""Published figures beside ours: a block of its own, and how each row's setting differs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vclip_cli.results.columns import Place
+from vclip_cli.results.grouping import ColumnKey, Grouped
+from vclip_cli.results.published import HARMONIC_PART, Entry, Figure, Published
+from vclip_cli.results.record import Record
+from vclip_cli.results.result_table import Cell, Footnote, Footnotes
+from vclip_cli.results.rows import listed, views_text
+
+TITLE = "Published figures, not ranked with ours"
+RANKED_TITLE = "Published figures, ranked together with ours"
+NOTHING_FITS = "no published figure is known for these columns"
+_UNKNOWN = "–"
+Value = TypeVar("Value", bound=Any)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The table that the figures stand in: our records, its columns and its row headers."""
+
+    protocol: str
+    grouped: Grouped
+    places: Sequence[Place]
+    tests: Mapping[ColumnKey, set[str]]
+    headers: tuple[str, ...]
+
+    def records(self, method: str | None) -> list[Record]:
+        """Our records of a method; all of ours where there is none of it."""
+        all_of_them = [e.record for entries in self.grouped.values() for e in entries]
+        own = [record for record in all_of_them if record.adapter.name == method]
+        return own or all_of_them
+
+
+@dataclass(frozen=True)
+class PublishedBlock:
+    """The rows, as a table needs them; general: footnotes that hold for the whole table."""
+
+    title: str
+    labels: tuple[tuple[str, ...], ...]
+    cells: list[list[Cell | None]]
+    marks: list[tuple[str, ...]]
+    general: tuple[Footnote, ...]
+
+
+def published_block(
+    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool = False
+) -> PublishedBlock:
+    """The rows of all entries that have a figure for a column of the table, in the file's order.
+
+    ranked: whether the table ranks them, for the title.
+    """
+    labels, cells, marks = [], [], []
+    for entry in published.entries:
+        if entry.protocol != around.protocol:
+            continue
+        line = [_cell(entry, place, around, published, notes) for place in around.places]
+        if not any(line):
+            continue
+        labels.append(_label(entry, published, around.headers))
+        cells.append(line)
+        found = _row_marks(entry, around, published, notes)
+        marks.append(tuple(sorted(found, key=lambda mark: (mark.isdigit(), len(mark), mark))))
+    general = () if labels else (Footnote("", NOTHING_FITS),)
+    return PublishedBlock(RANKED_TITLE if ranked else TITLE, tuple(labels), cells, marks, general)
+
+
+def _label(entry: Entry, published: Published, headers: Sequence[str]) -> tuple[str, ...]:
+    texts = {
+        "Method": f"{entry.method} ({published.papers[entry.paper].year})",
+        "Backbone": entry.backbone or _UNKNOWN,
+        "Frames": str(entry.frames or _UNKNOWN),
+        "Views": views_text(entry.views) if entry.views else _UNKNOWN,
+    }
+    return tuple(texts.get(header, _UNKNOWN) for header in headers)
+
+
+def _cell(
+    entry: Entry, place: Place, around: Surroundings, published: Published, notes: Footnotes
+) -> Cell | None:
+    figure = next((f for f in entry.figures if _column_of(f) == _wanted(place)), None)
+    if figure is None:
+        return None
+    marks = []
+    ours = set().union(*(around.tests[k] for k in (place.key, place.base) if k is not None))
+    if figure.part != HARMONIC_PART and (text := _other_tests(figure.tests, ours)):
+        marks.append(notes.remark(text))
+    if figure.std_source is not None:
+        source = published.sources[figure.std_source]
+        marks.append(notes.second_hand(f"the deviation at second hand: {source}"))
+    return Cell(value=figure.value, std=figure.std, n=0, marks=tuple(marks))
+
+
+def _column_of(figure: Figure) -> tuple[str, int, str, str, str]:
+    return figure.dataset, figure.shots or 0, figure.part or "", figure.split, figure.metric
+
+
+def _wanted(place: Place) -> tuple[str, int, str, str, str]:
+    key = place.key
+    part = HARMONIC_PART if place.base is not None else key.part
+    return key.dataset, key.shots, part, key.split, place.metric
+
+
+def _other_tests(tests: Sequence[str] | None, ours: set[str]) -> str | None:
+    if tests is None:
+        return f"published without saying over which test sets; ours: {listed(sorted(ours))}"
+    if set(tests) == ours:
+        return None
+    return f"published over {listed(tests)}; ours: {listed(sorted(ours))}"
+
+
+def _row_marks(
+    entry: Entry, around: Surroundings, published: Published, notes: Footnotes
+) -> list[str]:
+    source = published.sources[entry.source]
+    marks = []
+    if entry.hand == "second":
+        marks.append(notes.second_hand(f"at second hand: {source}"))
+    else:
+        marks.append(notes.remark(source))
+    if texts := _differences(entry, around.records(entry.adapter)):
+        marks.append(notes.remark(f"other setting than ours: {'; '.join(texts)}"))
+    about = [f"trained on {entry.trained_on}"] + ([entry.remark] if entry.remark else [])
+    marks.append(notes.remark("; ".join(about)))
+    return marks
+
+
+def _differences(entry: Entry, ours: Sequence[Record]) -> list[str]:
+    """How the setting of an entry differs from those of our records, one text each."""
+    backbones = {architecture(record.backbone.name) for record in ours}
+    frames = {record.video.frames for record in ours}
+    views = {(record.video.views.clips, record.video.views.crops) for record in ours}
+    theirs = architecture(entry.backbone) if entry.backbone else None
+    return [
+        text
+        for text in (
+            _difference("backbone", theirs, backbones, str),
+            _difference("frames", entry.frames, frames, str),
+            _difference("views", entry.views, views, views_text),
+        )
+        if text
+    ]
+
+
+def _difference(
+    what: str, theirs: Value | None, ours: set[Value], shown: Callable[[Value], str]
+) -> str | None:
+    if {theirs} == ours:
+        return None
+    known = listed(shown(value) for value in sorted(ours))
+    return f"{what} {'not stated' if theirs is None else shown(theirs)} (ours {known})"
+
+
+def architecture(name: str) -> str:
+    """One spelling for a backbone: `ViT-B-16` for `ViT-B/16` and `ViT-B-16-quickgelu`."""
+    plain = name.replace("/", "-").replace("@", "-").removesuffix("px")
+    return re.sub(r"-quickgelu$", "", plain)

@@ -1,0 +1,134 @@
+"""A table as one HTML page that opens from disk: no script, no network, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
+
+from vclip_cli.results.escaping import plain
+from vclip_cli.results.result_table import Cell, Column, ResultTable
+
+STYLE = """
+:root { color-scheme: light dark; --line: #b9bec6; --quiet: #565d68; --band: #f1f3f6; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #4a515c; --quiet: #a9b1bd; --band: #23272e; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; }
+.wide { overflow-x: auto; }
+.wide:focus-visible { outline: 3px solid Highlight; outline-offset: 2px; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
+th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; }
+thead tr:last-child th, thead th[rowspan] { border-bottom: 2px solid var(--line); }
+thead th[colspan] { border-bottom: 1px solid var(--line); text-align: center; }
+tbody th { font-weight: 400; }
+tbody tr:hover > * { background: var(--band); }
+tbody th[scope=rowgroup] { border-top: 1px solid var(--line); color: var(--quiet); }
+tbody th[scope=rowgroup] { font-style: italic; padding-top: .8rem; }
+td.number, thead th.number { text-align: right; }
+sup a { text-decoration: none; }
+.notes { color: var(--quiet); font-size: .9rem; list-style: none; padding: 0; }
+.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+""".strip()
+PLACES = {0: "{}", 1: "<strong>{}</strong>", 2: "<u>{}</u>"}
+SPOKEN = {
+    0: "",
+    1: '<span class="hidden"> (best)</span>',
+    2: '<span class="hidden"> (second)</span>',
+}
+
+
+def render_html(tables: Sequence[ResultTable]) -> str:
+    """One page with all tables; every name from a file is escaped."""
+    titles = "; ".join(plain(table.title) for table in tables)
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(titles)}</title>",
+        f"<style>\n{STYLE}\n</style>",
+        "</head>",
+        "<body>",
+        "<main>",
+    ]
+    for number, table in enumerate(tables, start=1):
+        parts.append(html_table(table, f"table-{number}"))
+    return "\n".join([*parts, "</main>", "</body>", "</html>"]) + "\n"
+
+
+def html_table(table: ResultTable, name: str) -> str:
+    """One table with its footnotes, as a part of a page; name: begins the ids within it."""
+    lines = [
+        f'<div class="wide" role="region" aria-labelledby="{name}-title" tabindex="0">',
+        "<table>",
+        f'<caption id="{name}-title">{_text(table.title)}</caption>',
+        "<thead>",
+        *_headers(table),
+        "</thead>",
+        "<tbody>",
+    ]
+    blocks = table.block_starts()
+    width = len(table.row_headers) + len(table.columns)
+    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        if number in blocks:
+            title = _text(blocks[number])
+            lines += ["</tbody>", "<tbody>"]
+            lines.append(f'<tr><th scope="rowgroup" colspan="{width}">{title}</th></tr>')
+        first = f'<th scope="row">{_text(row[0])}{_marks(table, table.marks_of(number), name)}</th>'
+        others = "".join(f"<td>{_text(text)}</td>" for text in row[1:])
+        places = zip(cells, table.columns, strict=True)
+        values = "".join(_cell(table, cell, column, name) for cell, column in places)
+        lines.append(f"<tr>{first}{others}{values}</tr>")
+    lines += ["</tbody>", "</table>", "</div>"]
+    return "\n".join([*lines, *_notes(table, name)])
+
+
+def _headers(table: ResultTable) -> Iterator[str]:
+    two_lines = any(column.name for column in table.columns)
+    span = ' rowspan="2"' if two_lines else ""
+    names = "".join(f'<th scope="col"{span}>{_text(text)}</th>' for text in table.row_headers)
+    if not two_lines:
+        groups = (f'<th scope="col" class="number">{_text(c.group)}</th>' for c in table.columns)
+        yield f"<tr>{names}{''.join(groups)}</tr>"
+        return
+    upper = ""
+    for group, columns in groupby(table.columns, key=lambda column: column.group):
+        upper += f'<th scope="colgroup" colspan="{len(list(columns))}">{_text(group)}</th>'
+    yield f"<tr>{names}{upper}</tr>"
+    lower = (f'<th scope="col" class="number">{_text(c.name)}</th>' for c in table.columns)
+    yield f"<tr>{''.join(lower)}</tr>"
+
+
+def _cell(table: ResultTable, cell: Cell | None, column: Column, name: str) -> str:
+    if cell is None:
+        return '<td class="number"><span class="hidden">no result</span>–</td>'
+    number = PLACES[cell.place].format(_text(table.number(cell, column)))
+    return f'<td class="number">{number}{SPOKEN[cell.place]}{_marks(table, cell.marks, name)}</td>'
+
+
+def _marks(table: ResultTable, marks: Sequence[str], name: str) -> str:
+    known = [note.mark for note in table.footnotes]
+    links = [
+        f'<a href="#{name}-note-{known.index(mark)}">{_text(mark)}</a>'
+        if mark in known
+        else _text(mark)
+        for mark in marks
+    ]
+    return f"<sup>{' '.join(links)}</sup>" if links else ""
+
+
+def _notes(table: ResultTable, name: str) -> Iterator[str]:
+    if not table.footnotes:
+        return
+    yield '<ul class="notes">'
+    for number, note in enumerate(table.footnotes):
+        mark = f"<sup>{_text(note.mark)}</sup> " if note.mark else ""
+        yield f'<li id="{name}-note-{number}">{mark}{_text(note.text)}</li>'
+    yield "</ul>"
+
+
+def _text(text: str) -> str:
+    return escape(plain(text))
