@@ -13,6 +13,7 @@ from vclip_cli.errors import DataError, UsageError, VideoError
 from vclip_cli.video import decode
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
+from vclip_cli.video.preprocess import shrink_frame
 from vclip_cli.video.sampling import Sampling, random_segment_indices, segment_candidates
 from vclip_cli.video.store_format import INDEX_FILE, ROW, SETTINGS_FILE, make_settings, row_crc
 from vclip_cli.video.store_packing import pack_clip
@@ -357,3 +358,23 @@ def test_describe_names_what_identifies_the_frames(tmp_path, videos):
     )
     assert other.describe() != one.describe()
     assert {"quality", "short_side", "decoder", "kept", "format"} <= set(one.describe())
+
+
+@pytest.mark.parametrize("name, options", [("r.mp4", {"rotation": 90}), ("a.avi", {})])
+@pytest.mark.parametrize("decoder", ["exact", "decord"])
+def test_frames_are_made_smaller_one_by_one_to_the_same_pixels(tmp_path, name, options, decoder):
+    if decoder == "decord":
+        pytest.importorskip("decord")
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = write_clip(tmp_path / name, 12, codec=codec, size=(128, 80), **options)
+    seen = []
+
+    def smaller(frame):
+        seen.append(frame.shape)
+        return shrink_frame(frame, 40)
+
+    found = decode(path, Sampling(4).indices, decoder, each=smaller)
+    full = decode(path, Sampling(4).indices, decoder)
+    assert set(seen) == {full.frames.shape[1:]} and len(seen) == 4
+    assert min(found.frames.shape[1:3]) == 40
+    assert all(map(np.array_equal, found.frames, (shrink_frame(f, 40) for f in full.frames)))

@@ -17,12 +17,14 @@ from vclip_cli.video.clip import Damage, DecodedClip
 from vclip_cli.video.groups import Unforeseen, decode_groups
 from vclip_cli.video.opening import Source, open_video
 from vclip_cli.video.packets import list_packets, times_can_be_trusted
-from vclip_cli.video.pictures import PictureRows
+from vclip_cli.video.pictures import EachFrame, PictureRows
 from vclip_cli.video.plan import Plan, planned
 from vclip_cli.video.sequential import SequentialDecode
 
 
-def decode_exact(path: Path, plan: Plan, *, allow_single: bool = False) -> DecodedClip:
+def decode_exact(
+    path: Path, plan: Plan, *, allow_single: bool = False, each: EachFrame | None = None
+) -> DecodedClip:
     """Decode the frames that `plan` chooses. See `vclip_cli.video.reading.decode`."""
     with open_video(path) as source:
         packets = list_packets(source)
@@ -30,15 +32,17 @@ def decode_exact(path: Path, plan: Plan, *, allow_single: bool = False) -> Decod
         if times_can_be_trusted(source, packets):
             indices = planned(plan, count, path, allow_single)
             try:
-                rows = decode_groups(source, packets, indices)
+                rows = decode_groups(source, packets, indices, each)
             except Unforeseen:
                 pass
             else:
                 return _clip(source, rows, indices, count, Damage())
-    return _decode_counting(path, plan, count, allow_single)
+    return _decode_counting(path, plan, count, allow_single, each)
 
 
-def _decode_counting(path: Path, plan: Plan, expected: int, allow_single: bool) -> DecodedClip:
+def _decode_counting(
+    path: Path, plan: Plan, expected: int, allow_single: bool, each: EachFrame | None
+) -> DecodedClip:
     """Decode from start to end; once more, with the true count, where it was not as expected."""
     for _ in range(2):
         problem: VideoError | None = None
@@ -47,7 +51,7 @@ def _decode_counting(path: Path, plan: Plan, expected: int, allow_single: bool) 
         except VideoError as error:  # it stands only if the expected count does
             problem, indices = error, np.empty(0, np.int64)
         with open_video(path) as source:
-            rows = PictureRows(path, indices)
+            rows = PictureRows(path, indices, each)
             decode = SequentialDecode(source)
             for index, picture in enumerate(decode):
                 if index in rows.wanted:

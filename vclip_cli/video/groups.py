@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vclip_cli.video.opening import LIBRARY_ERRORS, Source
 from vclip_cli.video.packets import PacketList, packets_again
-from vclip_cli.video.pictures import PictureRows
+from vclip_cli.video.pictures import EachFrame, PictureRows
 
 # Skipping pictures that no other refers to is exact here, gains nothing with VP9 and MPEG-4, and
 # gives wrong frames with AV1.
@@ -23,13 +23,18 @@ class Unforeseen(Exception):
     """The decoder did not give what the list of packets promised."""
 
 
-def decode_groups(source: Source, packets: PacketList, indices: NDArray[np.int64]) -> PictureRows:
+def decode_groups(
+    source: Source,
+    packets: PacketList,
+    indices: NDArray[np.int64],
+    each: EachFrame | None = None,
+) -> PictureRows:
     """The wanted frames, told by their pts; `times_can_be_trusted` must hold.
 
     Raises Unforeseen when a wanted picture does not come, comes damaged or out of order, or a
     packet cannot be decoded; only a decode from start to end can settle such a file.
     """
-    rows = PictureRows(source.path, indices)
+    rows = PictureRows(source.path, indices, each)
     order = packets.display_order
     numbers = {order[index] for index in rows.wanted}
     index_at = {packets.pts[order[index]]: index for index in rows.wanted}

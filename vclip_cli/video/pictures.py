@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from vclip_cli.errors import VideoError
 from vclip_cli.video.opening import library_errors
 
+EachFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
 MOST_BYTES = 8 * 1024**3
 """Of one clip's frames at source size, which is the bound on a worker's memory: 80 frames of 8K."""
 
@@ -20,11 +23,15 @@ MOST_BYTES = 8 * 1024**3
 class PictureRows:
     """Collects the wanted pictures of one video, each in every row that asks for it.
 
-    All rows have the size of the first picture that comes.
+    All rows have the size of the first picture that comes. each: what is done to every picture
+    (H, W, 3) before it is kept, such as making it smaller.
     """
 
-    def __init__(self, path: Path, indices: NDArray[np.int64]) -> None:
+    def __init__(
+        self, path: Path, indices: NDArray[np.int64], each: EachFrame | None = None
+    ) -> None:
         self._path = path
+        self._each = each
         self._rows: dict[int, list[int]] = {}
         for row, index in enumerate(indices.tolist()):
             self._rows.setdefault(index, []).append(row)
@@ -52,6 +59,8 @@ class PictureRows:
             lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         pixels = lines[:height, : width * 3].reshape(height, width, 3)
         pixels = np.rot90(pixels, self.rotation // 90)
+        if self._each is not None:
+            pixels = self._each(np.ascontiguousarray(pixels))
         if self._frames is None:
             self._frames = self._allocate(pixels.shape)
         for row in self._rows[index]:

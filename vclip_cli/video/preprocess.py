@@ -41,20 +41,16 @@ def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Fr
     return out
 
 
-def shrink_frames(frames: Frames, short_side: int) -> Frames:
-    """(N, H, W, 3) uint8 with the short side at most `short_side`, as `cv2-bilinear`; never larger.
+def shrink_frame(frame: Frames, short_side: int) -> Frames:
+    """(H, W, 3) uint8 with the short side at most `short_side`, as `cv2-bilinear`; never larger.
 
     The sides are rounded half up, as in the published video pipelines.
     """
-    height, width = frames.shape[1:3]
+    height, width = frame.shape[:2]
     if min(height, width) <= short_side:
-        return frames
+        return frame
     spec = Preprocessing(resize_to=short_side, interpolation="cv2-bilinear")
-    new_height, new_width = resized_size(height, width, spec)
-    out = np.empty((len(frames), new_height, new_width, 3), np.uint8)
-    for number, frame in enumerate(frames):
-        out[number] = resize(frame, new_height, new_width, spec.interpolation)
-    return out
+    return resize(frame, *resized_size(height, width, spec), spec.interpolation)
 
 
 def normalise(frames: torch.Tensor, spec: Preprocessing) -> torch.Tensor:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from vclip_cli.errors import UsageError, VideoError
 from vclip_cli.video.clip import Damage, DecodedClip
 from vclip_cli.video.opening import reason
+from vclip_cli.video.pictures import EachFrame
 from vclip_cli.video.plan import Plan, planned
 
 
-def decode_published(path: Path, plan: Plan, *, allow_single: bool = False) -> DecodedClip:
+def decode_published(
+    path: Path, plan: Plan, *, allow_single: bool = False, each: EachFrame | None = None
+) -> DecodedClip:
     """Decode with decord on one thread. See `vclip_cli.video.reading.decode`.
 
     From a path and never from bytes in memory, from which decord crashes on cut-off files. What it
@@ -32,15 +35,16 @@ def decode_published(path: Path, plan: Plan, *, allow_single: bool = False) -> D
         frames = reader.get_batch(indices.tolist()).asnumpy()
     except Exception as error:  # as above
         raise unreadable(path, error) from error
+    repeated = _repeated_at_the_end(frames, indices)
     return DecodedClip(
-        frames=frames,
+        frames=frames if each is None else np.stack([each(frame) for frame in frames]),
         indices=indices,
         frame_count=count,
         decoder="decord",
         rotation=None,
         fps=fps or None,
         duration_seconds=count / fps if fps else None,
-        damaged=Damage(repeated_frames=_repeated_at_the_end(frames, indices)),
+        damaged=Damage(repeated_frames=repeated),
     )
 
 

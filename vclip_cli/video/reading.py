@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from vclip_cli.video.decoders import known_decoder
 from vclip_cli.video.opening import existing_file
 from vclip_cli.video.plan import Plan
 from vclip_cli.video.sampling import midpoint_indices
+
+if TYPE_CHECKING:
+    from vclip_cli.video.pictures import EachFrame
 
 
 def read_frames(
@@ -42,6 +46,7 @@ def decode(
     decoder: str = "exact",
     *,
     allow_single: bool = False,
+    each: EachFrame | None = None,
 ) -> DecodedClip:
     """The frames that a plan chooses, and what was met while reading them.
 
@@ -52,6 +57,8 @@ def decode(
             damaged file turns out to have fewer frames than it has packets.
         decoder: `exact`, or `decord` to reproduce published pipelines.
         allow_single: take videos of a single frame as well.
+        each: done to every frame (H, W, 3) once it is decoded; what it gives is kept. A function
+            that makes frames smaller saves the memory for all of them at source size.
 
     Raises VideoError, as `read_frames` does, and UsageError when the decoder is not known.
     """
@@ -59,4 +66,4 @@ def decode(
         from vclip_cli.video.published import decode_published as decode_with
     else:
         from vclip_cli.video.exact import decode_exact as decode_with
-    return decode_with(existing_file(path), indices_of, allow_single=allow_single)
+    return decode_with(existing_file(path), indices_of, allow_single=allow_single, each=each)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.errors import VideoError
-from vclip_cli.video.preprocess import shrink_frames
+from vclip_cli.video.preprocess import shrink_frame
 from vclip_cli.video.reading import decode
 from vclip_cli.video.store_format import ClipHead, StoreSettings
 
@@ -51,17 +52,21 @@ def pack_clip(video: str, path: Path | None, settings: StoreSettings) -> PackedC
         return PackedClip(ClipHead(video, failure="listed, but not on disk"), b"", SourceFile())
     source = SourceFile.of(path)
     try:
-        clip = decode(path, settings.kept.indices, str(settings.decoder["name"]))
+        clip = decode(
+            path,
+            settings.kept.indices,
+            str(settings.decoder["name"]),
+            each=partial(shrink_frame, short_side=settings.short_side),
+        )
     except VideoError as error:
         reason = f"{error.what} ({error.found})" if error.found else error.what
         return PackedClip(ClipHead(video, failure=reason), b"", source)
-    frames = shrink_frames(clip.frames, settings.short_side)
-    jpegs = compress(frames, settings)
+    jpegs = compress(clip.frames, settings)
     head = ClipHead(
         video=video,
         frame_count=clip.frame_count,
-        height=frames.shape[1],
-        width=frames.shape[2],
+        height=clip.frames.shape[1],
+        width=clip.frames.shape[2],
         rotation=clip.rotation,
         fps=clip.fps,
         duration_seconds=clip.duration_seconds,
