@@ -30,7 +30,7 @@ from vclip_cli.data.split import Rule, read_split, write_split
 from vclip_cli.data.video_list import read_video_list
 from vclip_cli.engine.clips import Failure
 from vclip_cli.engine.embedding_shards import ShardRows, check_values, read_header, write_shard
-from vclip_cli.engine.scoring import Scores, _read_part, _write_part
+from vclip_cli.engine.parts import Scores, read_part, write_part
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state, write_state
 from vclip_cli.errors import VclipError
 from vclip_cli.hashing import sha256_bytes
@@ -195,7 +195,7 @@ def _legacy(folder: Path) -> Path:
 def _part(folder: Path) -> Path:
     scores = np.ones((2, 3), np.float32)
     part = Scores(["a", "b"], scores, [Failure("c", "c.mp4", "no")])
-    _write_part(folder, 0, part)
+    write_part(folder, 0, part)
     return folder / "00000000.safetensors"
 
 
@@ -247,7 +247,7 @@ ARTEFACTS = {
     "checkpoint": Artefact(_checkpoint, lambda path: read_checkpoint(path, _BACKBONE[0])),
     "weights": Artefact(_weights, lambda path: state_dict_of(read_tensor_file(path), "w")),
     "old weights": Artefact(_legacy, lambda path: state_dict_of(read_tensor_file(path), "w")),
-    "part": Artefact(_part, lambda path: _read_part(path.parent, 0)),
+    "part": Artefact(_part, lambda path: read_part(path.parent, 0)),
     "resume state": Artefact(_state, lambda path: read_state(path.parent, SHA256)),
     "stored embeddings": Artefact(_shard, _read_shard),
 }
