@@ -318,8 +318,8 @@ FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
 def test_parts_read_back_equal(videos: list[str], data: st.DataObject) -> None:
     values = data.draw(st.lists(FLOATS, min_size=len(videos), max_size=len(videos)))
     failures = [Failure(name, f"{name}.mp4", name[::-1]) for name in videos]
-    _write_part(Path(), 64, Scores(videos, np.array(values, np.float32)[:, None], failures))
-    again = _read_part(Path(), 64)
+    write_part(Path(), 64, Scores(videos, np.array(values, np.float32)[:, None], failures))
+    again = read_part(Path(), 64)
     assert again is not None and (again.videos, again.failures) == (videos, failures)
     assert again.scores.ravel().tolist() == np.array(values, np.float32).tolist()
 
