@@ -11,6 +11,7 @@ import numpy as np
 
 from vclip_cli.engine.evaluate import evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+from vclip_cli.engine.frame_source import SOURCE, STORE
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.settings import ViewRequest
 from vclip_cli.engine.verification.sources import splits_of
@@ -132,6 +133,8 @@ def _request(
         limit=record.config.get("limit"),
         splits=tuple(splits_of(record)),
         allow_overlap=record.overlap_allowed,
+        frames_from=SOURCE if record.video.store is None else STORE,
+        cache=False,
     )
 
 

@@ -25,6 +25,7 @@ from vclip_cli.models.shortcuts import (
     causal_mask,
     cls_step,
     end_step,
+    is_watched,
     one_by_one,
     without_padding,
 )
@@ -211,7 +212,8 @@ class VitaClipAdapter(Adapter):
         locals_, globals_, summary = self._prompts_of(index, cls, count)
         inserted = torch.cat([cls, locals_, globals_, patches, summary], dim=1)
         self._show(f"visual/block{index}/attention_input", inserted)
-        if index == len(self.prompts) - 1 and self.observe is None:
+        last = index == len(self.prompts) - 1
+        if last and self.observe is None and not is_watched(self.clip.visual):
             return cls_step(block, inserted)
         inserted = attention_step(block, inserted)
         first, last = 1 + locals_.shape[1], inserted.shape[1] - summary.shape[1]

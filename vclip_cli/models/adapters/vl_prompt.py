@@ -20,7 +20,13 @@ from vclip_cli.models.prompts import (
     replace_context,
     with_placeholder,
 )
-from vclip_cli.models.shortcuts import causal_mask, cls_step, end_step, without_padding
+from vclip_cli.models.shortcuts import (
+    causal_mask,
+    cls_step,
+    end_step,
+    is_watched,
+    without_padding,
+)
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -128,7 +134,7 @@ class VlPromptAdapter(ClipAdapter):
             if count and 0 < index < len(self.vision_prompts):
                 own = self._vision_prompts_of(index, tokens)
                 tokens = torch.cat([tokens[:, :-count], own], dim=1)
-            if index == last and self.observe is None:
+            if index == last and self.observe is None and not is_watched(visual):
                 tokens = self._run(cls_step, block, tokens)
             else:
                 tokens = self._show(f"visual/block{index}", self._run(_block, block, tokens, None))
