@@ -284,7 +284,7 @@ def test_hostile_names_stay_text(browser: Any, hostile_page: Path) -> None:
     for name in (HOSTILE[0], HOSTILE[2], HOSTILE[4], HOSTILE[5], "__proto__"):
         assert name in shown
     labels = "".join(made.page.locator("#confusion-plot .ytick").all_text_contents())
-    assert "<script>" in labels and "<img src" in labels
+    assert "<script>" in labels and "<img src" in labels and "<b>bo" in labels
     assert made.page.locator("#confusion-plot .ytick a").count() == 0
     made.settled()
     made.page.close()
