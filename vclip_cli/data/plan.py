@@ -182,6 +182,10 @@ def _entries(
         [entry for entry in entries if entry.dataset == name]
         for name in dict.fromkeys((dataset.config.name, dataset.label_set.name, ANY_DATASET))
     ]
+    is_open = {"seen", "unseen"} <= set(dataset.label_set.subsets)
+    groups = [
+        [entry for entry in group if entry.open_vocabulary in (None, is_open)] for group in groups
+    ]
     groups = [group for group in groups if group]
     if not groups:
         known = list(dict.fromkeys(entry.dataset for entry in entries))
