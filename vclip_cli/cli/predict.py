@@ -22,6 +22,14 @@ Labels = Annotated[
     ),
 ]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")]
+Several = Annotated[
+    bool | None,
+    typer.Option(
+        "--multi-label/--single-label",
+        help="A probability for each label by itself, or one distribution over all of them."
+        " Default: as the checkpoint was trained.",
+    ),
+]
 Single = Annotated[
     bool, typer.Option("--allow-single-frame", help="Take still images under a video's name.")
 ]
@@ -43,6 +51,7 @@ def predict(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     top: Top = 5,
+    multi_label: Several = None,
     allow_single_frame: Single = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -54,6 +63,7 @@ def predict(
     """
     from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.engine.devices import known_precision, pick_device
+    from vclip_cli.engine.label_probability import own_probability, trained_probability
     from vclip_cli.engine.methods import MethodRequest, load_method
     from vclip_cli.engine.predict import predict_videos
     from vclip_cli.engine.scoring import Computing
@@ -69,6 +79,9 @@ def predict(
     settings = resolve_settings(
         loaded.adapter, asked, loaded.stated_views(), allow_single=allow_single_frame
     )
+    per_label = trained_probability(loaded)
+    if multi_label is not None:
+        per_label = own_probability(loaded) if multi_label else None
     results = predict_videos(
         loaded,
         videos,
@@ -78,11 +91,13 @@ def predict(
         variant=settings.text,
         templates=settings.templates,
         top=top,
+        per_label=per_label,
         progress=progress,
     )
     if as_json:
         document = {
             "method": loaded.describe(),
+            "probabilities": vars(per_label) if per_label is not None else "softmax",
             "frames": settings.reading.sampling.frames,
             "templates": list(settings.templates),
             "predictions": [_document(result) for result in results],

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,12 @@ from vclip_cli.engine.clips import ClipItem
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.label_probability import applied, decide
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Scores, encode_text, score_videos
+from vclip_cli.engine.scoring import PerLabel, Scores, encode_text, score_videos
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json
 from vclip_cli.hashing import sha256_file, sha256_json
@@ -68,6 +69,8 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             return [entry for entry in finished if entry is not None]
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
     plan.method.adapter.to(plan.computing.device)
+    decision = decide(plan, progress) if plan.tests[0].multi_label else None
+    per_label = applied(decision) if decision is not None else None
     done = []
     for classes, tests in _by_classes(plan.tests).items():
         ordered = order_of_classes(plan.method, classes, tests[0].name)
@@ -75,7 +78,7 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
         started, clock = datetime.now(UTC), time.perf_counter()
-        scores = _score_group(plan, tests, prompts, progress)
+        scores = score_tests(plan, tests, prompts, progress, per_label)
         facts = RunFacts(
             plan=plan,
             prompts=prompts,
@@ -83,8 +86,9 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             started=started,
             seconds=time.perf_counter() - clock,
             scored=len(scores.videos),
+            decision=decision,
         )
-        done += [_finish(plan, test, scores, facts) for test in tests]
+        done += [_finish(plan, test, *_narrowed(test, scores, facts)) for test in tests]
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
 
@@ -101,16 +105,35 @@ def _remove_run(folder: Path) -> None:
 
 
 def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
+    """The tests that are scored in one pass. With several labels a video, the score of a label does
+    not depend on the others: tests of fewer labels are read off those of all."""
     groups: dict[tuple[str, ...], list[TestSet]] = {}
+    widest = max((test.classes for test in tests), key=len)
+    if tests[0].multi_label and all(set(test.classes) <= set(widest) for test in tests):
+        return {tuple(widest): list(tests)}
     for test in tests:
         groups.setdefault(tuple(test.classes), []).append(test)
     return groups
 
 
-def _score_group(
-    plan: EvaluationPlan, tests: Sequence[TestSet], prompts: list[list[str]], progress: Progress
+def _narrowed(test: TestSet, scores: Scores, facts: RunFacts) -> tuple[Scores, RunFacts]:
+    """The columns of a test's own classes, in its order."""
+    if set(test.classes) == set(facts.classes):
+        return scores, facts
+    columns = [facts.classes.index(name) for name in test.classes]
+    prompts = [facts.prompts[column] for column in columns]
+    narrow = replace(facts, prompts=prompts, classes=list(test.classes))
+    return replace(scores, scores=scores.scores[:, columns]), narrow
+
+
+def score_tests(
+    plan: EvaluationPlan,
+    tests: Sequence[TestSet],
+    prompts: list[list[str]],
+    progress: Progress,
+    per_label: PerLabel | None = None,
 ) -> Scores:
-    """Score the union of several test sets over the classes that they share."""
+    """Score the union of several test sets over the classes that they share; see `score_videos`."""
     items: dict[str, ClipItem] = {}
     for test in tests:
         for video, path in listed_videos(test, plan.request.limit):
@@ -120,7 +143,10 @@ def _score_group(
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_evaluation
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
-    key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
+    what = [plan.sha256, prompts, [asdict(i) for i in items.values()], sizes]
+    if per_label is not None:
+        what.append(repr(per_label))
+    key = sha256_json(what)
     return score_videos(
         adapter,
         encode_text(adapter, prompts, plan.computing),
@@ -129,7 +155,7 @@ def _score_group(
         plan.settings.reading,
         plan.computing,
         plan.folder / PARTS / key[:16],
-        multi_label=tests[0].multi_label,
+        per_label=per_label,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )

@@ -14,6 +14,7 @@ from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.label_probability import validation_part
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
     LoadedMethod,
@@ -121,6 +122,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
         "batch_size": request.batch_size,
         "limit": request.limit,
     }
+    if (part := validation_part(protocol, dataset, tests, method)) is not None:
+        identity["validation"] = [part.name, part.split_sha256]
     folder = request.out or _default_folder(request, method, sha256_json(identity))
     return EvaluationPlan(
         request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder

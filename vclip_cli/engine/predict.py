@@ -13,7 +13,7 @@ from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.clips import ClipReading, read_views
 from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Computing, encode_text, score_batch
+from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_batch
 from vclip_cli.errors import VclipError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
@@ -38,9 +38,13 @@ def predict_videos(
     variant: str,
     templates: Sequence[str],
     top: int,
+    per_label: PerLabel | None = None,
     progress: Progress = no_progress,
 ) -> list[RankedLabels]:
-    """Score each video over all labels; a video that cannot be read carries its error instead."""
+    """Score each video over all labels; a video that cannot be read carries its error instead.
+
+    per_label: a probability for each label by itself; None for the softmax over the labels.
+    """
     adapter = method.adapter.to(computing.device)
     names = order_of_classes(method, label_set.names, "the labels")
     if variant not in label_set.variants:  # a paper's variant, for labels given by hand
@@ -50,7 +54,9 @@ def predict_videos(
     results = []
     with progress("predicting", len(videos)) as advance:
         for path in videos:
-            results.append(_predict_one(adapter, text, path, names, reading, computing, top))
+            results.append(
+                _predict_one(adapter, text, path, names, reading, computing, top, per_label)
+            )
             advance(1)
     return results
 
@@ -63,11 +69,13 @@ def _predict_one(
     reading: ClipReading,
     computing: Computing,
     top: int,
+    per_label: PerLabel | None,
 ) -> RankedLabels:
     try:
         views = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
     except VclipError as error:
         return RankedLabels(str(path), [], error)
-    scores = score_batch(adapter, text, views.to(computing.device), reading, computing)[0].cpu()
+    frames = views.to(computing.device)
+    scores = score_batch(adapter, text, frames, reading, computing, per_label)[0].cpu()
     order = scores.argsort(descending=True, stable=True)[:top].tolist()
     return RankedLabels(str(path), [(names[index], float(scores[index])) for index in order])

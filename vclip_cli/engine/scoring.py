@@ -8,7 +8,7 @@ the byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
 PART_SIZE = 64
+PerLabel = Callable[[torch.Tensor], torch.Tensor]
+"""Logits (B,K) to one score a label, each by itself; see `label_probability`."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def score_videos(
     computing: Computing,
     parts: Path,
     *,
-    multi_label: bool = False,
+    per_label: PerLabel | None = None,
     progress: Progress = no_progress,
     description: str = "scoring",
 ) -> Scores:
     """Score every item, reusing the whole parts that lie in the folder `parts`.
 
-    text: what the adapter's `encode_text` gave. Single-label scores are probabilities, softmax per
-    view and averaged over views; multi-label scores are logits averaged over views.
+    text: what the adapter's `encode_text` gave. Scores are probabilities, averaged over views: the
+    softmax over the classes, or what `per_label` makes of each logit by itself.
     """
     size = part_size(computing.batch_size)
     starts = range(0, len(items), size)
@@ -91,7 +93,7 @@ def score_videos(
         ):
             if batch.frames is not None:
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
-                scores = score_batch(adapter, text, frames, reading, computing, multi_label)
+                scores = score_batch(adapter, text, frames, reading, computing, per_label)
                 growing.scores.append(scores.cpu().numpy())
             growing.videos += [items[position].video for position in batch.positions]
             growing.failures += batch.failures
@@ -139,15 +141,15 @@ def score_batch(
     frames: torch.Tensor,
     reading: ClipReading,
     computing: Computing,
-    multi_label: bool = False,
+    per_label: PerLabel | None = None,
 ) -> torch.Tensor:
     """Frames uint8 (B,V,T,S,S,3) to scores float32 (B,K)."""
     batch, views = frames.shape[:2]
     clips = normalise(frames.flatten(0, 1), reading.preprocessing)
     with autocast(computing.device, computing.precision):
         logits = adapter.score(adapter.encode_video(clips), text).float()
-    per_view = logits if multi_label else logits.softmax(dim=-1)
-    return per_view.unflatten(0, (batch, views)).mean(dim=1)
+    per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
+    return per_view.unflatten(0, (batch, views)).mean(dim=1).float()
 
 
 def _part_path(parts: Path, start: int) -> Path:

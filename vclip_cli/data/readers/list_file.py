@@ -46,7 +46,8 @@ def read_lists(
 
     Numbers are ids of a `classes.txt` beside the lists, or indices into the label set; without
     either they are class names themselves. A line with several numbers makes the set multi-label,
-    as `multi_label` does, with which a video may also have several lines. Raises DataError with file and line.
+    as `multi_label` does, with which a video may also have several lines. Raises DataError with
+    file and line.
     """
     is_folder = folder_or_file.is_dir()
     lists = list_files(folder_or_file) if is_folder else {"": folder_or_file}
