@@ -171,7 +171,8 @@ def train(
 def _planned(plan: TrainingPlan) -> dict[str, Any]:
     from vclip_cli.engine.training.loop import steps_of
 
-    videos = min(len(plan.split.rows), plan.request.limit or len(plan.split.rows))
+    listed = plan.split.rows["video"].nunique()
+    videos = min(listed, plan.request.limit or listed)
     steps, an_epoch = steps_of(videos, plan.recipe)
     return {
         **plan.identity,

@@ -217,5 +217,11 @@ def training_items(plan: TrainingPlan) -> list[TrainingItem]:
     rows = plan.dataset.manifest.rows.drop_duplicates("video").set_index("video")["path"]
     index = {name: position for position, name in enumerate(plan.classes)}
     listed = zip(plan.split.rows["video"], plan.split.rows["class"], strict=True)
-    items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
+    if plan.dataset.manifest.multi_label:
+        labels: dict[str, list[int]] = {}
+        for video, name in listed:
+            labels.setdefault(video, []).extend([index[name]] if name in index else [])
+        items = [TrainingItem(v, str(rows[v]), tuple(found)) for v, found in labels.items()]
+    else:
+        items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
     return items if plan.request.limit is None else items[: plan.request.limit]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.clips import Failure, failure_of
 from vclip_cli.engine.training.augmentation import augment
+from vclip_cli.engine.training.multi_label import padded
 from vclip_cli.errors import VclipError, VideoError
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video import decode
@@ -22,20 +23,27 @@ from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """A training video: id, path relative to the root, index of its class."""
+    """A training video: id, path relative to the root, index of its class, or of all its labels."""
 
     video: str
     path: str
-    target: int
+    target: int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed."""
+    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed.
+
+    With several labels a video the indices are (B,L), filled up with `multi_label.NO_LABEL`.
+    """
 
     frames: torch.Tensor | None
     targets: torch.Tensor | None
     failures: list[Failure]
+
+
+Sample = tuple[np.ndarray, int | tuple[int, ...]]
+"""Frames uint8 (T,S,S,3) and the target of a training video."""
 
 
 def seed_of(*parts: object) -> int:
@@ -80,7 +88,7 @@ class _TrainingClips(Dataset):
         self.items = items
         self.reading = reading
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | Failure:
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Failure:
         epoch, position = key
         item, reading = self.items[position], self.reading
         seed = seed_of("sample", reading.seed, epoch, item.video)
@@ -99,13 +107,15 @@ class _TrainingClips(Dataset):
         return frames, item.target
 
 
-def _collate(rows: list[tuple[np.ndarray, int] | Failure]) -> MicroBatch:
+def _collate(rows: list[Sample | Failure]) -> MicroBatch:
     good = [row for row in rows if not isinstance(row, Failure)]
     failures = [row for row in rows if isinstance(row, Failure)]
     if not good:
         return MicroBatch(None, None, failures)
     frames = torch.from_numpy(np.stack([frames for frames, _ in good]))
-    return MicroBatch(frames, torch.tensor([target for _, target in good]), failures)
+    targets = [target for _, target in good]
+    several = isinstance(targets[0], tuple)
+    return MicroBatch(frames, padded(targets) if several else torch.tensor(targets), failures)
 
 
 def micro_batches(

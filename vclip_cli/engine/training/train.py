@@ -13,6 +13,7 @@ from vclip_cli.data.split import write_split
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
+from vclip_cli.engine.training.multi_label import check_recipe
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
@@ -53,6 +54,8 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity})
     write_split(plan.split, plan.folder / SPLIT_FILE)
     items = training_items(plan)
+    if plan.dataset.manifest.multi_label:
+        check_recipe(plan.recipe, [item.target for item in items])
     prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
     adapter.freeze_all_but_trainable()
