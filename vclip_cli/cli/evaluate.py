@@ -36,6 +36,7 @@ def evaluate(
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
     checkpoint: options.Checkpoint = None,
+    label_embeddings: options.LabelEmbeddings = None,
     splits: Splits = None,
     template: options.Templates = None,
     text: options.TextVariant = None,
@@ -89,6 +90,7 @@ def evaluate(
             out=out,
             resume=resume,
             command=("vclip", *sys.argv[1:]),
+            label_embeddings=label_embeddings,
         )
         plan = plan_evaluation(request)
         plans.append(plan)

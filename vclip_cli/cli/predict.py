@@ -9,14 +9,15 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, show, show_error, show_json
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from vclip_cli.data.label_set import LabelSet
     from vclip_cli.engine.predict import RankedLabels
 
 Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO...")]
 Labels = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--labels", "-l", help="Labels with commas between; a label set; or a .txt or .yaml file."
     ),
@@ -37,7 +38,8 @@ Single = Annotated[
 
 def predict(
     videos: Videos,
-    labels: Labels,
+    labels: Labels = None,
+    label_embeddings: options.LabelEmbeddings = None,
     method: options.Method = None,
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
@@ -61,7 +63,6 @@ def predict(
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.engine.devices import known_precision, pick_device
     from vclip_cli.engine.label_probability import own_probability, trained_probability
     from vclip_cli.engine.methods import MethodRequest, load_method
@@ -72,7 +73,7 @@ def predict(
     for path in videos:
         if not path.exists():
             raise DataError("no such video", where=str(path))
-    label_set = read_labels(labels)
+    label_set = _vocabulary(labels, label_embeddings)
     computing = Computing(pick_device(device), known_precision(precision), batch_size=1)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
@@ -92,6 +93,7 @@ def predict(
         templates=settings.templates,
         top=top,
         per_label=per_label,
+        label_embeddings=label_embeddings,
         progress=progress,
     )
     if as_json:
@@ -111,6 +113,19 @@ def predict(
         show_error(error)
     if failed:
         raise typer.Exit(failed[0].exit_code)
+
+
+def _vocabulary(labels: str | None, label_embeddings: Path | None) -> LabelSet:
+    """The labels that were named, or all that the file of embeddings holds."""
+    from vclip_cli.cli.label_lists import label_set_of, read_labels
+
+    if labels is not None:
+        return read_labels(labels)
+    if label_embeddings is None:
+        raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
+    from vclip_cli.engine.label_embeddings import read_label_embeddings
+
+    return label_set_of(read_label_embeddings(label_embeddings).labels, str(label_embeddings))
 
 
 def _document(result: RankedLabels) -> dict[str, Any]:

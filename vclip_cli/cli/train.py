@@ -36,6 +36,14 @@ Settings = Annotated[
         help="Override a value of the recipe or an option of the method. May be repeated.",
     ),
 ]
+ExtraLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-labels",
+        metavar="FILE.csv",
+        help="More labels of training videos, one a row: video,label. For several labels a video.",
+    ),
+]
 SelectOn = Annotated[
     str | None,
     typer.Option(
@@ -108,6 +116,7 @@ def train(
     workers: options.Workers = 0,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
+    extra_labels: ExtraLabels = None,
     out: options.Out = None,
     resume: options.Resume = True,
     dry_run: options.DryRun = False,
@@ -155,6 +164,7 @@ def train(
         stop_after=stop_after,
         out=out,
         resume=resume,
+        extra_labels=extra_labels,
     )
     plan = plan_run(request)
     if dry_run:

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.data.plan import TestSet
 from vclip_cli.engine.clips import ClipItem
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.label_probability import applied, decide
 from vclip_cli.engine.methods import (
     order_of_classes,
@@ -149,7 +150,7 @@ def score_tests(
     key = sha256_json(what)
     return score_videos(
         adapter,
-        encode_text(adapter, prompts, plan.computing),
+        _text(plan, prompts),
         root,
         list(items.values()),
         plan.settings.reading,
@@ -159,6 +160,13 @@ def score_tests(
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
+
+
+def _text(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
+    stored = plan.request.label_embeddings
+    if stored is not None:
+        return stored_text(stored, plan.method, prompts, plan.computing)
+    return encode_text(plan.method.adapter, prompts, plan.computing)
 
 
 def _size(path: Path) -> int:

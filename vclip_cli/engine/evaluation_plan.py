@@ -14,6 +14,7 @@ from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
+from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.label_probability import validation_part
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
@@ -26,7 +27,7 @@ from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
 from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_json
+from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.video.decoders import describe_decoder
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class EvaluationRequest:
 
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
     each list; out: the run's folder, None for one below `runs/` named after the settings; command:
-    the command line, for the record.
+    the command line, for the record; label_embeddings: a file that `vclip labels embed` wrote.
     """
 
     protocol: str
@@ -56,6 +57,7 @@ class EvaluationRequest:
     out: Path | None = None
     resume: bool = True
     command: tuple[str, ...] = ()
+    label_embeddings: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,13 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     }
     if (part := validation_part(protocol, dataset, tests, method)) is not None:
         identity["validation"] = [part.name, part.split_sha256]
+    if request.label_embeddings is not None:
+        for test in tests:
+            prompts = class_prompts(
+                dataset.label_set, test.classes, settings.text, settings.templates
+            )
+            stored_text(request.label_embeddings, method, prompts, computing)
+        identity["label_embeddings"] = sha256_file(request.label_embeddings)
     folder = request.out or _default_folder(request, method, sha256_json(identity))
     return EvaluationPlan(
         request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder

@@ -11,6 +11,7 @@ import torch
 
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_batch
@@ -39,18 +40,23 @@ def predict_videos(
     templates: Sequence[str],
     top: int,
     per_label: PerLabel | None = None,
+    label_embeddings: Path | None = None,
     progress: Progress = no_progress,
 ) -> list[RankedLabels]:
     """Score each video over all labels; a video that cannot be read carries its error instead.
 
     per_label: a probability for each label by itself; None for the softmax over the labels.
+    label_embeddings: a file to take the labels' embeddings from.
     """
     adapter = method.adapter.to(computing.device)
     names = order_of_classes(method, label_set.names, "the labels")
     if variant not in label_set.variants:  # a paper's variant, for labels given by hand
         variant = NATURAL
     prompts = class_prompts(label_set, names, variant, templates)
-    text = encode_text(adapter, prompts, computing)
+    if label_embeddings is not None:
+        text = stored_text(label_embeddings, method, prompts, computing)
+    else:
+        text = encode_text(adapter, prompts, computing)
     results = []
     with progress("predicting", len(videos)) as advance:
         for path in videos:

@@ -75,7 +75,7 @@ class Selector:
         return cls(
             adapter=plan.method.adapter,
             prompts=class_prompts(
-                plan.dataset.label_set, plan.classes, plan.text, plan.templates
+                plan.label_set, plan.classes, plan.text, plan.templates
             ),
             root=root,
             items=[ClipItem(video, path) for video, path in paths.items()],

@@ -60,7 +60,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     adapter.to(plan.device)
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
-    label_set = plan.dataset.label_set
+    label_set = plan.label_set
     assert plan.dataset.videos_root is not None  # checked by plan_run
     data = TrainingData(
         root=plan.dataset.videos_root,

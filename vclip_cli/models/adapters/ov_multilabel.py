@@ -120,6 +120,7 @@ class OvMultilabelAdapter(ClipAdapter):
     Config = OvMultilabelConfig
     cacheable = "none"
     default_templates = ("{class}.",)
+    learning_rate_factors = {"video": 1.0, "labels": 1.0}  # noqa: RUF012 - as the contract declares
 
     def __init__(self, backbone: Backbone, config: OvMultilabelConfig | None = None) -> None:
         super().__init__(backbone, config)
@@ -188,9 +189,16 @@ class OvMultilabelAdapter(ClipAdapter):
         return self.config.attributes > 0
 
     def trainable(self) -> dict[str, Trainable]:
-        """Everything that is not CLIP's; gates, norms, biases and learned tokens do not decay."""
+        """Everything that is not CLIP's, in the groups `video` and `labels`.
+
+        Gates, norms, biases and learned tokens do not decay.
+        """
         return {
-            name: Trainable(parameter, decay=parameter.ndim > 1 and not _is_token(name))
+            name: Trainable(
+                parameter,
+                group="video" if name.startswith("branches.") else "labels",
+                decay=parameter.ndim > 1 and not _is_token(name),
+            )
             for name, parameter in self.named_parameters()
             if not name.startswith("clip.")
         }
