@@ -108,6 +108,7 @@ def make_values(
             "values": [{"name": name, "value": top1, "n": 10} for name in classes],
         },
         "without_positives": [],
+        "decision": None,
         "predictions": {"file": "predictions.parquet", "sha256": fake_sha256("predictions")},
         "cost": None,
         "timing": {

@@ -26,7 +26,9 @@ def test_own_videos_are_registered_listed_and_checked(vclip, clips):
     assert Path(".vclip/label_sets/mine.yaml").is_file()
     assert "label_sets/mine.yaml" in ran.err
     listed = json.loads(vclip("data", "list", "--json").out)["datasets"]
-    assert [entry["name"] for entry in listed] == ["mine", "toy", "toy-shapes"]
+    assert [entry["name"] for entry in listed] == [
+        "mine", "toy", "toy-shapes", "toy-multi",
+    ]  # fmt: skip
     checked = vclip("data", "check", "mine", "--json")
     assert checked.code == 0, checked.err
     assert json.loads(checked.out)["sound"]

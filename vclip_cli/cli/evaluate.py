@@ -13,10 +13,15 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vclip_cli.engine.evaluate import Evaluated
     from vclip_cli.engine.evaluation_plan import EvaluationPlan
+    from vclip_cli.results.record import Decision
 
 DEFAULT_PROTOCOL = "zero-shot"
+_WIDE = 4
+"""More metrics than these stand below each other."""
 
 Splits = Annotated[
     list[str] | None,
@@ -40,6 +45,7 @@ def evaluate(
     pretrained: options.Pretrained = None,
     checkpoint: options.Checkpoint = None,
     interpolate: options.Interpolate = None,
+    label_embeddings: options.LabelEmbeddings = None,
     splits: Splits = None,
     template: options.Templates = None,
     text: options.TextVariant = None,
@@ -109,6 +115,7 @@ def evaluate(
             merge=merge,
             on_error=on_error,
             command=("vclip", *sys.argv[1:]),
+            label_embeddings=label_embeddings,
         )
         plan = plan_evaluation(request)
         plans.append(plan)
@@ -179,9 +186,15 @@ def show_results(evaluated: list[Evaluated]) -> None:
             str(len(entry.record.dataset.classes)),
             *cells,
         )
-    show(table)
+    show(table if len(names) <= _WIDE else _tall_table(evaluated, names))
+    decisions = [entry.record.decision for entry in evaluated]
+    for line in dict.fromkeys(_decision(found) for found in decisions if found is not None):
+        say(line)
     for entry in evaluated:
         record = entry.record
+        if record.without_positives:
+            without = ", ".join(record.without_positives[:5])
+            say(f"{entry.test.name}: labels of no scored video, left out of means: {without}")
         if record.failures:
             first = record.failures[0]
             warn(
@@ -194,6 +207,31 @@ def show_results(evaluated: list[Evaluated]) -> None:
             say(f"{entry.test.name}: already there; --no-resume does it again")
     for folder in sorted({entry.path.parent for entry in evaluated}):
         say(f"record and predictions: {shlex.quote(str(folder))}/")
+
+
+def _tall_table(evaluated: list[Evaluated], names: list[str]) -> Table:
+    """One row a metric, one column a test set."""
+    from rich.table import Table
+
+    table = Table(r"metric \[95 % interval]")
+    for entry in evaluated:
+        table.add_column(f"{entry.test.name}\n{entry.record.adapter.name}", justify="right")
+    counts = [entry.record.counts for entry in evaluated]
+    table.add_row("scored / listed", *(f"{c.scored:,} / {c.listed:,}" for c in counts))
+    table.add_row("labels", *(str(len(entry.record.dataset.classes)) for entry in evaluated))
+    for name in names:
+        table.add_row(name, *(_cell(entry, name) for entry in evaluated))
+    return table
+
+
+def _decision(decision: Decision) -> str:
+    kind = {
+        "trained": "of the training's own sigmoid",
+        "fitted": f"fitted on {decision.validation}",
+        "stated": "by a fixed guess, not calibrated",
+    }[decision.source]
+    chosen = f"; chosen threshold {decision.threshold:.3f}" if decision.threshold else ""
+    return f"probabilities {kind}{chosen}; {decision.note}"
 
 
 def _cell(entry: Evaluated, name: str) -> str:

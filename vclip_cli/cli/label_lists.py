@@ -25,8 +25,8 @@ def read_labels(given: str) -> LabelSet:
         return load_label_set(given)
     path = Path(given)
     if "," not in given and (path.suffix == ".txt" or path.is_file()):
-        return _label_set(_lines(path), str(path))
-    return _label_set(given.split(","), "--labels")
+        return label_set_of([line for line in _lines(path) if line.strip()], str(path))
+    return label_set_of(given.split(","), "--labels")
 
 
 def _lines(path: Path) -> list[str]:
@@ -36,12 +36,18 @@ def _lines(path: Path) -> list[str]:
         raise UsageError(f"the file of labels cannot be read: {error}", where=str(path)) from None
 
 
-def _label_set(labels: list[str], where: str) -> LabelSet:
+def label_set_of(labels: list[str], where: str) -> LabelSet:
+    """A label set of these names. Raises UsageError for an empty label and one that stands twice.
+
+    where: what they come from, for the error.
+    """
     from vclip_cli.data.label_set import ClassEntry, LabelSet, one_line
 
-    names = [label.strip() for label in labels if label.strip()]
-    if not names:
+    names = [label.strip() for label in labels]
+    if not any(names):
         raise UsageError("no label was given", where=where)
+    if not all(names):
+        raise UsageError("a label is empty", where=where, found=",".join(labels)[:80])
     for name in names:
         try:
             one_line(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -142,3 +143,54 @@ def diff(
     if found.reordered:
         lines.append("the classes that both have stand in another order")
     show("\n".join(lines))
+
+
+@app.command("embed")
+def embed(
+    labels: Annotated[
+        str,
+        typer.Argument(help="Labels with commas between; a label set; or a .txt or .yaml file."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The file to write, or to extend (.safetensors)."),
+    ],
+    method: options.Method = None,
+    backbone: options.Backbone = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    template: options.Templates = None,
+    text: options.TextVariant = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Encode labels once, for `predict` and `eval`; a file that is there gets what it lacks.
+
+    Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
+    """
+    from vclip_cli.cli.console import progress
+    from vclip_cli.cli.label_lists import read_labels
+    from vclip_cli.data.label_set import NATURAL
+    from vclip_cli.engine.devices import known_precision, pick_device
+    from vclip_cli.engine.label_embeddings import embed_labels
+    from vclip_cli.engine.methods import MethodRequest, load_method
+    from vclip_cli.engine.prompting import class_prompts
+    from vclip_cli.engine.scoring import Computing
+    from vclip_cli.engine.settings import ViewRequest, read_templates, resolve_settings
+
+    label_set = read_labels(labels)
+    computing = Computing(pick_device(device), known_precision(precision))
+    loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
+    asked = ViewRequest(templates=read_templates(template), text=text)
+    settings = resolve_settings(loaded.adapter, asked, loaded.stated_views())
+    variant = settings.text if settings.text in label_set.variants else NATURAL
+    prompts = class_prompts(label_set, label_set.names, variant, settings.templates)
+    done = embed_labels(loaded, label_set.names, prompts, computing, out, progress=progress)
+    if as_json:
+        show_json({"file": str(out), "method": loaded.describe(), **vars(done)})
+        return
+    show(f"label embeddings: {out}")
+    say(f"{done.encoded:,} labels encoded, {done.kept:,} were there; {done.total:,} in the file")

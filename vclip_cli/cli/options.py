@@ -156,6 +156,14 @@ Device = Annotated[
     str,
     typer.Option("--device", envvar="VCLIP_DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
 ]
+LabelEmbeddings = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-embeddings",
+        metavar="FILE",
+        help="Take the labels' embeddings from this file; see: vclip labels embed.",
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option("--precision", envvar="VCLIP_PRECISION", help="fp32, bf16 or fp16."),

@@ -9,19 +9,28 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, show, show_error, show_json
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from vclip_cli.data.label_set import LabelSet
     from vclip_cli.engine.predict import RankedLabels
 
 Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO...")]
 Labels = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--labels", "-l", help="Labels with commas between; a label set; or a .txt or .yaml file."
     ),
 ]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")]
+Several = Annotated[
+    bool | None,
+    typer.Option(
+        "--multi-label/--single-label",
+        help="A probability for each label by itself, or one distribution over all of them."
+        " Default: as the checkpoint was trained.",
+    ),
+]
 Single = Annotated[
     bool, typer.Option("--allow-single-frame", help="Take still images under a video's name.")
 ]
@@ -29,7 +38,8 @@ Single = Annotated[
 
 def predict(
     videos: Videos,
-    labels: Labels,
+    labels: Labels = None,
+    label_embeddings: options.LabelEmbeddings = None,
     method: options.Method = None,
     backbone: options.Backbone = None,
     pretrained: options.Pretrained = None,
@@ -43,6 +53,7 @@ def predict(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     top: Top = 5,
+    multi_label: Several = None,
     allow_single_frame: Single = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -52,8 +63,8 @@ def predict(
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.engine.devices import known_precision, pick_device
+    from vclip_cli.engine.label_probability import own_probability, trained_probability
     from vclip_cli.engine.methods import MethodRequest, load_method
     from vclip_cli.engine.predict import predict_videos
     from vclip_cli.engine.scoring import Computing
@@ -62,13 +73,16 @@ def predict(
     for path in videos:
         if not path.exists():
             raise DataError("no such video", where=str(path))
-    label_set = read_labels(labels)
+    label_set = _vocabulary(labels, label_embeddings)
     computing = Computing(pick_device(device), known_precision(precision), batch_size=1)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
     settings = resolve_settings(
         loaded.adapter, asked, loaded.stated_views(), allow_single=allow_single_frame
     )
+    per_label = trained_probability(loaded)
+    if multi_label is not None:
+        per_label = own_probability(loaded) if multi_label else None
     results = predict_videos(
         loaded,
         videos,
@@ -78,11 +92,14 @@ def predict(
         variant=settings.text,
         templates=settings.templates,
         top=top,
+        per_label=per_label,
+        label_embeddings=label_embeddings,
         progress=progress,
     )
     if as_json:
         document = {
             "method": loaded.describe(),
+            "probabilities": vars(per_label) if per_label is not None else "softmax",
             "frames": settings.reading.sampling.frames,
             "templates": list(settings.templates),
             "predictions": [_document(result) for result in results],
@@ -96,6 +113,19 @@ def predict(
         show_error(error)
     if failed:
         raise typer.Exit(failed[0].exit_code)
+
+
+def _vocabulary(labels: str | None, label_embeddings: Path | None) -> LabelSet:
+    """The labels that were named, or all that the file of embeddings holds."""
+    from vclip_cli.cli.label_lists import label_set_of, read_labels
+
+    if labels is not None:
+        return read_labels(labels)
+    if label_embeddings is None:
+        raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
+    from vclip_cli.engine.label_embeddings import read_label_embeddings
+
+    return label_set_of(read_label_embeddings(label_embeddings).labels, str(label_embeddings))
 
 
 def _document(result: RankedLabels) -> dict[str, Any]:

@@ -36,6 +36,14 @@ Settings = Annotated[
         help="Override a value of the recipe or an option of the method. May be repeated.",
     ),
 ]
+ExtraLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--extra-labels",
+        metavar="FILE.csv",
+        help="More labels of training videos, one a row: video,label. For several labels a video.",
+    ),
+]
 SelectOn = Annotated[
     str | None,
     typer.Option(
@@ -110,6 +118,7 @@ def train(
     clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
+    extra_labels: ExtraLabels = None,
     out: options.Out = None,
     resume: options.Resume = True,
     cache: options.Cache = True,
@@ -162,6 +171,7 @@ def train(
         out=out,
         resume=resume,
         cache=cache,
+        extra_labels=extra_labels,
     )
     bridge = bridge_of(request)
     if dry_run:
@@ -181,7 +191,8 @@ def train(
 def _planned(plan: TrainingPlan) -> dict[str, Any]:
     from vclip_cli.engine.training.loop import steps_of
 
-    videos = min(len(plan.split.rows), plan.request.limit or len(plan.split.rows))
+    listed = plan.split.rows["video"].nunique()
+    videos = min(listed, plan.request.limit or listed)
     fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
     steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
     return {

@@ -38,7 +38,7 @@ def import_split(
     not in the dataset or stand twice, and for classes outside the subset.
     """
     listed = read_video_list(list_file)
-    ids = _match(dataset, listed)
+    ids = match_videos(dataset, listed)
     rows = _rows_in_order(dataset.manifest.rows, ids)
     remarks = _compare_labels(dataset, listed, ids, rows, labels_file)
     if subset is not None:
@@ -111,7 +111,7 @@ def _names(rows: pd.DataFrame) -> _Names:
     return _Names(frozenset(firsts["video"].tolist()), by_path, by_stem, by_clip)
 
 
-def _match(dataset: Dataset, listed: VideoList) -> list[str]:
+def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
     """The id of every entry; an entry that repeats a table's video and is another label is once."""
     names = _names(dataset.manifest.rows)
     several_rows = listed.tabular and dataset.manifest.multi_label

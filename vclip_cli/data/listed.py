@@ -41,6 +41,10 @@ def read_listed(path: Path, dataset: Dataset) -> Split:
 def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
     """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
     known = dataset.manifest.rows[["video", "class", "path"]]
+    if dataset.manifest.multi_label:  # a video without any of the classes that a split is about
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
+            ["video", "class"]
+        )
     joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
     return joined[["video", "path", "class"]]
 

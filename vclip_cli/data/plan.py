@@ -16,6 +16,8 @@ from vclip_cli.data.selection import Selection, make_split, select
 from vclip_cli.data.split import Rule, Split
 from vclip_cli.errors import DataError, UsageError, did_you_mean
 
+VALIDATION = "validation"
+
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
@@ -75,6 +77,25 @@ def plan_tests(
             rule = rule.model_copy(update={"subset": subset, "half": None, "halves": None})
         tests.append(_test_set(protocol, dataset, entry, rule, subset))
     return tests + [_listed_test(dataset, path) for path in files]
+
+
+def plan_validation(
+    protocol: Protocol, dataset: Dataset, tests: Sequence[TestSet]
+) -> TestSet | None:
+    """The part that thresholds are chosen on: the split `validation`, with the training's labels.
+
+    None where the dataset has no such split, or a test shares videos with it.
+    """
+    if not has_split(dataset.manifest, VALIDATION):
+        return None
+    classes = None
+    if trains_on(protocol, dataset):
+        classes = _entries(protocol, protocol.train, dataset, "trains on")[0].classes
+    entry = Entry(dataset=ANY_DATASET, split=[VALIDATION], classes=classes)
+    found = _test_set(protocol, dataset, entry, _rule(entry, dataset), None)
+    videos = set(found.rows["video"])
+    shared = any(not videos.isdisjoint(test.rows["video"]) for test in tests)
+    return None if shared else found
 
 
 def plan_training(
@@ -181,6 +202,10 @@ def _entries(
     groups = [
         [entry for entry in entries if entry.dataset == name]
         for name in dict.fromkeys((dataset.config.name, dataset.label_set.name, ANY_DATASET))
+    ]
+    is_open = {"seen", "unseen"} <= set(dataset.label_set.subsets)
+    groups = [
+        [entry for entry in group if entry.open_vocabulary in (None, is_open)] for group in groups
     ]
     groups = [group for group in groups if group]
     if not groups:

@@ -21,7 +21,10 @@ from vclip_cli.yaml_files import ErrorAt, load_model
 ANY_DATASET = "*"
 """Stands for every dataset that no other entry names."""
 
-Metric = Literal["top1", "top5", "mean_class_accuracy", "map", "map_micro", "f1"]
+Metric = Literal[
+    "top1", "top5", "mean_class_accuracy", "map", "map_micro", "f1_macro", "f1_micro",
+    "precision_at_1", "precision_at_5", "calibration_error",
+]  # fmt: skip
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -42,6 +45,8 @@ class Entry(_Closed):
       are the label set's `subsets`, counted by the published rule in `counted_in`, or `either`:
       the subsets where there are any. draw: the rule for the training videos. shots: the
       published numbers, where they differ from the protocol's. optional: only on request.
+      open_vocabulary: true for label sets with the subsets `seen` and `unseen` alone, false for all
+      others alone.
     """
 
     dataset: str
@@ -53,6 +58,7 @@ class Entry(_Closed):
     draw: Literal["official", "few-shot", "base-to-novel"] = "official"
     shots: list[int] | None = None
     optional: bool = False
+    open_vocabulary: bool | None = None
 
     @model_validator(mode="after")
     def _halves_fit(self) -> Entry:
@@ -169,8 +175,9 @@ class Recipe(_Closed):
     devices and accumulation steps. views: at the final test. start_from: the weights that training
     begins with, in words, where it is not the plain backbone. bridge: a method that is trained
     first, by its own recipe on the same videos, and whose weights this one begins with. config: the
-    method's options. optimizer, schedule: None for a method that is fitted on stored embeddings in
-    its own way.
+    method's options. negatives: for several labels a video, how many of the labels that no video of
+    an update has are drawn for its loss; all where there are no more. optimizer, schedule: None for
+    a method that is fitted on stored embeddings in its own way.
     """
 
     method: str
@@ -186,6 +193,7 @@ class Recipe(_Closed):
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
+    negatives: int = Field(default=512, ge=1)
     optimizer: Optimizer | None = None
     schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()

@@ -51,11 +51,10 @@ def select(
                 f"the videos of {rule.split!r} have no labels", where=dataset.config.name
             )
         remarks = (*remarks, f"{unlabelled:,} videos without a label were left out")
-    chosen = set(classes)
-    if dataset.manifest.multi_label and len(chosen) == len(dataset.label_set.names):
-        chosen.add("")
-    kept = rows[rows["class"].isin(chosen)]
-    if kept.empty:
+    kept = rows[rows["class"].isin(set(classes))]
+    if dataset.manifest.multi_label and rule.name == "official":
+        kept = _with_unlabelled(rows, kept)
+    if not kept["class"].isin(set(classes)).any():
         raise DataError(
             f"no video of {rule.split!r} is of a class that was asked for",
             where=dataset.config.name,
@@ -65,6 +64,15 @@ def select(
     return Selection(
         kept[["video", "path", "class"]].reset_index(drop=True), tuple(classes), remarks
     )
+
+
+def _with_unlabelled(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """All videos of multi-label rows: those without a kept label have one row without a class.
+
+    A video that shows none of the classes counts against each of them.
+    """
+    others = rows[~rows["video"].isin(set(kept["video"]))].drop_duplicates("video")
+    return pd.concat([kept, others.assign(**{"class": ""})]).sort_index(kind="stable")
 
 
 def candidate_classes(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:

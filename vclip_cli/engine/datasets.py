@@ -13,7 +13,7 @@ from vclip_cli.progress import Progress, no_progress
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
 
-EMBEDDED = ("toy", "toy-shapes")
+EMBEDDED = ("toy", "toy-shapes", "toy-multi")
 
 
 def open_dataset(name: str) -> Dataset:
@@ -21,9 +21,10 @@ def open_dataset(name: str) -> Dataset:
     from vclip_cli.data.dataset import list_datasets, load_dataset
 
     if name in EMBEDDED:
-        from vclip_cli.toy.dataset import toy_dataset
+        from vclip_cli.toy.dataset import multi_dataset, toy_dataset
 
-        return toy_dataset(name, toy_folder())
+        folder = toy_folder(name)
+        return multi_dataset(folder) if name == "toy-multi" else toy_dataset(name, folder)
     known = list_datasets()
     if name not in known:
         hint = did_you_mean(name, [*known, *EMBEDDED])
@@ -36,8 +37,8 @@ def open_dataset(name: str) -> Dataset:
 
 def same_videos(one: str, other: str) -> bool:
     """Whether two dataset names stand for the same files, so that their video ids can be compared:
-    one name, the embedded pair, or two registrations of one folder."""
-    if one == other or {one, other} <= set(EMBEDDED):
+    one name, `toy` and `toy-shapes`, or two registrations of one folder."""
+    if one == other or {one, other} == {"toy", "toy-shapes"}:
         return True
     from vclip_cli.data.dataset import list_datasets
 
@@ -48,8 +49,12 @@ def same_videos(one: str, other: str) -> bool:
     return roots[0] is not None and roots[0] == roots[1]
 
 
-def toy_folder() -> Path:
+def toy_folder(name: str = "toy") -> Path:
     """Where the embedded clips lie in the cache, keyed by what the renderer would draw."""
+    if name == "toy-multi":
+        from vclip_cli.toy.multi import multi_fingerprint
+
+        return cache_folder() / f"toy-multi-{multi_fingerprint()[:12]}"
     from vclip_cli.toy.world import toy_fingerprint
 
     return cache_folder() / f"toy-{toy_fingerprint()[:12]}"
@@ -59,13 +64,16 @@ def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = n
     """Render those of the listed clips that the cache lacks; nothing to do for real datasets."""
     if name not in EMBEDDED:
         return
-    from vclip_cli.toy.render import render_toy
+    from vclip_cli.toy.multi import multi_clips
+    from vclip_cli.toy.render import render_multi, render_toy
     from vclip_cli.toy.world import toy_clips
 
-    folder, wanted = toy_folder(), set(videos)
-    clips = [clip for clip in toy_clips() if clip.video_id in wanted]
+    multi = name == "toy-multi"
+    folder, wanted = toy_folder(name), set(videos)
+    clips = [clip for clip in (multi_clips() if multi else toy_clips()) if clip.video_id in wanted]
     missing = [clip.video_id for clip in clips if not (folder / clip.path).is_file()]
     if missing:
         there = len(clips) - len(missing)
+        render = render_multi if multi else render_toy
         with progress("rendering the toy clips", len(clips), there) as advance:
-            render_toy(folder, lambda done, total: advance(1), only=missing)
+            render(folder, lambda done, total: advance(1), only=missing)

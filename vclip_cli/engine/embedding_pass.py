@@ -20,7 +20,7 @@ from vclip_cli.models.contract import Adapter
 from vclip_cli.video.preprocess import normalise
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.scoring import Computing
+    from vclip_cli.engine.scoring import Computing, PerLabel
 
 
 def left_to_encode(batches: Sequence[Sequence[int]], stored: StoredEmbeddings) -> list[list[int]]:
@@ -87,14 +87,14 @@ def score_embeddings(
     text: Any,
     values: np.ndarray,
     computing: Computing,
-    multi_label: bool = False,
+    per_label: PerLabel | None = None,
 ) -> torch.Tensor:
     """Embeddings (B,V,…) to scores float32 (B,K), as `score_batch` gives them for frames."""
     video = pool_batch(adapter, values, computing)
     with autocast(computing.device, computing.precision):
         logits = adapter.score(video, text).float()
-    per_view = logits if multi_label else logits.softmax(dim=-1)
-    return per_view.unflatten(0, values.shape[:2]).mean(dim=1)
+    per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
+    return per_view.unflatten(0, values.shape[:2]).mean(dim=1).float()
 
 
 def embedded_batches(

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,16 @@ from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
 from vclip_cli.engine.evaluation_plan import EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
+from vclip_cli.engine.label_embeddings import stored_text
+from vclip_cli.engine.label_probability import applied, decide
 from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
 from vclip_cli.engine.parts import Scores
+from vclip_cli.engine.processes import Share
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Pass, encode_text, score_videos
+from vclip_cli.engine.scoring import Pass, PerLabel, encode_text, score_videos
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.files import require_writable_folder, write_json
 from vclip_cli.folder_lock import folder_lock
@@ -93,7 +96,9 @@ def _number_of_videos(plan: EvaluationPlan) -> int:
 
 def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Evaluated]:
     plan.method.adapter.to(plan.computing.device)
-    store = _store_of(plan)
+    decision = decide(plan, progress) if plan.tests[0].multi_label else None
+    per_label = applied(decision) if decision is not None else None
+    store = embeddings_of(plan)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
         ordered = order_of_classes(plan.method, classes, tests[0].name)
@@ -101,8 +106,18 @@ def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Eva
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
         started, clock = datetime.now(UTC), time.perf_counter()
-        text = encode_text(plan.method.adapter, prompts, plan.computing)
-        scores, stored = _score_group(plan, tests, prompts, text, store, log, progress)
+        text = encode_classes(plan, prompts)
+        scores, stored = score_tests(
+            plan,
+            tests,
+            prompts,
+            progress,
+            per_label,
+            text=text,
+            store=store,
+            share=plan.request.share,
+            log=log,
+        )
         if scores is None:
             continue
         facts = RunFacts(
@@ -117,14 +132,16 @@ def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Eva
             multiply_adds=count_multiply_adds(plan.method.adapter, text, plan.settings.reading),
             embeddings=store.key if store is not None else None,
             embeddings_reused=stored.reused if stored is not None else 0,
+            decision=decision,
         )
-        done += [_finish(plan, test, scores, facts) for test in tests]
+        done += [_finish(plan, test, *_narrowed(test, scores, facts)) for test in tests]
     if plan.request.share.leads:
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
 
 
-def _store_of(plan: EvaluationPlan) -> EmbeddingStore | None:
+def embeddings_of(plan: EvaluationPlan) -> EmbeddingStore | None:
+    """The store that a run's embeddings come from and go to; None without one."""
     if not plan.request.cache:
         return None
     return embedding_store(
@@ -147,22 +164,43 @@ def _remove_run(folder: Path) -> None:
 
 
 def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
+    """The tests that are scored in one pass. With several labels a video, the score of a label does
+    not depend on the others: tests of fewer labels are read off those of all."""
     groups: dict[tuple[str, ...], list[TestSet]] = {}
+    widest = max((test.classes for test in tests), key=len)
+    if tests[0].multi_label and all(set(test.classes) <= set(widest) for test in tests):
+        return {tuple(widest): list(tests)}
     for test in tests:
         groups.setdefault(tuple(test.classes), []).append(test)
     return groups
 
 
-def _score_group(
+def _narrowed(test: TestSet, scores: Scores, facts: RunFacts) -> tuple[Scores, RunFacts]:
+    """The columns of a test's own classes, in its order."""
+    if set(test.classes) == set(facts.classes):
+        return scores, facts
+    columns = [facts.classes.index(name) for name in test.classes]
+    prompts = [facts.prompts[column] for column in columns]
+    narrow = replace(facts, prompts=prompts, classes=list(test.classes))
+    return replace(scores, scores=scores.scores[:, columns]), narrow
+
+
+def score_tests(
     plan: EvaluationPlan,
     tests: Sequence[TestSet],
     prompts: list[list[str]],
-    text: Any,
-    store: EmbeddingStore | None,
-    log: Ledger,
     progress: Progress,
+    per_label: PerLabel | None = None,
+    *,
+    text: Any = None,
+    store: EmbeddingStore | None = None,
+    share: Share | None = None,
+    log: Ledger | None = None,
 ) -> tuple[Scores | None, StoredEmbeddings | None]:
-    """Score the union of several test sets over the classes that they share."""
+    """Score the union of several test sets over the classes that they share; see `score_videos`.
+
+    text: what the classes were encoded to, computed here where it is not given.
+    """
     items: dict[str, ClipItem] = {}
     for test in tests:
         for video, path in listed_videos(test, plan.request.limit):
@@ -173,29 +211,40 @@ def _score_group(
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_evaluation
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
-    key = sha256_json([plan.sha256, prompts, [asdict(i) for i in items.values()], sizes])
+    what = [plan.sha256, prompts, [asdict(i) for i in items.values()], sizes]
+    if per_label is not None:
+        what.append(repr(per_label))
+    key = sha256_json(what)
     listed = list(items.values())
     stored = store.open(plan.request.dataset, root, listed) if store is not None else None
     scores = score_videos(
         adapter,
-        text,
+        encode_classes(plan, prompts) if text is None else text,
         root,
         listed,
         plan.settings.reading,
         plan.computing,
         Pass(
             parts=plan.folder / PARTS / key[:16],
-            share=plan.request.share,
-            merge=plan.request.merge,
+            share=share or Share(),
+            merge=plan.request.merge and share is not None,
             stop=plan.request.on_error == "stop",
             log=log,
         ),
-        multi_label=tests[0].multi_label,
+        per_label=per_label,
         stored=stored,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
     return scores, stored
+
+
+def encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
+    """What the adapter's `score` needs of the classes, from stored label embeddings if named."""
+    stored = plan.request.label_embeddings
+    if stored is not None:
+        return stored_text(stored, plan.method, prompts, plan.computing)
+    return encode_text(plan.method.adapter, prompts, plan.computing)
 
 
 def _size(path: Path) -> int:

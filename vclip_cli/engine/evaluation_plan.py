@@ -21,6 +21,8 @@ from vclip_cli.engine.frame_source import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.label_embeddings import stored_text
+from vclip_cli.engine.label_probability import validation_part
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
     LoadedMethod,
@@ -33,7 +35,7 @@ from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import Settings, ViewRequest, resolve_settings
 from vclip_cli.errors import DataError, UsageError, did_you_mean
-from vclip_cli.hashing import sha256_json
+from vclip_cli.hashing import sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -50,7 +52,7 @@ class EvaluationRequest:
     each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
     reuse and keep embeddings; share: the part of the work that this process does; merge: only join
     what shards have done; on_error: `skip`, `stop` or `count-as-wrong`; command: the command line,
-    for the record.
+    for the record; label_embeddings: a file that `vclip labels embed` wrote.
     """
 
     protocol: str
@@ -73,6 +75,7 @@ class EvaluationRequest:
     merge: bool = False
     on_error: str = "skip"
     command: tuple[str, ...] = ()
+    label_embeddings: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +148,15 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
         "batch_size": request.batch_size,
         "limit": request.limit,
     }
+    if (part := validation_part(protocol, dataset, tests, method)) is not None:
+        identity["validation"] = [part.name, part.split_sha256]
+    if request.label_embeddings is not None:
+        for test in tests:
+            prompts = class_prompts(
+                dataset.label_set, test.classes, settings.text, settings.templates
+            )
+            stored_text(request.label_embeddings, method, prompts, computing)
+        identity["label_embeddings"] = sha256_file(request.label_embeddings)
     folder = request.out or _default_folder(request, method, sha256_json(identity))
     return EvaluationPlan(
         request, protocol, dataset, tests, method, settings, computing, identity, overlaps, folder

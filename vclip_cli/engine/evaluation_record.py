@@ -15,7 +15,8 @@ from vclip_cli.engine.clips import Failure
 from vclip_cli.engine.devices import device_name
 from vclip_cli.engine.environment import library_versions, package_facts
 from vclip_cli.results import record as records
-from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
+from vclip_cli.results.metrics import evaluate_single_label
+from vclip_cli.results.multi_label import evaluate_labels
 
 if TYPE_CHECKING:
     from vclip_cli.data.plan import TestSet
@@ -29,7 +30,7 @@ class RunFacts:
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
     videos it encoded; processes: among how many they were divided; latency: seconds of one of them
     in the model; multiply_adds: of one view; embeddings: the key of the store that was used, if
-    any, and how many came of it.
+    any, and how many came of it; decision: for several labels a video, None for one.
     """
 
     plan: EvaluationPlan
@@ -43,6 +44,7 @@ class RunFacts:
     multiply_adds: int | None
     embeddings: str | None = None
     embeddings_reused: int = 0
+    decision: records.Decision | None = None
 
 
 def build_record(
@@ -58,8 +60,11 @@ def build_record(
     """Measure a test set and join the measures with where they come from."""
     plan, settings = facts.plan, facts.plan.settings
     method, request = plan.method, plan.request
-    measure = evaluate_multi_label if test.multi_label else evaluate_single_label
-    evaluation = measure(scores, labels, facts.classes)
+    if facts.decision is not None:
+        chosen = facts.decision.threshold
+        evaluation = evaluate_labels(scores, labels, facts.classes, threshold=chosen)
+    else:
+        evaluation = evaluate_single_label(scores, labels, facts.classes)
     training = method.info.training if method.info is not None else {}
     reading = settings.reading
     label_set = plan.dataset.label_set
@@ -129,6 +134,7 @@ def build_record(
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
+        decision=facts.decision,
         predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
         cost=_cost(facts),
         timing=records.Timing(

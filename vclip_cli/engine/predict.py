@@ -11,9 +11,10 @@ import torch
 
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Computing, encode_text, score_batch
+from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_batch
 from vclip_cli.errors import VclipError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
@@ -38,19 +39,30 @@ def predict_videos(
     variant: str,
     templates: Sequence[str],
     top: int,
+    per_label: PerLabel | None = None,
+    label_embeddings: Path | None = None,
     progress: Progress = no_progress,
 ) -> list[RankedLabels]:
-    """Score each video over all labels; a video that cannot be read carries its error instead."""
+    """Score each video over all labels; a video that cannot be read carries its error instead.
+
+    per_label: a probability for each label by itself; None for the softmax over the labels.
+    label_embeddings: a file to take the labels' embeddings from.
+    """
     adapter = method.adapter.to(computing.device)
     names = order_of_classes(method, label_set.names, "the labels")
     if variant not in label_set.variants:  # a paper's variant, for labels given by hand
         variant = NATURAL
     prompts = class_prompts(label_set, names, variant, templates)
-    text = encode_text(adapter, prompts, computing)
+    if label_embeddings is not None:
+        text = stored_text(label_embeddings, method, prompts, computing)
+    else:
+        text = encode_text(adapter, prompts, computing)
     results = []
     with progress("predicting", len(videos)) as advance:
         for path in videos:
-            results.append(_predict_one(adapter, text, path, names, reading, computing, top))
+            results.append(
+                _predict_one(adapter, text, path, names, reading, computing, top, per_label)
+            )
             advance(1)
     return results
 
@@ -63,11 +75,13 @@ def _predict_one(
     reading: ClipReading,
     computing: Computing,
     top: int,
+    per_label: PerLabel | None,
 ) -> RankedLabels:
     try:
         views = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
     except VclipError as error:
         return RankedLabels(str(path), [], error)
-    scores = score_batch(adapter, text, views.to(computing.device), reading, computing)[0].cpu()
+    frames = views.to(computing.device)
+    scores = score_batch(adapter, text, frames, reading, computing, per_label)[0].cpu()
     order = scores.argsort(descending=True, stable=True)[:top].tolist()
     return RankedLabels(str(path), [(names[index], float(scores[index])) for index in order])

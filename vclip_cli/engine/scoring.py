@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ from vclip_cli.errors import DataError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
+
+PerLabel = Callable[[torch.Tensor], torch.Tensor]
+"""Logits (B,K) to one score a label, each by itself; see `label_probability`."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,18 @@ def score_videos(
     computing: Computing,
     how: Pass,
     *,
-    multi_label: bool = False,
+    per_label: PerLabel | None = None,
     stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
     description: str = "scoring",
 ) -> Scores | None:
     """Score every item, reusing whole parts; None for a process that does a share for others.
 
-    text: what the adapter's `encode_text` gave. Single-label scores are probabilities, softmax per
-    view and averaged over views; multi-label scores are logits averaged over views. stored:
-    embeddings to reuse and to add to, written before the part that they belong to: a resumed run
-    finds all or none of a batch, and ends with the same bytes. Raises DataError when shards that
-    are to be merged are not all there, or at a failure where `how` says so.
+    text: what the adapter's `encode_text` gave. Scores are probabilities, averaged over views: the
+    softmax over the classes, or what `per_label` makes of each logit by itself. stored: embeddings
+    to reuse and to add to, written before the part that they belong to: a resumed run finds all or
+    none of a batch, and ends with the same bytes. Raises DataError when shards that are to be
+    merged are not all there, or at a failure where `how` says so.
     """
     size = part_size(computing.batch_size)
     starts = list(range(0, len(items), size))
@@ -118,11 +121,11 @@ def score_videos(
             if stored is not None:
                 batch, values = complete(adapter, positions, batch, reading, computing, stored)
                 if values is not None:
-                    scores = score_embeddings(adapter, text, values, computing, multi_label)
+                    scores = score_embeddings(adapter, text, values, computing, per_label)
                     growing.scores.append(scores.cpu().numpy())
             elif batch.frames is not None:
                 frames = batch.frames.to(computing.device, non_blocking=on_gpu)
-                scores = score_batch(adapter, text, frames, reading, computing, multi_label)
+                scores = score_batch(adapter, text, frames, reading, computing, per_label)
                 growing.scores.append(scores.cpu().numpy())  # which waits for the device
             if encoded:
                 growing.fresh += encoded
@@ -200,12 +203,12 @@ def score_batch(
     frames: torch.Tensor,
     reading: ClipReading,
     computing: Computing,
-    multi_label: bool = False,
+    per_label: PerLabel | None = None,
 ) -> torch.Tensor:
     """Frames uint8 (B,V,T,S,S,3) to scores float32 (B,K)."""
     batch, views = frames.shape[:2]
     clips = normalise(frames.flatten(0, 1), reading.preprocessing)
     with autocast(computing.device, computing.precision):
         logits = adapter.score(adapter.encode_video(clips), text).float()
-    per_view = logits if multi_label else logits.softmax(dim=-1)
-    return per_view.unflatten(0, (batch, views)).mean(dim=1)
+    per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
+    return per_view.unflatten(0, (batch, views)).mean(dim=1).float()

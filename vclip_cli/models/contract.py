@@ -163,6 +163,13 @@ class Adapter(nn.Module):
         frame, in the attention of the image tower's last block, for videos of T frames."""
         return 0
 
+    def penalty(self, frames: Tensor, video: Any) -> Tensor | None:
+        """What training adds to the loss of each video (B,): a regulariser, where there is one.
+
+        frames: (B,T,C,H,W); video: what `encode_video` gave for them.
+        """
+        return None
+
     def trainable(self) -> dict[str, Trainable]:
         """The tensors that train, by their name in `named_parameters`; nothing else may change."""
         return {}

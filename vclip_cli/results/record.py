@@ -174,6 +174,28 @@ class Damaged(Closed):
     repeated_frames: Count = 0
 
 
+class Decision(Closed):
+    """How a multi-label test's probabilities, and the threshold on them, came about.
+
+    A label's probability is sigmoid(slope · (logit - bias)), averaged over views. source: `trained`
+    (the loss of the training used these values), `fitted` (to the true labels of the validation
+    part; slope and bias are the same for all labels, so that no ranking changes) or `stated` (one
+    fixed guess for all CLIP models, not calibrated). threshold: with the highest micro F1 on the
+    validation part, null where there is none. validation: that part, `dataset/split`; videos: how
+    many of it were scored; labels: how many its videos were scored on. note: in words.
+    """
+
+    slope: float
+    bias: float
+    source: Literal["trained", "fitted", "stated"]
+    threshold: float | None = None
+    validation: str | None = None
+    split_sha256: Sha256 | None = None
+    videos: Count = 0
+    labels: Count = 0
+    note: str
+
+
 class PredictionsFile(Closed):
     """file: relative to the record's folder."""
 
@@ -217,8 +239,9 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored because the user insisted. marks:
     remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
     none was set. metrics: the first one is the protocol's main metric. without_positives: classes
-    that no scored video belongs to, left out of averages over classes. cost: null where the method
-    cannot be counted, and in records of earlier versions.
+    that no scored video belongs to, left out of averages over classes. decision: null where a
+    video has one label. cost: null where the method cannot be counted, and in records of earlier
+    versions.
     """
 
     schema_version: Literal[1] = 1
@@ -243,6 +266,7 @@ class Record(Closed):
     metrics: dict[str, Metric] = Field(min_length=1)
     per_class: PerClass
     without_positives: list[str] = Field(default_factory=list)
+    decision: Decision | None = None
     predictions: PredictionsFile | None
     cost: Cost | None = None
     timing: Timing

@@ -211,7 +211,7 @@ def _path(rng: np.random.Generator, shape: str, axis: Axis) -> tuple[Scene, Scen
     )
 
 
-def _progress(rng: np.random.Generator) -> Points:
+def progress_of(rng: np.random.Generator) -> Points:
     """How far the rise has come at each frame, 0..1: still, then at constant speed, then still."""
     duration = rng.uniform(0.75, 1.0)
     start = rng.uniform(0, 1 - duration)
@@ -226,13 +226,18 @@ def scenes_of(clip: ToyClip, rng: np.random.Generator) -> list[Scene]:
     """
     axis = next(axis for axis in AXES.values() if clip.motion in (axis.rising, axis.falling))
     first, last = _path(rng, clip.shape, axis)
-    progress = _progress(rng)
+    progress = progress_of(rng)
     if clip.motion == axis.falling:
         progress = progress[::-1]
+    return scenes_between(first, last, progress)
+
+
+def scenes_between(first: Scene, last: Scene, progress: Points) -> list[Scene]:
+    """The scenes on the straight way from `first` to `last`, at shares (T,) of it."""
     fields = ("x", "y", "radius", "angle")
     start = np.array([getattr(first, field) for field in fields])
     change = np.array([getattr(last, field) for field in fields]) - start
-    return [Scene(clip.shape, *(start + share * change).tolist()) for share in progress]
+    return [Scene(first.shape, *(start + share * change).tolist()) for share in progress]
 
 
 def draw_frames(clip: ToyClip) -> Image:

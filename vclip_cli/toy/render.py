@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vclip_cli.errors import UsageError, did_you_mean
 from vclip_cli.files import require_writable_folder, whole_file
 from vclip_cli.toy.world import FRAMES, RATE, ToyClip, toy_clips
+
+if TYPE_CHECKING:
+    from vclip_cli.toy.multi import MultiClip
+
+Clip = TypeVar("Clip", "ToyClip", "MultiClip")
 
 
 def render_toy(
@@ -22,14 +28,35 @@ def render_toy(
     unknown id or a folder that cannot be written, StorageError when writing fails.
     """
     from vclip_cli.toy.drawing import draw_frames
+
+    return _render(folder, _chosen(toy_clips(), only), draw_frames, progress)
+
+
+def render_multi(
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    only: Collection[str] | None = None,
+) -> list[MultiClip]:
+    """As `render_toy`, for the clips of `toy-multi`."""
+    from vclip_cli.toy.multi import multi_clips
+    from vclip_cli.toy.multi_drawing import draw_multi_frames
+
+    return _render(folder, _chosen(multi_clips(), only), draw_multi_frames, progress)
+
+
+def _render(
+    folder: Path,
+    clips: list[Clip],
+    draw: Callable[[Clip], Any],
+    progress: Callable[[int, int], None] | None,
+) -> list[Clip]:
     from vclip_cli.toy.encoding import encode_clip
 
-    clips = _chosen(only)
     require_writable_folder(folder)
     for done, clip in enumerate(clips, start=1):
         path = folder / clip.path
         if not _is_whole(path):
-            data = encode_clip(draw_frames(clip), path.suffix, RATE)
+            data = encode_clip(draw(clip), path.suffix, RATE)
             with whole_file(path) as temporary:
                 temporary.write_bytes(data)
         if progress is not None:
@@ -37,10 +64,9 @@ def render_toy(
     return clips
 
 
-def _chosen(only: Collection[str] | None) -> list[ToyClip]:
-    clips = toy_clips()
+def _chosen(clips: Sequence[Clip], only: Collection[str] | None) -> list[Clip]:
     if only is None:
-        return clips
+        return list(clips)
     wanted = set(only)
     known = {clip.video_id for clip in clips}
     for video_id in sorted(wanted - known):

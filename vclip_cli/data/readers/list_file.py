@@ -36,14 +36,22 @@ def detects(folder_or_file: Path) -> bool:
 
 
 def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations:
+    """Read the list or lists; see `read_lists`."""
+    return read_lists(folder_or_file, label_set)
+
+
+def read_lists(
+    folder_or_file: Path, label_set: LabelSet | None = None, *, multi_label: bool = False
+) -> Annotations:
     """Read the list or lists. The id of a video is its relative path without the ending.
 
     Numbers are ids of a `classes.txt` beside the lists, or indices into the label set; without
-    either they are class names themselves. A line with several numbers makes the set multi-label.
-    Raises DataError with file and line.
+    either they are class names themselves. A line with several numbers makes the set multi-label,
+    as `multi_label` does, with which a video may also have several lines. Raises DataError with
+    file and line.
     """
     is_folder = folder_or_file.is_dir()
-    lists = _lists(folder_or_file) if is_folder else {"": folder_or_file}
+    lists = list_files(folder_or_file) if is_folder else {"": folder_or_file}
     if not lists:
         raise DataError(
             "the folder holds no list",
@@ -53,10 +61,11 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
     names = _names(folder_or_file) if is_folder else None
     rows: list[tuple[str, str, str, str]] = []
     first_seen: dict[str, tuple[str, str]] = {}
-    read_lists = [(split, read_video_list(path)) for split, path in lists.items()]
-    multi_label = any(len(entry.labels) > 1 for _, found in read_lists for entry in found.entries)
+    contents = [(split, read_video_list(path)) for split, path in lists.items()]
+    entries = [entry for _, found in contents for entry in found.entries]
+    multi_label = multi_label or any(len(entry.labels) > 1 for entry in entries)
     numbered = False
-    for split, found in read_lists:
+    for split, found in contents:
         for entry in found.entries:
             where = f"{found.path}:{entry.line}"
             if not entry.labels and not multi_label:
@@ -65,7 +74,8 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
                 )
             video = without_ending(entry.path)
             classes = [_class_name(label, label_set, names, where) for label in entry.labels]
-            numbered |= label_set is None and names is None and all(map(str.isdecimal, classes))
+            if classes and label_set is None and names is None:
+                numbered |= all(map(str.isdecimal, classes))
             if not multi_label:
                 _require_same_label(first_seen, video, classes[0], where)
             part = _split_of(entry, split, where)
@@ -73,7 +83,6 @@ def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations
     remarks: tuple[str, ...] = ()
     if numbered:
         remarks = ("the labels are numbers without names: write the names into the label set",)
-    entries = [entry for _, found in read_lists for entry in found.entries]
     if multi_label and all(_two_numbers(entry.labels) for entry in entries):
         remarks += (TWO_LABELS,)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
@@ -84,7 +93,7 @@ def _two_numbers(labels: Sequence[str]) -> bool:
     return len(labels) == 2 and all(label.isdecimal() for label in labels)
 
 
-def _lists(folder: Path) -> dict[str, Path]:
+def list_files(folder: Path) -> dict[str, Path]:
     """Split name to list file. Raises DataError when two files are named after one split."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -153,7 +162,8 @@ def _require_same_label(
             f"the video {video!r} has two labels in a single-label list",
             where=where,
             found=f"{name!r}, and {known!r} in {known_at}",
-            hint="a multi-label list holds all labels of a video in one line: path l1 l2 …",
+            hint="a multi-label list holds all labels of a video in one line: path l1 l2 …; a CSV"
+            " with a row for each video and label is read with: --format label-rows",
         )
 
 

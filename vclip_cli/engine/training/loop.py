@@ -25,6 +25,12 @@ from vclip_cli.engine.training.mixing import (
     soft_cross_entropy,
     soft_targets,
 )
+from vclip_cli.engine.training.multi_label import (
+    draw_labels,
+    label_loss,
+    multi_hot,
+    starting_bias,
+)
 from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
 from vclip_cli.engine.training.resume import ResumeState, write_state
 from vclip_cli.engine.training.samples import (
@@ -41,15 +47,34 @@ from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
+STARTING_VIDEOS, STARTING_LABELS = 16, 256
+"""What the starting bias of a multi-label loss is measured on."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The videos of a run and how they are read; prompts: one list a class, in target order."""
+    """The videos of a run and how they are read; prompts: one list a class, in target order.
+
+    Items whose targets are tuples have several labels each, and none to spare.
+    """
 
     root: Path
     items: Sequence[TrainingItem]
     reading: SampleReading
     prompts: Sequence[Sequence[str]]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the videos have several labels each."""
+        return isinstance(self.items[0].target, tuple)
+
+    def labels_of(self, update: Sequence[tuple[int, int]], recipe: Recipe, step: int) -> Any:
+        """The labels that an update is about; None where a video has one class."""
+        if not self.multi_label:
+            return None
+        present = {label for _, position in update for label in self.items[position].target}
+        seed = seed_of("labels", self.reading.seed, step)
+        return draw_labels(present, len(self.prompts), recipe.negatives, seed)
 
 
 @dataclass(frozen=True)
@@ -78,11 +103,20 @@ class _Logits(nn.Module):
         self.prompts = prompts
         self.fixed_text: Any = None
 
-    def forward(self, frames: Tensor) -> Tensor:
-        text = (
-            self.adapter.encode_text(self.prompts) if self.fixed_text is None else self.fixed_text
-        )
-        return self.adapter.score(self.adapter.encode_video(frames), text)
+    def forward(self, frames: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Logits (B,K), or of the chosen labels alone (B,C), and the adapter's penalty or None."""
+        text = self.fixed_text
+        if text is None:
+            tied = chosen is None or self.adapter.tied_classes is not None
+            prompts = self.prompts if tied else [self.prompts[i] for i in chosen.tolist()]
+            text = self.adapter.encode_text(prompts)
+        elif chosen is not None and isinstance(text, Tensor):
+            text = text[chosen.to(text.device)]
+        video = self.adapter.encode_video(frames)
+        logits = self.adapter.score(video, text)
+        if chosen is not None and logits.shape[1] != len(chosen):
+            logits = logits[:, chosen.to(logits.device)]
+        return logits, self.adapter.penalty(frames, video)
 
 
 def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
@@ -139,8 +173,11 @@ def fit(
         adapter.eval()
         with torch.no_grad(), accelerator.autocast():
             module.fixed_text = adapter.encode_text(data.prompts)
+    optimizer = build_optimizer(adapter, recipe)
+    if data.multi_label and not state.probability:
+        state.probability = _starting_probability(module, data, recipe, accelerator)
     adapter.train()
-    module, optimizer = accelerator.prepare(module, build_optimizer(adapter, recipe))
+    module, optimizer = accelerator.prepare(module, optimizer)
     _restore(adapter, optimizer, accelerator, state)
     paired = mixes(recipe.augmentation)
     updates = list(plan_updates(len(data.items), recipe, data.reading.seed, steps))[state.step :]
@@ -161,9 +198,7 @@ def fit(
                 break
             batches = (next(loader) for _ in cut_update)
             rate = set_rate(optimizer.optimizer, recipe, state.step, steps, an_epoch)
-            loss = _update(
-                module, batches, data, recipe, accelerator, optimizer, state, len(update)
-            )
+            loss = _update(module, batches, data, recipe, accelerator, optimizer, state, update)
             state.step += 1
             state.losses.append([state.step, loss, rate])
             if after_step is not None:
@@ -188,9 +223,12 @@ def _update(
     accelerator: Accelerator,
     optimizer: Any,
     state: ResumeState,
-    size: int,
+    update: Sequence[tuple[int, int]],
 ) -> float:
     """One step of the optimizer over the pieces of one global batch; gives its mean loss."""
+    labels = data.labels_of(update, recipe, state.step)
+    chosen = labels.indices if labels is not None else None
+    size = len(update)
     seed = seed_of("step", data.reading.seed, state.step)
     mix = draw_mix(recipe.augmentation, np.random.default_rng(seed))
     torch.manual_seed(seed)
@@ -207,10 +245,17 @@ def _update(
         share = None
         if mix is not None:
             frames, share = mix_frames(frames, mix)
-        wanted = soft_targets(targets, classes, recipe.augmentation.label_smoothing, share)
         with accelerator.autocast():
-            logits = module(frames)
-        loss = soft_cross_entropy(logits, wanted).sum() / size
+            logits, penalty = module(frames, chosen)
+        if labels is not None:
+            wanted = multi_hot(targets, labels, share)
+            losses = label_loss(logits, wanted, labels, count=classes, **state.probability)
+        else:
+            smoothing = recipe.augmentation.label_smoothing
+            losses = soft_cross_entropy(logits, soft_targets(targets, classes, smoothing, share))
+        if penalty is not None:
+            losses = losses + penalty
+        loss = losses.sum() / size
         accelerator.backward(loss)
         total += loss.detach()
     if not read:
@@ -228,6 +273,28 @@ def _update(
             hint="a lower rate (--set learning_rate=…) or --precision fp32",
         )
     return value
+
+
+@torch.no_grad()
+def _starting_probability(
+    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator
+) -> dict[str, float]:
+    """Slope and bias of the loss's sigmoid, from the first training videos; see `starting_bias`."""
+    positions = range(min(len(data.items), STARTING_VIDEOS))
+    count = len(data.prompts)
+    chosen = torch.linspace(0, count - 1, min(count, STARTING_LABELS)).long()
+    module.adapter.eval()
+    logits = []
+    plan = [[(0, position)] for position in positions]
+    for batch in micro_batches(data.root, data.items, data.reading, plan):
+        if batch.frames is not None:
+            frames = normalise(batch.frames.to(accelerator.device), data.reading.preprocessing)
+            with accelerator.autocast():
+                logits.append(module(frames, chosen)[0])
+    if not logits:
+        raise DataError("none of the first training videos can be read", hint="vclip data check")
+    targets = [item.target for item in data.items]
+    return {"slope": 1.0, "bias": starting_bias(torch.cat(logits), targets, count)}
 
 
 def _save(

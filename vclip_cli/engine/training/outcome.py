@@ -96,6 +96,8 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
             "selected": selected,
             "partial": plan.request.limit is not None,
             "failures": state.failures,
+            "extra_labels": plan.identity.get("extra_labels"),
+            **({"probability": state.probability} if state.probability else {}),
             "evaluation": {
                 "frames": plan.recipe.frames,
                 "clips": plan.recipe.views.clips,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.data.label_set import NATURAL
+from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
+from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split
@@ -54,8 +55,9 @@ class TrainingRequest:
     instead of the protocol's own draw;
     frames_from: `source`, `store`, or a store's folder;
     settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
-    select_on: a split whose top-1 chooses the epoch, None for the last epoch; batch_size: videos at
-    once on a device; flip: None where the class texts decide; cache: reuse and keep embeddings.
+    select_on: a split whose top-1, or mAP, chooses the epoch, None for the last; batch_size: videos
+    at once on a device; flip: None where the class texts decide; cache: reuse and keep embeddings;
+    extra_labels: a CSV `video,label` with labels beside the dataset's own.
     """
 
     protocol: str
@@ -85,6 +87,7 @@ class TrainingRequest:
     out: Path | None = None
     resume: bool = True
     cache: bool = True
+    extra_labels: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,8 @@ class TrainingPlan:
     device: torch.device
     identity: dict[str, Any]
     folder: Path
+    label_set: LabelSet
+    extra: ExtraLabels | None
     store: FrameStore | None = None
 
     @property
@@ -151,6 +156,10 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     split, classes = plan_training(
         protocol, dataset, shots=request.shots, seed=request.seed, listed=request.listed
     )
+    extra, label_set = None, dataset.label_set
+    if request.extra_labels is not None:
+        extra = read_extra_labels(request.extra_labels, dataset, classes)
+        classes, label_set = (*classes, *extra.new), extra.extend(label_set)
     torch.manual_seed(seed_of("init", seed))  # new tensors of the method are drawn from it
     options = {**recipe.config, **_tied_options(method_class, recipe, classes)}
     method = load_start(
@@ -166,7 +175,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
     text = recipe.text.variant or NATURAL
     if text not in dataset.label_set.variants:  # a paper's variant, for a person's own classes
         text = NATURAL
-    texts = [dataset.label_set.text(name, text) for name in classes]
+    texts = [label_set.text(name, text) for name in classes]
     store = _open_store(request, recipe, adapter.preprocessing)
     flip = request.flip if request.flip is not None else not is_side_sensitive(texts)
     identity = {
@@ -191,11 +200,13 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         "limit": request.limit,
         "select_on": request.select_on,
     }
+    if extra is not None:
+        identity["extra_labels"] = extra.sha256
     folder = request.out or _default_folder(request, method, seed, sha256_json(identity))
     return TrainingPlan(
         request, protocol, dataset, split, classes, method, name, recipe,
         changed(published, recipe), templates, text, seed, device, identity, folder,
-        store,
+        label_set, extra, store,
     )  # fmt: skip
 
 
@@ -270,5 +281,14 @@ def training_items(plan: TrainingPlan) -> list[TrainingItem]:
     rows = plan.dataset.manifest.rows.drop_duplicates("video").set_index("video")["path"]
     index = {name: position for position, name in enumerate(plan.classes)}
     listed = zip(plan.split.rows["video"], plan.split.rows["class"], strict=True)
-    items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
+    if plan.dataset.manifest.multi_label:
+        labels: dict[str, list[int]] = {}
+        for video, name in listed:
+            labels.setdefault(video, []).extend([index[name]] if name in index else [])
+        for video, name in plan.extra.pairs if plan.extra is not None else ():
+            if video in labels and index[name] not in labels[video]:
+                labels[video].append(index[name])
+        items = [TrainingItem(v, str(rows[v]), tuple(found)) for v, found in labels.items()]
+    else:
+        items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
     return items if plan.request.limit is None else items[: plan.request.limit]

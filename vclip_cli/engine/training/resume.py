@@ -22,7 +22,8 @@ class ResumeState:
 
     There is no generator state in it: every draw of a run is seeded by what it is for (the epoch
     and the video, or the step), so the step is all that a generator's state would say. losses:
-    (step, loss, rate) rows; best: what selection has kept so far.
+    (step, loss, rate) rows; best: what selection has kept so far. probability: slope and bias of
+    the sigmoid in a multi-label loss.
     """
 
     run_sha256: str
@@ -33,6 +34,7 @@ class ResumeState:
     losses: list[list[float]] = field(default_factory=list)
     failures: dict[str, list[str]] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
+    probability: dict[str, float] = field(default_factory=dict)
 
 
 def write_state(folder: Path, state: ResumeState) -> None:

@@ -16,6 +16,7 @@ from vclip_cli.engine.clips import SECONDS_A_CLIP, Failure, failure_of
 from vclip_cli.engine.frame_source import decode_listed
 from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
+from vclip_cli.engine.training.multi_label import padded
 from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video.frame_store import FrameStore
@@ -24,16 +25,19 @@ from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """A training video: id, path relative to the root, index of its class."""
+    """A training video: id, path relative to the root, index of its class, or of all its labels."""
 
     video: str
     path: str
-    target: int
+    target: int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed."""
+    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed.
+
+    With several labels a video the indices are (B,L), filled up with `multi_label.NO_LABEL`.
+    """
 
     frames: torch.Tensor | None
     targets: torch.Tensor | None
@@ -43,6 +47,10 @@ class MicroBatch:
         """The same in memory that a GPU reads from directly."""
         frames = self.frames.pin_memory() if self.frames is not None else None
         return MicroBatch(frames, self.targets, self.failures)
+
+
+Sample = tuple[np.ndarray, int | tuple[int, ...]]
+"""Frames uint8 (T,S,S,3) and the target of a training video."""
 
 
 def seed_of(*parts: object) -> int:
@@ -99,7 +107,7 @@ class _TrainingClips:
         self.items = items
         self.reading = reading
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | Failure:
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Failure:
         epoch, position = key
         item, reading = self.items[position], self.reading
         seed = seed_of("sample", reading.seed, epoch, item.video)
@@ -119,13 +127,15 @@ class _TrainingClips:
         return frames, item.target
 
 
-def _collate(rows: list[tuple[np.ndarray, int] | Failure]) -> MicroBatch:
+def _collate(rows: list[Sample | Failure]) -> MicroBatch:
     good = [row for row in rows if not isinstance(row, Failure)]
     failures = [row for row in rows if isinstance(row, Failure)]
     if not good:
         return MicroBatch(None, None, failures)
     frames = torch.from_numpy(np.stack([frames for frames, _ in good]))
-    return MicroBatch(frames, torch.tensor([target for _, target in good]), failures)
+    targets = [target for _, target in good]
+    several = isinstance(targets[0], tuple)
+    return MicroBatch(frames, padded(targets) if several else torch.tensor(targets), failures)
 
 
 def micro_batches(

@@ -1,4 +1,4 @@
-"""Choosing an epoch by accuracy on a split that is not tested on."""
+"""Choosing an epoch by accuracy, or mAP, on a split that is not tested on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import torch
 from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
 from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.label_probability import LogitsAlone
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, encode_text, score_batch
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.errors import UsageError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress
+from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
+from vclip_cli.results.scores import class_indices, label_matrix
 from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -33,7 +36,9 @@ class Selector:
     prompts: Sequence[Sequence[str]]
     root: Path
     items: Sequence[ClipItem]
-    targets: Sequence[int]
+    labels: Sequence[tuple[str, ...]]
+    classes: Sequence[str]
+    multi_label: bool
     reading: ClipReading
     computing: Computing
     split: str
@@ -57,6 +62,8 @@ class Selector:
             )
         inside = manifest.rows["splits"].str.split(";").map(lambda names: name in names)
         rows = manifest.rows[inside & manifest.rows["class"].isin(plan.classes)]
+        by_video = rows.groupby("video", sort=False)
+        labels, paths = by_video["class"].agg(tuple), by_video["path"].first()
         tests = plan_tests(plan.protocol, plan.dataset)
         others = {test.name: list(test.rows["video"]) for test in tests}
         check_overlap(
@@ -64,17 +71,18 @@ class Selector:
         )
         if plan.store is None:
             prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
-        index = {name: position for position, name in enumerate(plan.classes)}
         root = plan.dataset.videos_root
         assert root is not None
         return cls(
             adapter=plan.method.adapter,
             prompts=class_prompts(
-                plan.dataset.label_set, plan.classes, plan.text, plan.templates
+                plan.label_set, plan.classes, plan.text, plan.templates
             ),
             root=root,
-            items=[ClipItem(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)],
-            targets=[index[name] for name in rows["class"]],
+            items=[ClipItem(video, path) for video, path in paths.items()],
+            labels=labels.tolist(),
+            classes=plan.classes,
+            multi_label=manifest.multi_label,
             reading=ClipReading(
                 Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
                 decoder=plan.request.decoder, store=plan.store,
@@ -93,7 +101,9 @@ class Selector:
         size = self.computing.batch_size
         starts = range(0, len(self.items), size)
         batches = [range(start, min(start + size, len(self.items))) for start in starts]
-        right = read = 0
+        per_label = LogitsAlone() if self.multi_label else None
+        scored: list[np.ndarray] = []
+        labels: list[tuple[str, ...]] = []
         for batch in clip_batches(
             self.root,
             self.items,
@@ -105,19 +115,26 @@ class Selector:
             if batch.frames is None:
                 continue
             frames = batch.frames.to(self.computing.device)
-            scores = score_batch(self.adapter, text, frames, self.reading, self.computing)
-            wanted = np.array([self.targets[position] for position in batch.positions])
-            right += int((scores.argmax(dim=1).cpu().numpy() == wanted).sum())
-            read += len(wanted)
-        top1 = 100 * right / max(read, 1)
-        if top1 > state.best.get("top1", -1.0):
+            scores = score_batch(
+                self.adapter, text, frames, self.reading, self.computing, per_label
+            )
+            scored.append(scores.cpu().numpy())
+            labels += [self.labels[position] for position in batch.positions]
+        name = "map" if self.multi_label else "top1"
+        value = 100 * self._measure(np.concatenate(scored), labels) if scored else 0.0
+        if value > state.best.get(name, -1.0):
             state.best = {
                 "select_on": self.split,
                 "epoch": epoch,
-                "top1": top1,
-                "n": read,
+                name: value,
+                "n": len(labels),
                 "tensors": _copied(self.adapter),
             }
+
+    def _measure(self, scores: np.ndarray, labels: Sequence[tuple[str, ...]]) -> float:
+        if self.multi_label:
+            return mean_average_precision(scores, label_matrix(labels, self.classes))
+        return top_k_accuracy(scores, class_indices(labels, self.classes))
 
 
 def _copied(adapter: Adapter) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.training.embedded import fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
+from vclip_cli.engine.training.multi_label import check_recipe
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
@@ -56,6 +57,8 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity})
     write_split(plan.split, plan.folder / SPLIT_FILE)
     items = training_items(plan)
+    if plan.dataset.manifest.multi_label:
+        check_recipe(plan.recipe, [item.target for item in items])
     if plan.store is None:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
@@ -66,7 +69,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
         return finish(plan, state, time.perf_counter() - started)
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
-    label_set = plan.dataset.label_set
+    label_set = plan.label_set
     assert plan.dataset.videos_root is not None  # checked by plan_run
     data = TrainingData(
         root=plan.dataset.videos_root,

@@ -17,6 +17,7 @@ from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.errors import DataError
 from vclip_cli.results.measure import Evaluation, Metric
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
+from vclip_cli.results.multi_label import evaluate_labels
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import Record
 
@@ -87,9 +88,12 @@ def _check_metrics(record: Record, predictions: Predictions) -> Check:
 
 def measured_again(record: Record, predictions: Predictions) -> Evaluation:
     """The record's metrics, from predictions. Raises DataError when these do not fit together."""
-    multi_label = any(name.startswith("map") for name in record.metrics)
-    measure = evaluate_multi_label if multi_label else evaluate_single_label
-    return measure(predictions.scores, predictions.labels, predictions.classes)
+    measured = (predictions.scores, predictions.labels, predictions.classes)
+    if record.decision is not None:
+        return evaluate_labels(*measured, threshold=record.decision.threshold)
+    if any(name.startswith("map") for name in record.metrics):  # a record of an earlier version
+        return evaluate_multi_label(*measured)
+    return evaluate_single_label(*measured)
 
 
 def _equal(one: Metric, other: Metric) -> bool:

@@ -1,0 +1,56 @@
+"""A CSV with one row for each video and label, or a folder of such files named after their splits.
+
+The header names the columns: `video` (or `path`, `file`), `label` (or `class`), maybe `split`. A
+video without labels has one row with an empty label.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vclip_cli.data.annotations import Annotations
+from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.readers.list_file import list_files, read_lists
+from vclip_cli.data.video_list import read_video_list
+from vclip_cli.errors import DataError
+
+TITLE = "CSV with a row for each video and label: `video,label`"
+LABEL_SET = None
+GENERIC = True
+
+
+def detects(path: Path) -> bool:
+    """CSV files with the column `label` in which a video has rows with different labels."""
+    files = [path] if path.is_file() else list(list_files(path).values()) if path.is_dir() else []
+    files = [file for file in files if file.suffix.lower() == ".csv"]
+    return any(_repeats_videos(file) for file in files)
+
+
+def _repeats_videos(file: Path) -> bool:
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            header = [name.strip().strip('"').lower() for name in stream.readline().split(",")]
+        if "label" not in header:
+            return False
+        first: dict[str, tuple[str, ...]] = {}
+        entries = read_video_list(file).entries
+    except (OSError, UnicodeDecodeError, DataError):
+        return False
+    return any(first.setdefault(entry.path, entry.labels) != entry.labels for entry in entries)
+
+
+def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
+    """The rows of the file or files; a video and label that stand twice count once.
+
+    Raises DataError with file and line.
+    """
+    annotations = read_lists(path, label_set, multi_label=True)
+    rows = annotations.rows
+    labelled = set(rows.loc[rows["class"] != "", "video"])
+    superfluous = (rows["class"] == "") & rows["video"].isin(labelled)
+    return Annotations(
+        rows[~superfluous].reset_index(drop=True),
+        annotations.label_set,
+        multi_label=True,
+        remarks=annotations.remarks,
+    )
