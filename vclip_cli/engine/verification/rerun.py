@@ -11,6 +11,7 @@ import numpy as np
 
 from vclip_cli.engine.evaluate import evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+from vclip_cli.engine.frame_source import SOURCE, STORE
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.settings import ViewRequest
 from vclip_cli.engine.verification.sources import splits_of
@@ -125,6 +126,7 @@ def _request(
             prompts.text_variant,
             str(video.decoder["name"]),
         ),
+        frames_from=SOURCE if record.video.store is None else STORE,
         device=device,
         precision=record.compute.precision,
         batch_size=record.compute.batch_size,
