@@ -109,12 +109,14 @@ def make_values(
         },
         "without_positives": [],
         "predictions": {"file": "predictions.parquet", "sha256": fake_sha256("predictions")},
+        "cost": None,
         "timing": {
             "started": "2026-01-01T00:00:00+00:00",
             "finished": "2026-01-01T00:01:00+00:00",
             "wall_seconds": 60.0,
             "videos_per_second": 1.7,
             "embeddings_reused": 0,
+            "latency_milliseconds": None,
             "host": {"name": "one"},
         },
     }

@@ -356,6 +356,26 @@ def test_names_that_climb(vclip: Callable, name: str) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("labels", "show", "NAME.yaml"),
+        ("predict", "NAME.mp4", "-l", "a"),
+        ("data", "add", "mine", "--videos", "NAME"),
+        (*EVAL, "--pretrained", "NAME"),
+        (*EVAL, "--checkpoint", "NAME"),
+        ("table", "NAME"),
+        ("split", "--show", "NAME.csv"),
+    ],
+)
+def test_names_too_long_for_any_file(vclip: Callable, command: tuple[object, ...]) -> None:
+    long = [str(word).replace("NAME", "n" * 5000) for word in command]
+    ran = vclip(*long)
+    assert ran.code in (2, 4, 5)
+    _clear(ran, ran.code)
+    assert len(ran.err) < 3000
+
+
 @pytest.mark.parametrize("name", ["../../outside/x", "..", "/tmp/x", "a\\b", "", ".hidden", "a\tb"])
 def test_specs_whose_own_name_climbs(vclip: Callable, name: str) -> None:
     """A protocol's name is a folder's: splits/toy/NAME."""

@@ -188,6 +188,20 @@ def test_damaged_parts_are_made_again(vclip: Callable) -> None:
     assert Path("report.html").read_bytes() == first
 
 
+def test_results_of_other_frames_bring_their_own(vclip: Callable) -> None:
+    assert vclip(*EVAL).code == 0
+    assert vclip(*EVAL[:-1], "four", "--frames", 4).code == 0
+    assert vclip("report", "run", "four").code == 0
+    document = _document()
+    four, eight = document["results"]  # sorted by path
+    for result, frames in ((four, 4), (eight, 8)):
+        for entry in result["attention"]["clips"]:
+            assert entry["shape"][0] == frames
+            strip = entry["strip"] or document["focus"][str(entry["clip"])]
+            assert strip["frames"] == list(range(frames))
+    assert len(document["clips"]) == 10
+
+
 def test_parts_can_be_left_out(vclip: Callable) -> None:
     assert vclip(*EVAL).code == 0
     assert vclip("report", "run", "--no-frames", "--no-embedding", "--title", "A <b>").code == 0
@@ -245,6 +259,23 @@ def test_weights_that_do_not_give_the_recorded_scores_are_not_shown(vclip: Calla
     assert "does not give the recorded scores" in result["map"]["why"]
     assert result["attention"] == result["map"]
     assert document["strips"][0] is not None  # the frames are the same
+    assert vclip("report", "run", "--no-frames").code == 0
+    assert "does not give the recorded scores" in _document()["results"][0]["map"]["why"]
+
+
+def test_a_method_without_a_vector_still_shows_frames(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vclip(*EVAL).code == 0
+
+    def refuse(*_: object) -> None:
+        raise UsageError("clip has no single vector for a video to put on a map")
+
+    monkeypatch.setattr(ClipAdapter, "embedding", refuse)
+    assert vclip("report", "run", "--batch-size", 3).code == 0  # another part of the cache
+    document = _document()
+    assert "no single vector" in document["results"][0]["map"]["why"]
+    assert all(document["strips"])
 
 
 def test_a_checkpoint_is_found_by_its_content(

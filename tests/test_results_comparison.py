@@ -1,5 +1,8 @@
 """`--compare`: two methods on the same clips, and what is refused."""
 
+import csv
+import io
+
 import numpy as np
 import pytest
 from make_records import make_values
@@ -10,6 +13,7 @@ from vclip_cli.results.comparison import compare_methods
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import Record, write_record
+from vclip_cli.results.render import render
 
 CLASSES = ["pour", "push up", "ride bike"]
 
@@ -53,6 +57,8 @@ def test_top1_by_mcnemar(tmp_path):
     assert p.value == pytest.approx(2 * 0.5**20)
     assert table.number(p, table.columns[3]) == "<0.0001"
     assert "McNemar" in table.footnotes[1].text
+    units = [row["unit"] for row in csv.DictReader(io.StringIO(render([table], "csv")))]
+    assert units == ["%", "%", "%", ""]
 
 
 def test_rows_are_found_by_id_whatever_their_order(tmp_path):

@@ -133,9 +133,9 @@ def test_the_counts_of_what_trains_make_sense(vclip: Callable) -> None:
     from vclip_cli.engine.parameter_counts import count_trainable
 
     counted = {name: facts["trainable"] for name, facts in count_trainable("toy").items()}
-    assert counted["linear-probe, 400 classes"] == 400 * (64 + 1)
+    assert counted["linear-probe, 400 classes"] == 400 * (128 + 1)
     assert counted["tip-adapter"] == 0
-    assert counted["tip-adapter, keys tuned, 16 shots of 400 classes"] == 400 * 16 * 64
+    assert counted["tip-adapter, keys tuned, 16 shots of 400 classes"] == 400 * 16 * 128
     assert counted["coop"] % 16 == 0 and counted["coop"] > 0
 
 

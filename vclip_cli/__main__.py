@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -53,6 +54,10 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            found = f"{str(error.filename)[:100]}…"
+            show_error(UsageError("a name is longer than any file's may be", found=found))
+            return UsageError.exit_code
         _show_fault(error)
         return 1
 

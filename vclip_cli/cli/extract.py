@@ -70,6 +70,8 @@ def extract(
     workers: options.Workers = 0,
     clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
+    shard: options.Shard = None,
+    merge: options.Merge = False,
     out: options.Out = None,
     resume: options.Resume = True,
     verify: Verify = False,
@@ -84,7 +86,8 @@ def extract(
     Example:  vclip extract toy --frames 8,16
     """
     from vclip_cli.engine.extract import ExtractRequest, plan_extract
-    from vclip_cli.engine.extract import extract as run
+    from vclip_cli.engine.extract_shards import extract_share, merge_shards
+    from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.store_estimate import estimate
 
     request = ExtractRequest(
@@ -112,7 +115,18 @@ def extract(
         if estimated.checked is not None and estimated.checked.damaged:
             raise typer.Exit(DAMAGED)
         return
-    done = run(plan, progress=progress)
+    share = read_shard(shard) if shard is not None else launched_share()
+    if merge and (shard is not None or verify or not resume):
+        raise UsageError("--merge joins what shards have done, and nothing else")
+    if merge:
+        done = merge_shards(plan, progress=progress)
+    else:
+        finished = extract_share(plan, share, progress=progress)
+        if finished is None:
+            if share.apart:
+                say(f"shard {shard} is done; when all are: the same command with --merge")
+            return
+        done = finished
     if as_json:
         show_json(done.as_dict())
     else:

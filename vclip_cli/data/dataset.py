@@ -113,7 +113,7 @@ def add_dataset(
     if videos is None and annotations is None:
         raise UsageError("neither videos nor annotations were given")
     for given in (videos, annotations):
-        if given is not None and not given.exists():
+        if given is not None and not _exists(given):
             raise DataError("no such file or folder", where=str(given))
     base = user_config_folder() if user else project_folder()
     source = annotations or videos
@@ -261,12 +261,19 @@ def _classes(annotations: Annotations) -> list[str]:
 
 def _require_there(config: DatasetConfig) -> None:
     for what, place in (("videos", config.videos), ("annotations", config.annotations)):
-        if place is not None and not Path(place).exists():
+        if place is not None and not _exists(Path(place)):
             raise DataError(
                 f"the {what} of the dataset {config.name!r} are gone",
                 where=place,
                 hint="mount or restore them, or register the dataset again: vclip data add",
             )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _anchored(config: DatasetConfig, folder: Path) -> DatasetConfig:

@@ -111,7 +111,10 @@ def _tabular(lines: list[str], path: Path, columns: dict[str, int]) -> tuple[Lis
 def _parse(line: str, path: Path, number: int) -> tuple[str, list[str]]:
     """The path and the labels of a line, as written."""
     if line.startswith('"'):
-        (_, fields), *_ = csv_rows([line], path)
+        rows = list(csv_rows([line], path))
+        if not rows:
+            raise DataError("the path is empty", where=f"{path}:{number}", found=line[:80])
+        fields = rows[0][1]
         return fields[0], [field.strip() for field in fields[1:] if field.strip()]
     if match := _WITH_ENDING.fullmatch(line):
         rest = (match["rest"] or "").strip()

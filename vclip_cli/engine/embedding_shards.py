@@ -90,11 +90,15 @@ def read_header(path: Path) -> Shard:
         shard = Shard(
             path, rows, tuple(tensor["shape"]), _LENGTH.size + length, str(facts["sha256"])
         )
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
+        wrong = tensor["dtype"] != "F32" or any(len(c) != shard.shape[0] for c in columns)
+        wrong |= path.stat().st_size != shard.offset + len(rows.videos) * shard.row_bytes
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        *(RecursionError, struct.error),
+    ) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}"[:200]) from None
-    columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
-    wrong = tensor.get("dtype") != "F32" or any(len(c) != shard.shape[0] for c in columns)
-    if wrong or path.stat().st_size != shard.offset + len(rows.videos) * shard.row_bytes:
+    if wrong:
         raise _damaged(path, "its size or its columns do not fit its rows")
     return shard
 

@@ -11,6 +11,7 @@ from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.frame_source import default_store
 from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.ledger import ledger
 from vclip_cli.engine.store_checks import Checked, check_store
 from vclip_cli.errors import DataError
 from vclip_cli.files import require_writable_folder
@@ -129,13 +130,24 @@ def plan_extract(request: ExtractRequest) -> ExtractPlan:
 def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
     """Extract what the store lacks; a killed run goes on to the bytes of an undisturbed one.
 
-    Raises UsageError when the store has other settings or another process works on it, DataError
-    when no video at all could be decoded, StorageError when the disk is full.
+    Waits while another process works on the store. Raises UsageError when it has other settings,
+    DataError when no video at all could be decoded, StorageError when the disk is full.
     """
+    return outcome(plan, *fill_store(plan, progress=progress))
+
+
+def fill_store(
+    plan: ExtractPlan, *, progress: Progress = no_progress
+) -> tuple[int, int, Checked | None]:
+    """Extract what the store lacks; gives how many clips were written, how many of these because
+    their files had changed, and what a check found. Raises what `extract` raises."""
     request = plan.request
     require_writable_folder(request.folder)
     prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
-    with folder_lock(request.folder, "extracting into"):
+    with (
+        folder_lock(request.folder, "extracting into"),
+        ledger(request.folder, "extract", total=len(plan.videos)) as log,
+    ):
         if not request.resume:
             remove_store(request.folder)
         with StoreWriter(request.folder, request.dataset, plan.settings) as writer:
@@ -158,8 +170,12 @@ def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted
                     fresh = writer.add(clip, trust=not task.damaged)
                     written += fresh
                     changed += fresh and task.changed
+                    if clip.head.failure is not None:
+                        text = f"{clip.head.video!r} cannot be read: {clip.head.failure}"
+                        log.note("warning", text=text)
                     advance(1)
-    return _outcome(plan, written, changed, checked)
+            log.note("extracted", done=done + written)
+    return written, changed, checked
 
 
 @dataclass(frozen=True)
@@ -208,7 +224,8 @@ def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:
     return PackedClip(ClipHead(listed.video, failure=lost.reason), b"", source)
 
 
-def _outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
+def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
+    """What there is after a run. Raises DataError when no video at all could be decoded."""
     store = FrameStore.open(plan.request.folder)
     index = store.index
     failures = []

@@ -109,7 +109,13 @@ def read_part(parts: Path, start: int) -> Scores | None:
             scores = stream.get_tensor("scores")
         failures = [Failure(**values) for values in json.loads(facts["failures"])]
         damage = json.loads(facts.get("damage", "{}"))
-        return Scores(json.loads(facts["videos"]), scores, failures, damage)
+        videos = json.loads(facts["videos"])
+        texts = isinstance(videos, list) and all(isinstance(video, str) for video in videos)
+        if not texts or scores.ndim != 2 or scores.dtype != np.float32:
+            raise ValueError("it holds other things than videos and their scores")
+        if len(videos) != len(scores) or not isinstance(damage, dict):
+            raise ValueError(f"{len(scores)} rows of scores for {len(videos)} videos")
+        return Scores(videos, scores, failures, damage)
     except Exception as error:  # the format's reader has no common error for damaged files
         raise DataError(
             "a part of the interrupted run is damaged",

@@ -87,7 +87,7 @@ def verify(
     """
     seen = seen if seen is not None else Seen()
     record = read_record(path)
-    checks, predictions = check_predictions(path, record)
+    checks, predictions = check_predictions(path, record, seen)
     of_protocol, protocol = check_protocol(record)
     of_checkpoint, checkpoint = check_checkpoint(record, path, request.checkpoint, seen)
     checks += of_protocol

@@ -70,7 +70,8 @@ def headed(
         if several_units:
             words.append(f"({units[place.metric]})")
         name = " ".join(word for word in words if word)
-        columns.append(Column(dataset_title(key.dataset), name))
+        unit = units[place.metric] if several_units else None
+        columns.append(Column(dataset_title(key.dataset), name, unit=unit))
     return tuple(columns)
 
 

@@ -88,7 +88,7 @@ def compare_methods(
             Column(one),
             Column(other),
             Column("Difference"),
-            Column("p", digits=P_DIGITS),
+            Column("p", digits=P_DIGITS, unit=""),
         ),
         cells=tuple(cells for _, cells in lines),
         footnotes=(*_general(metric, unpaired), *notes.listed()),

@@ -178,7 +178,8 @@ def _csv_cell(table: ResultTable, row: int, column: Column, cell: Cell) -> list[
     remarks = "; ".join(note.text for note in table.footnotes if note.mark in marks)
     block = next((t for start, t in reversed(table.block_starts().items()) if start <= row), "")
     numbers = [cell.std, cell.n or None, cell.low, cell.high, cell.scored, cell.listed]
-    texts = [csv_text(text) for text in (column.group, column.name, table.unit, block, remarks)]
+    unit = table.unit if column.unit is None else column.unit
+    texts = [csv_text(text) for text in (column.group, column.name, unit, block, remarks)]
     return [
         *texts[:2],
         cell.value,

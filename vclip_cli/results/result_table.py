@@ -15,12 +15,13 @@ SECTION = "§"
 class Column:
     """A column of results: `group` is the upper header (the dataset), `name` the lower one.
 
-    digits: decimals that are printed here, None for the table's.
+    digits: decimals that are printed here; unit: of the values; both None for the table's.
     """
 
     group: str
     name: str = ""
     digits: int | None = None
+    unit: str | None = None
 
     @property
     def title(self) -> str:

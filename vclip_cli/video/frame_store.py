@@ -19,6 +19,7 @@ from vclip_cli.video.plan import Plan, planned
 from vclip_cli.video.sampling import Indices
 from vclip_cli.video.store_format import ClipHead, StoreSettings, read_settings, shard_path
 from vclip_cli.video.store_index import StoreIndex, load_index
+from vclip_cli.video.store_packing import PackedClip, SourceFile
 
 
 class FrameStore:
@@ -126,6 +127,17 @@ class FrameStore:
                 hint=f"make the store again: vclip extract {self.dataset} --no-resume",
             )
         return head
+
+    def packed(self, video: str) -> PackedClip:
+        """A clip as it lies in the store, to be put into another. Raises VideoError when it is not
+        there or its head is damaged."""
+        position = self.index.position(video)
+        if position is None:
+            raise VideoError("not in the frame store", where=f"{self.folder}: {video}")
+        row = self.index.rows[position]
+        head, skip = self.head(position, video), int(row["head"])
+        body = self._read(position, skip, int(row["length"]) - skip)
+        return PackedClip(head, body, SourceFile(int(row["source_size"]), int(row["source_mtime"])))
 
     def check(self, position: int) -> str | None:
         """What is wrong with the clip of a row, None where every byte is sound and decodes."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.errors import DataError
-from vclip_cli.video.store_format import INDEX_FILE, key_of, read_rows
+from vclip_cli.video.store_format import INDEX_FILE, ROW, key_of, read_rows
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class StoreIndex:
         self.whole = np.ones(len(rows), bool) if whole is None else whole
         self._order = np.argsort(rows["key"], kind="stable")
         self._keys = rows["key"][self._order]
+
+    @classmethod
+    def empty(cls) -> StoreIndex:
+        """The index of a store that holds nothing."""
+        return cls(np.zeros(0, ROW))
 
     def position(self, video: str) -> int | None:
         """The number of the row of a video id, None where there is none."""

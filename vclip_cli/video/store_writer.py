@@ -58,7 +58,7 @@ class StoreWriter:
         self._shard = self._end = 0
         self._shard_committed = self._end_committed = 0
         self._rows_written = 0
-        self.index = StoreIndex(np.zeros(0, ROW))
+        self.index = StoreIndex.empty()
 
     def __enter__(self) -> Self:
         return self

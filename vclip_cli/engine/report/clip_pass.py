@@ -16,8 +16,9 @@ import torch
 from vclip_cli import __version__
 from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.methods import LoadedMethod
+from vclip_cli.engine.parts import part_size
 from vclip_cli.engine.report.strips import SMALL, make_strip
-from vclip_cli.engine.scoring import Computing, part_size
+from vclip_cli.engine.scoring import Computing
 from vclip_cli.files import whole_file
 from vclip_cli.folders import cache_folder
 from vclip_cli.hashing import sha256_json

@@ -56,8 +56,16 @@ def focus_clips(
 
     prompts: of the recorded classes.
     """
-    focus = Focus(attention=adapter if isinstance(adapter, Missing) else {})
-    text = None if isinstance(adapter, Missing) else encode_text(adapter, prompts, computing)
+    text = None
+    focus = Focus()
+    if not isinstance(adapter, Missing):
+        try:
+            text = encode_text(adapter, prompts, computing)
+        except VclipError as error:
+            adapter = Missing(f"The model at hand cannot take the recorded prompts: {error.what}.")
+            focus.other_model = adapter
+    if isinstance(adapter, Missing):
+        focus.attention = adapter
     row = {video: place for place, video in enumerate(predictions.videos)}
     repeated: list[np.ndarray] = []
     recorded: list[np.ndarray] = []

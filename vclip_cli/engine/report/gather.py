@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from vclip_cli.engine.clips import ClipItem
+from vclip_cli.engine.clips import ClipItem, ClipReading
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.devices import pick_device
 from vclip_cli.engine.methods import LoadedMethod
@@ -133,8 +133,8 @@ def _gather_one(
         else []
     )
     adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
-    focus = Focus(attention=Missing("Left out: --no-frames."))
-    if request.frames:
+    focus = Focus()
+    if request.frames or request.embedding:  # the map as well needs the model to be the recorded
         focus = focus_clips(
             adapter,
             record.prompts.texts,
@@ -148,44 +148,80 @@ def _gather_one(
             progress=progress,
             description=f"looking at the hardest clips of {test} with {record.adapter.name}",
         )
-        pictures.large |= {(dataset, video): strip for video, strip in focus.strips.items()}
+    if request.frames:
+        _share(focus, dataset, pictures)
+    else:
+        focus.attention = Missing("Left out: --no-frames.")
     model = focus.other_model or method
-    embeddings: Embeddings | Missing = Missing("Left out: --no-embedding.")
-    embedded = model if request.embedding else embeddings
-    wants_strips = request.frames and any(
-        (dataset, video) not in pictures.small for video in shown.videos
+    embeddings, failures = _look_through(
+        record,
+        shown.videos,
+        videos,
+        reading,
+        model if request.embedding else Missing("Left out: --no-embedding."),
+        computing,
+        pictures if request.frames else None,
+        progress,
     )
-    if isinstance(embedded, Missing):
-        embeddings = embedded
-    if wants_strips or not isinstance(embedded, Missing):
-        items = [ClipItem(video, videos.paths.get(video, "")) for video in shown.videos]
-        try:
-            passed = pass_over_clips(
-                videos.root,
-                items,
-                reading,
-                computing,
-                None if isinstance(embedded, Missing) else embedded,
-                strip_bytes=pictures.strip_bytes if wants_strips else None,
-                progress=progress,
-                description=f"reading the clips of {test} for {record.adapter.name}",
-            )
-        except UsageError as error:  # a method that has no vector for a video
-            return ResultMaterial(loaded, predictions, Missing(f"{error.what}."), focus.attention)
-        for video, strip in passed.strips.items():
-            pictures.small.setdefault((dataset, video), strip)
-        if passed.failures:
-            video, reason = next(iter(passed.failures.items()))
-            remarks.append(
-                f"{len(passed.failures):,} of {len(items):,} clips of this page cannot be read now,"
-                f" such as {video}: {reason}."
-            )
-        if not isinstance(embedded, Missing):
-            embeddings = _embeddings(passed.vectors)
+    if failures:
+        video, reason = next(iter(failures.items()))
+        remarks.append(
+            f"{len(failures):,} of {len(shown.videos):,} clips of this page cannot be read now,"
+            f" such as {video}: {reason}."
+        )
     attention = focus.other_model or focus.attention
     if not attention:
         attention = Missing("None of the clips could be read.")
     return ResultMaterial(loaded, predictions, embeddings, attention, remarks)
+
+
+def _look_through(
+    record: Record,
+    shown: Sequence[str],
+    videos: Videos,
+    reading: ClipReading,
+    method: LoadedMethod | Missing,
+    computing: Computing,
+    pictures: _Pictures | None,
+    progress: Progress,
+) -> tuple[Embeddings | Missing, dict[str, str]]:
+    """The embeddings of the shown clips, and the clips that cannot be read, with the reason.
+
+    Strips that `pictures` lacks are added; None where none are wanted.
+    """
+    dataset = record.dataset.name
+    lacks = pictures is not None and any((dataset, name) not in pictures.small for name in shown)
+    if isinstance(method, Missing) and not lacks:
+        return method, {}
+    try:
+        passed = pass_over_clips(
+            videos.root,
+            [ClipItem(video, videos.paths.get(video, "")) for video in shown],
+            reading,
+            computing,
+            None if isinstance(method, Missing) else method,
+            strip_bytes=pictures.strip_bytes if pictures is not None and lacks else None,
+            progress=progress,
+            description=f"reading the clips of {test_name(record)} for {record.adapter.name}",
+        )
+    except UsageError as error:  # a method that has no vector for a video
+        lacking = Missing(f"{error.what}.")
+        return _look_through(record, shown, videos, reading, lacking, computing, pictures, progress)
+    if pictures is not None:
+        for video, strip in passed.strips.items():
+            pictures.small.setdefault((dataset, video), strip)
+    if isinstance(method, Missing):
+        return method, passed.failures
+    return _embeddings(passed.vectors), passed.failures
+
+
+def _share(focus: Focus, dataset: str, pictures: _Pictures) -> None:
+    """Keep one large strip a video; attention on frames that it does not show brings its own."""
+    for video, strip in focus.strips.items():
+        shared = pictures.large.setdefault((dataset, video), strip)
+        seen = {} if isinstance(focus.attention, Missing) else focus.attention
+        if shared.data != strip.data and video in seen:
+            seen[video] = replace(seen[video], strip=strip)
 
 
 def _embeddings(vectors: dict[str, np.ndarray]) -> Embeddings | Missing:

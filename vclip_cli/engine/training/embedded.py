@@ -52,7 +52,8 @@ def check_fitting(
             for name, value in schedule
             if value != getattr(plain, name) or "schedule.epochs" not in heeded
         ]
-    for key in useless:
+    named = tuple(f".{setting.partition('=')[0]}" for setting in request.settings)
+    for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
         raise UsageError(
             f"the setting {key!r} has no effect on {method.name!r}",
             expected="one of " + ", ".join([*method.fit_heeds, *ALWAYS_HEEDED]),

@@ -13,8 +13,8 @@ from vclip_cli.engine.verification.checks import (
     compare_hashes,
     some,
 )
+from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_file
 from vclip_cli.results.measure import Evaluation, Metric
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.predictions import Predictions, read_predictions
@@ -24,7 +24,9 @@ EXACTLY = 1e-9
 """Metrics are computed again from the very same scores: what remains is the order of sums."""
 
 
-def check_predictions(path: Path, record: Record) -> tuple[list[Check], Predictions | None]:
+def check_predictions(
+    path: Path, record: Record, seen: Seen
+) -> tuple[list[Check], Predictions | None]:
     """The checks of the file beside the record at `path`, and what it holds, if it can be read."""
     stated = record.predictions
     if stated is None:
@@ -32,7 +34,11 @@ def check_predictions(path: Path, record: Record) -> tuple[list[Check], Predicti
     file = path.parent / stated.file
     if not file.is_file():
         return [Check("predictions", DIFFERS, f"the file {file} is missing")], None
-    checks = [compare_hashes("predictions", sha256_file(file), stated.sha256, str(file))]
+    try:
+        found = seen.file_sha256(file)
+    except DataError as error:
+        return [Check("predictions", UNCHECKED, str(error))], None
+    checks = [compare_hashes("predictions", found, stated.sha256, str(file))]
     try:
         predictions = read_predictions(file)
     except DataError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vclip_cli.errors import DataError
 from vclip_cli.hashing import sha256_file
 
 
@@ -16,9 +17,13 @@ class Seen:
     backbones: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
     def file_sha256(self, path: Path) -> str:
-        """The sha256 of a file."""
+        """The sha256 of a file. Raises DataError when it cannot be read."""
         if path not in self.files:
-            self.files[path] = sha256_file(path)
+            try:
+                self.files[path] = sha256_file(path)
+            except OSError as error:
+                text = f"cannot be read: {error.strerror or error}"
+                raise DataError(text, where=str(path)) from error
         return self.files[path]
 
     def backbone_sha256(self, name: str, pretrained: str | None) -> str:

@@ -195,6 +195,7 @@ def _clip_attention(shown: ClipAttention) -> dict[str, Any]:
         "shape": list(shown.patches.shape),
         "patches": base64.b64encode(levels.tobytes()).decode("ascii"),
         "strongest": _rounded(strongest, 5),
+        "strip": _strip(shown.strip),
         "cls": [_rounded(value, 3) for value in shown.cls.tolist()],
         "own": [_rounded(value, 3) for value in shown.own.tolist()],
         "temporal": [

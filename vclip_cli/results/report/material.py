@@ -55,13 +55,15 @@ class ClipAttention:
 
     patches: (T,H,W), averaged over heads; cls, own: (T,), what goes to the CLS token itself and to
     tokens that the method adds. The three sum to 1 for each frame. temporal: attention between
-    frames, for methods that have any.
+    frames, for methods that have any. strip: the frames, where this result was made from others
+    than the page shows of the clip elsewhere.
     """
 
     patches: NDArray[np.float32]
     cls: NDArray[np.float32]
     own: NDArray[np.float32]
     temporal: tuple[TemporalAttention, ...] = ()
+    strip: Strip | None = None
 
 
 @dataclass(frozen=True, eq=False)

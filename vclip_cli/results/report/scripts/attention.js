@@ -92,7 +92,7 @@ function showAttentionClip() {
   const card = clipCard(result, place, true, "div");
   card.querySelector("img, .no-frames")?.remove();
   find("attention-card").replaceChildren(card);
-  const strip = page.focus[entry.clip];
+  const strip = entry.strip || page.focus[entry.clip];
   if (strip) {
     const levels = Uint8Array.from(atob(entry.patches), (c) => c.charCodeAt(0));
     find("attention-frames").replaceChildren(...strip.frames.map((_, position) =>
