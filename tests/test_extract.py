@@ -74,7 +74,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in folder.iterdir()
-        if path.is_file() and path.name not in ("lock", OWNER_FILE)
+        if path.name in (SETTINGS_FILE, INDEX_FILE) or path.suffix == ".bin"
     }
 
 
