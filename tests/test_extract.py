@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -25,7 +24,7 @@ from vclip_cli.engine.extract import ExtractRequest, plan_extract
 from vclip_cli.engine.extract import extract as run_extract
 from vclip_cli.engine.frame_source import default_store
 from vclip_cli.engine.training.samples import SampleReading, TrainingItem, micro_batches
-from vclip_cli.folder_lock import OWNER_FILE, folder_lock
+from vclip_cli.folder_lock import OWNER_FILE
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.results.predictions import read_predictions
@@ -75,7 +74,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in folder.iterdir()
-        if path.is_file() and path.name not in ("lock", OWNER_FILE)
+        if path.name in (SETTINGS_FILE, INDEX_FILE) or path.suffix == ".bin"
     }
 
 
@@ -294,10 +293,16 @@ def test_one_process_at_a_time(vclip: Callable, clip: Path, tmp_path: Path) -> N
     add_dataset(vclip, copies(clip, tmp_path / "videos", 2))
     folder = default_store("mine")
     extract(vclip)
-    with folder_lock(folder, "extracting into"):
-        ran = extract(vclip, code=2)
-        assert "another process is extracting into this folder" in ran["err"]
-        assert f"process {os.getpid()} on " in ran["err"]
+    hold = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from vclip_cli.folder_lock import folder_lock\n"
+        "with folder_lock(Path(sys.argv[1]), 'extracting into'):\n"
+        "    print('held', flush=True)\n    time.sleep(2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, folder], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        ran = vclip("extract", "mine", "--frames", "4,8")
+        assert ran.code == 0 and f"waiting: process {holder.pid} on " in ran.err
     (folder / OWNER_FILE).write_text('{"pid": 1, "host": "gone", "since": "then"}')
     assert extract(vclip)["stored"] == 2  # nobody holds it: what a killed process left is no lock
     assert not (folder / OWNER_FILE).exists()

@@ -22,7 +22,7 @@ from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
 from vclip_cli.video.store_index import StoreIndex
 from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
-from vclip_cli.video.store_writer import StoreWriter, remove_store
+from vclip_cli.video.store_writer import StoreWriter, remove_store, store_files
 
 
 @dataclass(frozen=True)
@@ -262,4 +262,4 @@ def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | No
 
 def size_on_disk(folder: Path) -> int:
     """The bytes of a store's files."""
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return sum(path.stat().st_size for path in store_files(folder) if path.is_file())

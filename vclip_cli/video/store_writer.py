@@ -233,10 +233,15 @@ class StoreWriter:
         self._shard, self._end = self._shard_committed, self._end_committed
 
 
+def store_files(folder: Path) -> list[Path]:
+    """The files of a store: others, such as a log, may lie beside them."""
+    return [folder / SETTINGS_FILE, folder / INDEX_FILE, *folder.glob("frames-*.bin")]
+
+
 def remove_store(folder: Path) -> None:
     """Delete the files of a store, and nothing else of the folder. Raises StorageError."""
     try:
-        for path in (folder / SETTINGS_FILE, folder / INDEX_FILE, *folder.glob("frames-*.bin")):
+        for path in store_files(folder):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, folder) from error

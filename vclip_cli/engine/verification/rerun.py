@@ -126,6 +126,7 @@ def _request(
             prompts.text_variant,
             str(video.decoder["name"]),
         ),
+        frames_from=SOURCE if record.video.store is None else STORE,
         device=device,
         precision=record.compute.precision,
         batch_size=record.compute.batch_size,
