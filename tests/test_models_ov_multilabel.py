@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from memory_of_a_step import peak_bytes
 from tiny_clip import FRAMES, random_video, tiny_backbone
 from tiny_language_model import write_tiny_language_model
 
@@ -266,28 +266,11 @@ def test_half_precision_changes_the_states_but_not_the_identity(language_model: 
     torch.testing.assert_close(logits_of(half), logits_of(whole), atol=0.5, rtol=0)
 
 
-def _peak_of_a_step(adapter: OvMultilabelAdapter, labels: int) -> int:
-    """The most bytes that tensors of one training step hold at once, over those before it."""
-    from torch.profiler import ProfilerActivity, profile
-
-    gc.collect()
-    prompts = [[f"label {number} of many."] for number in range(labels)]
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        _step(adapter, prompts)
-    held = peak = 0
-    for event in sorted(
-        (e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"),
-        key=lambda event: event.start_ns(),
-    ):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
 def test_encoding_many_labels_holds_one_chunk_at_a_time(language_model: Path) -> None:
     adapter = build(language_model)
     adapter.freeze_all_but_trainable()
     _step(adapter, BARE)  # gradients are allocated once
-    few, many = (_peak_of_a_step(adapter, count) for count in (64, 320))
+    prompts = [[f"label {number} of many."] for number in range(192)]
+    few, many = (peak_bytes(lambda n=n: _step(adapter, prompts[:n])) for n in (64, 192))
     assert few > 1_000_000
     assert many < 1.3 * few

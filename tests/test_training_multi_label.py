@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from memory_of_a_step import peak_bytes
 from safetensors.torch import load_file
+from tiny_clip import FRAMES, random_video, tiny_backbone
+from tiny_language_model import write_tiny_language_model
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vclip_cli.engine.datasets import open_dataset
+from vclip_cli.engine.training.loop import _Logits
 from vclip_cli.engine.training.multi_label import (
     draw_labels,
     label_loss,
@@ -20,6 +24,7 @@ from vclip_cli.engine.training.multi_label import (
     padded,
     starting_bias,
 )
+from vclip_cli.models.adapters.ov_multilabel import OvMultilabelAdapter, OvMultilabelConfig
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.record import read_record
 
@@ -69,6 +74,27 @@ def test_the_loss_is_binary_cross_entropy_and_drawing_leaves_it_right_on_average
 def test_the_starting_bias_gives_the_frequency_of_labels() -> None:
     bias = starting_bias(torch.full((4, 10), 25.0), [(1,), (2, 3), (), (4,)], 10)
     assert 1 / (1 + np.exp(-(25.0 - bias))) == pytest.approx(0.1)
+
+
+def test_ten_thousand_labels_take_the_memory_of_five_hundred(tmp_path: Path) -> None:
+    model = write_tiny_language_model(tmp_path / "lm")
+    config = OvMultilabelConfig(language_model=str(model), frames=FRAMES)
+    adapter = OvMultilabelAdapter(tiny_backbone(), config)
+    adapter.freeze_all_but_trainable()
+    frames = random_video(frames=FRAMES)
+    targets = padded([(1, 5), (400,)])
+
+    def step(count: int) -> None:
+        module = _Logits(adapter, [[f"label {number}."] for number in range(count)])
+        labels = draw_labels([1, 5, 400], count, 100, seed=1)
+        logits, penalty = module(frames, labels.indices)
+        wanted = multi_hot(targets, labels, None)
+        (label_loss(logits, wanted, labels, 1.0, 0.0, count) + penalty).sum().backward()
+
+    step(401)  # gradients are allocated once
+    few, many = (peak_bytes(lambda n=n: step(n)) for n in (500, 10_000))
+    assert few > 1_000_000
+    assert many < 1.3 * few, many / few
 
 
 @pytest.mark.parametrize("method", ["vifi-clip", "vl-prompt", "vita-clip", "x-clip"])
