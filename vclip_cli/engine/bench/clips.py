@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.clips import ClipItem, Failure, failure_of
-from vclip_cli.engine.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.datasets import EMBEDDED, open_dataset, prepare_videos
 from vclip_cli.engine.methods import DEFAULT_BACKBONE
 from vclip_cli.errors import DataError, UsageError, VclipError
 from vclip_cli.progress import Progress, no_progress
@@ -33,20 +34,22 @@ class Source:
 def find_source(names: Sequence[str], limit: int, *, progress: Progress = no_progress) -> Source:
     """The clips that a person named: one dataset, or files and folders; `limit` of them.
 
-    Of more than `limit`, those that lie evenly over the list. Raises DataError when there is none,
-    UsageError for a dataset that is not known or named beside files.
+    Of more than `limit`, those that lie evenly over the list. A dataset goes before a folder of the
+    same name, which is meant by `./NAME`. Raises DataError when there is no clip, UsageError for a
+    dataset that is not known or named beside others.
     """
     names = list(names) or [DEFAULT_SOURCE]
-    if not any(Path(name).exists() for name in names):
-        if len(names) == 1:
-            return _of_dataset(names[0], limit, progress)
-        missing = next(name for name in names if not Path(name).exists())
-        raise UsageError("no such file or folder", found=missing)
+    if len(names) == 1 and (
+        names[0] in {*EMBEDDED, *list_datasets()} or not Path(names[0]).exists()
+    ):
+        return _of_dataset(names[0], limit, progress)
     paths: list[Path] = []
     for name in names:
         path = Path(name)
         if not path.exists():
-            raise UsageError("no such file or folder", found=name)
+            raise UsageError(
+                "no such file or folder", found=name, expected="one dataset, or files and folders"
+            )
         paths += [path / found for found in scan_videos(path).paths] if path.is_dir() else [path]
     if not paths:
         raise DataError("no video lies in the folder", where=", ".join(names))

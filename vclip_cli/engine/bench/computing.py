@@ -15,7 +15,7 @@ PRODUCT = (2048, 768, 3072)
 """Rows, inner length and columns of the matrix product on a CPU: what a ViT-B block multiplies."""
 LARGE_PRODUCT = (8192, 8192, 8192)
 """The same for a GPU, which needs more to be busy."""
-PRODUCTS = 10
+PRODUCTS = 3
 
 
 def made_up_videos(reading: ClipReading, batch: int, device: torch.device) -> Tensor:

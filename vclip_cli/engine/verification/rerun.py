@@ -134,7 +134,6 @@ def _request(
         limit=record.config.get("limit"),
         splits=tuple(splits_of(record)),
         allow_overlap=record.overlap_allowed,
-        frames_from=SOURCE if record.video.store is None else STORE,
         cache=False,
     )
 
