@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from functools import lru_cache
 from typing import Any
 
 from vclip_cli.interruption import INTERRUPTED, exit_code, heed_termination
@@ -21,14 +22,14 @@ def run(arguments: list[str]) -> int:
     """Run one command and give its exit code."""
     import typer
 
-    from vclip_cli.cli import CONTEXT, app
+    from vclip_cli.cli import CONTEXT
     from vclip_cli.cli.console import set_verbosity, show_error
     from vclip_cli.errors import UsageError, VclipError
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
     command_line_error = typer.BadParameter.__mro__[2]
     set_verbosity(quiet=False, verbose=False)
-    command, name = typer.main.get_command(app), "vclip"
+    command, name = _command(), "vclip"
     if {"--help", "-h"} & set(arguments):
         command, name, arguments = _walk_to_verb(command, name, arguments)
     try:
@@ -60,6 +61,16 @@ def run(arguments: list[str]) -> int:
             return UsageError.exit_code
         _show_fault(error)
         return 1
+
+
+@lru_cache(maxsize=1)
+def _command() -> Any:
+    """All verbs, built once: it takes longer than many of them run."""
+    import typer
+
+    from vclip_cli.cli import app
+
+    return typer.main.get_command(app)
 
 
 def _noting_interruption(code: int) -> int:
