@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from vclip_cli.engine.processes import Share, launched_share, read_shard
 from vclip_cli.errors import UsageError
@@ -41,8 +43,8 @@ def _store(folder: str) -> dict[str, bytes]:
 
 
 def _launch(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-    command += ["--master-port", "0", "-m", "vclip_cli", *arguments]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(count), "-m", "vclip_cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -136,8 +138,8 @@ def test_two_evaluations_into_one_folder_give_one_sound_run(vclip: Callable) -> 
 
 @launches
 def test_a_killed_process_ends_the_others_with_an_error(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "0", "-m", "vclip_cli", *EVAL, "--out", "run"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "vclip_cli", *EVAL, "--out", "run"]
     launch = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     mine = f"/proc/{launch.pid}/task/{launch.pid}/children"
     deadline = time.monotonic() + 120
@@ -156,3 +158,20 @@ def test_a_killed_process_ends_the_others_with_an_error(tmp_path: Path) -> None:
     assert time.monotonic() - killed < 30
     assert launch.returncode != 0
     assert "Signal 9" in err or "SIGKILL" in err
+
+
+@launches
+def test_training_on_two_processes_gives_the_updates_of_one(vclip: Callable) -> None:
+    train = (
+        "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
+        "--limit", "15", "--set", "steps=10", "--set", "batch_size=5", "--batch-size", "2",
+        "--set", "epsilon=1e-6",
+    )  # fmt: skip
+    assert vclip(*train, "--out", "one").code == 0
+    for count in (2, 3):
+        launched = _launch(count, *train, "--out", f"of{count}", "--json")
+        assert launched.returncode == 0, launched.stderr
+        assert json.loads(launched.stdout)["steps"] == 10
+        one, many = (load_file(f"{f}/checkpoint.safetensors") for f in ("one", f"of{count}"))
+        for name in one:
+            np.testing.assert_allclose(many[name], one[name], atol=1e-5, rtol=0, err_msg=name)

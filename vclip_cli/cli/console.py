@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +32,9 @@ class _Verbosity:
 
 
 def set_verbosity(quiet: bool, verbose: bool) -> None:
-    """What `-q` and `-v` ask for; `-q` wins."""
-    _Verbosity.level = -1 if quiet else int(verbose)
+    """What `-q` and `-v` ask for; `-q` wins. Of a launch's processes only the first one talks."""
+    follows = os.environ.get("RANK", "0") not in ("", "0")
+    _Verbosity.level = -1 if quiet or follows else int(verbose)
 
 
 def is_verbose() -> bool:

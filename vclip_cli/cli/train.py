@@ -132,6 +132,7 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.processes import launched_share
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
@@ -182,6 +183,8 @@ def train(
     plan = plan_run(with_bridge(request, progress=progress))
     say(_headline(plan))
     trained = run(plan, progress=progress)
+    if not launched_share().leads:
+        return
     if as_json:
         show_json(training_document(plan, trained))
     else:

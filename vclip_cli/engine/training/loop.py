@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.clips import SECONDS_A_CLIP
+from vclip_cli.engine.processes import Share
+from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.mixing import (
     draw_mix,
     mix_frames,
@@ -42,7 +44,7 @@ from vclip_cli.engine.training.samples import (
     updates_of_epoch,
 )
 from vclip_cli.errors import DataError, VclipError
-from vclip_cli.interruption import put_off
+from vclip_cli.interruption import Pending, put_off
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
@@ -95,7 +97,7 @@ class LoopOptions:
 
 
 class _Logits(nn.Module):
-    """Frames to logits in one `forward`, which is what a distributed wrapper needs."""
+    """Frames to logits, with text that is computed once where it does not train."""
 
     def __init__(self, adapter: Adapter, prompts: Sequence[Sequence[str]]) -> None:
         super().__init__()
@@ -143,6 +145,15 @@ def plan_updates(
         epoch += 1
 
 
+def share_of(
+    update: Sequence[tuple[int, int]], share: Share, paired: bool
+) -> list[tuple[int, int]]:
+    """What one of several processes does of an update; pairs that are mixed stay together."""
+    size = 2 if paired else 1
+    units = [update[start : start + size] for start in range(0, len(update), size)]
+    return [key for unit in share.of(units) for key in unit]
+
+
 def cut(update: Sequence[tuple[int, int]], size: int, paired: bool) -> list[list[tuple[int, int]]]:
     """An update in pieces of at most `size`; pairs that are mixed stay together."""
     if paired:
@@ -159,13 +170,15 @@ def fit(
     state: ResumeState,
     *,
     after_step: Callable[[int, float, float], None] | None = None,
+    after_save: Callable[[ResumeState], None] | None = None,
     after_epoch: Callable[[int, ResumeState], None] | None = None,
     progress: Progress = no_progress,
 ) -> ResumeState:
     """Train from `state` to the end, saving on the way; gives the last state.
 
     The adapter must have `freeze_all_but_trainable` behind it. after_step: called with the step's
-    number, its loss and its rate. Raises DataError when no training video can be read.
+    number, its loss and its rate; after_save: when a state was saved. Raises DataError when no
+    training video can be read.
     """
     steps, an_epoch = steps_of(len(data.items), recipe)
     module = _Logits(adapter, data.prompts)
@@ -177,11 +190,12 @@ def fit(
     if data.multi_label and not state.probability:
         state.probability = _starting_probability(module, data, recipe, accelerator)
     adapter.train()
-    module, optimizer = accelerator.prepare(module, optimizer)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    optimizer = accelerator.prepare(optimizer)
     _restore(adapter, optimizer, accelerator, state)
     paired = mixes(recipe.augmentation)
     updates = list(plan_updates(len(data.items), recipe, data.reading.seed, steps))[state.step :]
-    pieces = [cut(update, options.batch_size, paired) for update in updates]
+    pieces = [cut(share_of(u, share, paired), options.batch_size, paired) for u in updates]
     loader = micro_batches(
         data.root,
         data.items,
@@ -198,7 +212,9 @@ def fit(
                 break
             batches = (next(loader) for _ in cut_update)
             rate = set_rate(optimizer.optimizer, recipe, state.step, steps, an_epoch)
-            loss = _update(module, batches, data, recipe, accelerator, optimizer, state, update)
+            loss, stopping = _update(
+                module, batches, data, recipe, accelerator, optimizer, state, update, interruption
+            )
             state.step += 1
             state.losses.append([state.step, loss, rate])
             if after_step is not None:
@@ -209,9 +225,12 @@ def fit(
                 after_epoch(state.step // an_epoch, state)
                 adapter.train()
             due = state.step % options.save_every == 0 or ends_epoch or state.step == last
-            if due or interruption.requested:
+            if (due or stopping) and share.leads:
                 _save(adapter, optimizer, accelerator, options.folder, state)
-            interruption.heed()
+                if after_save is not None:
+                    after_save(state)
+            if stopping:
+                raise KeyboardInterrupt
     return state
 
 
@@ -224,8 +243,12 @@ def _update(
     optimizer: Any,
     state: ResumeState,
     update: Sequence[tuple[int, int]],
-) -> float:
-    """One step of the optimizer over the pieces of one global batch; gives its mean loss."""
+    interruption: Pending,
+) -> tuple[float, bool]:
+    """One step of the optimizer over this process's pieces of one global batch.
+
+    Gives the mean loss, and whether any process was interrupted, so that all stop at one step.
+    """
     labels = data.labels_of(update, recipe, state.step)
     chosen = labels.indices if labels is not None else None
     size = len(update)
@@ -258,6 +281,11 @@ def _update(
         loss = losses.sum() / size
         accelerator.backward(loss)
         total += loss.detach()
+    value, stopping = float(total), interruption.requested
+    if accelerator.num_processes > 1:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        value, read, stopped = sum_over_processes(parameters, [value, read, float(stopping)])
+        stopping = stopped > 0
     if not read:
         raise DataError(
             f"no video of the update {state.step + 1} can be read",
@@ -266,13 +294,12 @@ def _update(
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    value = float(total)
     if not np.isfinite(value):
         raise VclipError(
             f"the loss is {value} at step {state.step + 1}",
             hint="a lower rate (--set learning_rate=…) or --precision fp32",
         )
-    return value
+    return value, stopping
 
 
 @torch.no_grad()

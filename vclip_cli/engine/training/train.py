@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
 from vclip_cli.data.split import write_split
 from vclip_cli.engine.datasets import prepare_videos
+from vclip_cli.engine.ledger import Ledger, ledger
+from vclip_cli.engine.processes import launched_share, wait_until
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.training.embedded import fit_on_embeddings
-from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
+from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit, steps_of
 from vclip_cli.engine.training.multi_label import check_recipe
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
@@ -29,7 +32,9 @@ from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.samples import SampleReading
 from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
 from vclip_cli.engine.training.selection import Selector
+from vclip_cli.errors import UsageError
 from vclip_cli.files import require_writable_folder, write_json, write_text
+from vclip_cli.folder_lock import folder_lock
 from vclip_cli.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -41,21 +46,67 @@ SPLIT_FILE = "train.csv"
 def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     """Train, or go on from an interrupted run, and write the checkpoint.
 
-    Raises ComparisonRefused when training and test videos overlap, UsageError when the folder holds
+    Of several processes the first one writes; the others give what it has written. Raises
+    ComparisonRefused when training and test videos overlap, UsageError when the folder holds
     another run.
     """
-    request, adapter = plan.request, plan.method.adapter
+    share = launched_share()
     _guard_overlap(plan)
     require_writable_folder(plan.folder)
-    if not request.resume:
-        (plan.folder / STATE_FILE).unlink(missing_ok=True)
-        remove_scalars(plan.folder)
-        for name in (RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
-            (plan.folder / name).unlink(missing_ok=True)
-    elif (finished := finished_run(plan)) is not None:
+    if not plan.request.resume and share.count > 1:
+        raise UsageError("--no-resume is for one process: the others might come too late for it")
+    if not share.leads:
+        return _follow(plan, progress)
+    with folder_lock(plan.folder, "training in"):
+        if not plan.request.resume:
+            _remove_run(plan)
+        elif (finished := finished_run(plan)) is not None:
+            return finished
+        write_json(
+            plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity}
+        )
+        write_split(plan.split, plan.folder / SPLIT_FILE)
+        with ledger(plan.folder, "train", total=_steps(plan)) as log:
+            started = time.perf_counter()
+            state = _trained(plan, log, progress)
+            write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
+            for video, (_, reason) in state.failures.items():
+                log.note("warning", text=f"{video!r} cannot be read: {reason}")
+            return finish(plan, state, time.perf_counter() - started)
+
+
+def _follow(plan: TrainingPlan, progress: Progress) -> Trained:
+    """Take part in a training that another process of the launch leads."""
+    if (finished := finished_run(plan)) is not None:
         return finished
-    write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity})
-    write_split(plan.split, plan.folder / SPLIT_FILE)
+    state = ResumeState(plan.sha256, 0, {}, {})
+    if not plan.method.adapter.fits:
+        state = _trained(plan, None, progress)
+        if state.step < _steps(plan):
+            return Trained(plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
+    wait_until(lambda: _is_finished(plan))
+    found = finished_run(plan)
+    assert found is not None
+    return found
+
+
+def _is_finished(plan: TrainingPlan) -> bool:
+    return (plan.folder / RUN_FILE).is_file() and finished_run(plan) is not None
+
+
+def _steps(plan: TrainingPlan) -> int:
+    return 0 if plan.method.adapter.fits else steps_of(len(training_items(plan)), plan.recipe)[0]
+
+
+def _remove_run(plan: TrainingPlan) -> None:
+    remove_scalars(plan.folder)
+    for name in (STATE_FILE, RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
+        (plan.folder / name).unlink(missing_ok=True)
+
+
+def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> ResumeState:
+    """The state at the end, or where `stop_after` says so. log: None for a follower."""
+    request, adapter = plan.request, plan.method.adapter
     items = training_items(plan)
     if plan.dataset.manifest.multi_label:
         check_recipe(plan.recipe, [item.target for item in items])
@@ -63,13 +114,9 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
     if adapter.fits:
-        started = time.perf_counter()
-        state = fit_on_embeddings(plan, items, progress)
-        write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
-        return finish(plan, state, time.perf_counter() - started)
+        return fit_on_embeddings(plan, items, progress)
     adapter.freeze_all_but_trainable()
     adapter.gradient_checkpointing = request.gradient_checkpointing
-    label_set = plan.label_set
     assert plan.dataset.videos_root is not None  # checked by plan_run
     data = TrainingData(
         root=plan.dataset.videos_root,
@@ -82,32 +129,34 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
             request.decoder,
             plan.store,
         ),
-        prompts=class_prompts(label_set, plan.classes, plan.text, plan.templates),
+        prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
     )
     state = read_state(plan.folder, plan.sha256) or ResumeState(plan.sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if request.select_on else None
-    started = time.perf_counter()
-    with tensorboard_scalars(plan.folder, state) as after_step:
-        state = fit(
+    options = LoopOptions(
+        plan.folder,
+        request.batch_size,
+        request.workers,
+        request.save_every,
+        request.stop_after,
+        request.timeout,
+    )
+    with contextlib.ExitStack() as held:
+        scalars = None
+        if log is not None:
+            scalars = held.enter_context(tensorboard_scalars(plan.folder, state))
+        return fit(
             adapter,
             data,
             plan.recipe,
             _accelerator(plan),
-            LoopOptions(
-                plan.folder,
-                request.batch_size,
-                request.workers,
-                request.save_every,
-                request.stop_after,
-                request.timeout,
-            ),
+            options,
             state,
-            after_step=after_step,
+            after_step=scalars,
+            after_save=None if log is None else lambda now: log.note("saved", done=now.step),
             after_epoch=selector.look if selector is not None else None,
             progress=progress,
         )
-    write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
-    return finish(plan, state, time.perf_counter() - started)
 
 
 def _accelerator(plan: TrainingPlan) -> Any:
