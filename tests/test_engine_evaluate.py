@@ -146,6 +146,29 @@ def test_damaged_videos_are_recorded_and_the_rest_goes_on(vclip: Callable, tmp_p
     assert "7" in table.out and "10" in table.out
 
 
+def test_unreadable_videos_stop_a_run_or_count_as_wrong(vclip: Callable, tmp_path: Path) -> None:
+    root = _damaged_copy(tmp_path)
+    assert vclip("data", "add", "mine", "--videos", root).code == 0
+    run = ("eval", "-p", "zero-shot", "-d", "mine", "--backbone", "toy")
+    stopped = vclip(*run, "--on-error", "stop", "--out", "stopped")
+    assert stopped.code == 4 and "cannot be read" in stopped.err
+    assert vclip("doctor", "--run", "stopped").out.count("failed") >= 1
+    assert vclip(*run, "--on-error", "leave", "--out", "x").code == 2
+    found = {}
+    for how in ("skip", "count-as-wrong"):
+        assert vclip(*run, "--on-error", how, "--out", how).code == 0
+        [path] = Path(how).rglob("record.json")
+        found[how] = read_record(path)
+        assert vclip("verify", how).code == 0
+    skipped, wrong = found["skip"], found["count-as-wrong"]
+    assert (skipped.metrics["top1"].n, wrong.metrics["top1"].n) == (7, 10)
+    right = skipped.metrics["top1"].value * 7 / 100
+    assert wrong.metrics["top1"].value == pytest.approx(100 * right / 10)
+    assert wrong.metrics["top5"].value < skipped.metrics["top5"].value
+    assert wrong.metrics["mean_class_accuracy"].value < skipped.metrics["top1"].value or not right
+    assert "3 videos that could not be read count as wrong" in wrong.marks
+
+
 def test_what_is_absent_or_unlisted_is_carried_into_the_record(
     vclip: Callable, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from vclip_cli.engine.clips import ClipItem
 from vclip_cli.engine.costs import count_multiply_adds
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings, embedding_store
-from vclip_cli.engine.evaluation_plan import EvaluationPlan
+from vclip_cli.engine.evaluation_plan import COUNT_AS_WRONG, EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.label_probability import applied, decide
@@ -288,6 +288,7 @@ def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts
         [labels[video] for video in videos],
         scores.scores[chosen],
         failures,
+        [labels[failure.video] for failure in failures if plan.request.on_error == COUNT_AS_WRONG],
         {video: counts for video, counts in scores.damage.items() if video in wanted},
         PREDICTIONS_FILE,
         digest,

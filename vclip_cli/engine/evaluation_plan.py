@@ -40,7 +40,8 @@ from vclip_cli.hashing import sha256_file, sha256_json
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
 
-ON_ERROR = ("skip", "stop", "count-as-wrong")
+COUNT_AS_WRONG = "count-as-wrong"
+ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
         "device": device.type,
         "batch_size": request.batch_size,
         "limit": request.limit,
+        "count_as_wrong": request.on_error == COUNT_AS_WRONG,
     }
     if (part := validation_part(protocol, dataset, tests, method)) is not None:
         identity["validation"] = [part.name, part.split_sha256]

@@ -53,18 +53,25 @@ def build_record(
     labels: Sequence[tuple[str, ...]],
     scores: np.ndarray,
     failures: Sequence[Failure],
+    unread: Sequence[tuple[str, ...]],
     damage: dict[str, dict[str, int]],
     predictions_file: str,
     predictions_sha256: str,
 ) -> records.Record:
-    """Measure a test set and join the measures with where they come from."""
+    """Measure a test set and join the measures with where they come from.
+
+    unread: the labels of videos without scores that count as wrong.
+    """
     plan, settings = facts.plan, facts.plan.settings
     method, request = plan.method, plan.request
     if facts.decision is not None:
         chosen = facts.decision.threshold
-        evaluation = evaluate_labels(scores, labels, facts.classes, threshold=chosen)
+        nothing = np.zeros((len(unread), scores.shape[1]), scores.dtype)
+        evaluation = evaluate_labels(
+            np.concatenate([scores, nothing]), [*labels, *unread], facts.classes, threshold=chosen
+        )
     else:
-        evaluation = evaluate_single_label(scores, labels, facts.classes)
+        evaluation = evaluate_single_label(scores, labels, facts.classes, unread=unread)
     training = method.info.training if method.info is not None else {}
     reading = settings.reading
     label_set = plan.dataset.label_set
@@ -130,7 +137,7 @@ def build_record(
         damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
         partial=request.limit is not None or bool(training.get("partial")),
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
-        marks=_marks(plan, test),
+        marks=_marks(plan, test, len(unread)),
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
@@ -180,16 +187,19 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "batch_size": request.batch_size,
         "workers": request.workers,
         "limit": request.limit,
+        "on_error": request.on_error,
     }
 
 
-def _marks(plan: EvaluationPlan, test: TestSet) -> list[str]:
+def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
     """What every table must say of this result."""
     marks = [
         f"{overlap.shared:,} of {overlap.of:,} videos of {overlap.test} were trained on"
         for overlap in plan.overlaps
         if overlap.test == test.name
     ]
+    if unread:
+        marks.append(f"{unread:,} videos that could not be read count as wrong")
     training = plan.method.info.training if plan.method.info is not None else {}
     if unlisted := training.get("unlisted"):
         names = ", ".join(unlisted)

@@ -64,7 +64,7 @@ def class_accuracies(
     scores: NDArray[Any], targets: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Top-1 accuracy (K,), NaN for a class without videos, and the number of videos (K,)."""
-    right, counts = _right_and_counts(scores, targets)
+    right, counts = _right_and_counts(ranks_of_truth(scores, targets), targets, scores.shape[1])
     return _divide(right, counts), counts
 
 
@@ -116,25 +116,31 @@ def evaluate_single_label(
     labels: Sequence[Sequence[str]],
     classes: Sequence[str],
     *,
+    unread: Sequence[Sequence[str]] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
     """`top1`, `top5` and `mean_class_accuracy`, with the accuracy of every class, in %.
 
-    labels: the one true class of each video, by name; classes: the names of the K columns. With
+    labels: the one true class of each video, by name; classes: the names of the K columns; unread:
+    the true classes of videos without scores that are to count as wrong, each by itself. With
     fewer than five classes `top5` takes them all. Accuracies have Wilson intervals, the mean over
     classes a bootstrap over videos. Raises DataError for input that does not fit.
     """
     scores = _check_names(scores, labels, classes)
     targets = class_indices(labels, classes)
     ranks = ranks_of_truth(scores, targets)
-    accuracies, counts = class_accuracies(scores, targets)
+    if unread:
+        targets = np.concatenate([targets, class_indices(unread, classes)])
+        ranks = np.concatenate([ranks, np.full(len(unread), np.iinfo(np.int64).max)])
+    right, counts = _right_and_counts(ranks, targets, len(classes))
+    accuracies = _divide(right, counts)
     metrics = {
         "top1": _proportion(int((ranks < 1).sum()), len(ranks)),
         "top5": _proportion(int((ranks < 5).sum()), len(ranks)),
         "mean_class_accuracy": _measured(
             float(np.nanmean(accuracies)),
-            _resample_class_accuracy(scores, targets, resamples, seed),
+            _resample_class_accuracy(right, counts, resamples, seed),
             len(ranks),
         ),
     }
@@ -207,17 +213,16 @@ def _divide(numbers: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _right_and_counts(
-    scores: NDArray[Any], targets: NDArray[np.int64]
+    ranks: NDArray[np.int64], targets: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    right = ranks_of_truth(scores, targets) == 0
-    classes = scores.shape[1]
-    return np.bincount(targets[right], minlength=classes), np.bincount(targets, minlength=classes)
+    """Videos (K,) of each class whose truth ranks first, and all of them."""
+    right = targets[ranks == 0]
+    return np.bincount(right, minlength=classes), np.bincount(targets, minlength=classes)
 
 
 def _resample_class_accuracy(
-    scores: NDArray[Any], targets: NDArray[np.int64], resamples: int, seed: int
+    right: NDArray[np.int64], counts: NDArray[np.int64], resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    right, counts = _right_and_counts(scores, targets)
     drawn = resampled_counts(np.stack([right, counts - right]).ravel(), resamples, seed)
     drawn_right, drawn_wrong = drawn[:, : len(counts)], drawn[:, len(counts) :]
     return np.nanmean(_divide(drawn_right, drawn_right + drawn_wrong), axis=1)

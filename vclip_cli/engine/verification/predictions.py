@@ -66,6 +66,9 @@ def _check_counts(record: Record, predictions: Predictions) -> Check:
 
 
 def _check_metrics(record: Record, predictions: Predictions) -> Check:
+    if record.failures and record.config.get("on_error") == "count-as-wrong":
+        text = "videos without predictions count as wrong: --rerun computes them again"
+        return Check("metrics", UNCHECKED, text)
     try:
         again = measured_again(record, predictions)
     except DataError as error:

@@ -135,6 +135,7 @@ def _request(
         splits=tuple(splits_of(record)),
         allow_overlap=record.overlap_allowed,
         cache=False,
+        on_error=record.config.get("on_error", "skip"),
     )
 
 
