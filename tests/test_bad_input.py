@@ -193,7 +193,7 @@ def test_a_label_set_with_doubles(vclip: Callable) -> None:
     [
         ("batch_sizes: 3\n", ("config.yaml:1", "unknown key", "batch-size")),
         ("device: cpu\nworkers: many\n", ("config.yaml:2", "workers")),
-        ("device: cpu\nframes: 0\n", ("config.yaml:2", "frames", "at least 1")),
+        ("device: cpu\nframes: 0\n", ("config.yaml:2", "frames", "expected: 1 to")),
         ("a: [\n", ("not valid YAML",)),
         ("- a\n", ("mapping",)),
     ],

@@ -56,7 +56,7 @@ def test_shipped_protocols_load_and_name_real_subsets(name: str):
         if entry.dataset != "*" and entry.classes is not None:
             assert load_label_set(entry.dataset).subset(entry.classes)
     for recipe in protocol.recipes.values():
-        named = {entry.dataset for entry in protocol.train} | {"toy-shapes"}
+        named = {entry.dataset for entry in protocol.train} | {"toy-shapes", "toy-multi"}
         assert set(recipe.datasets) <= named
         for dataset in recipe.datasets:
             label_set = load_label_set(dataset)

@@ -109,7 +109,8 @@ def test_vifi_clip_is_clip_with_other_weights(case: Case):
         tuned = adapter.encode_frames(images[:, :1])[:, 0]
         assert not torch.allclose(tuned, expected)
         adapter.interpolate(0)
-        assert torch.equal(adapter.encode_frames(images[:, :1])[:, 0], expected)
+        untuned = adapter.encode_frames(images[:, :1])[:, 0]
+        torch.testing.assert_close(untuned, expected, atol=1e-6, rtol=1e-6)
 
 
 @on(PROMPTED)

@@ -26,7 +26,7 @@ from vclip_cli.engine.devices import device_name, known_precision, pick_device
 from vclip_cli.engine.environment import library_versions, package_facts
 from vclip_cli.engine.frame_source import default_store
 from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
-from vclip_cli.engine.scoring import Computing, encode_text, score_videos
+from vclip_cli.engine.scoring import Computing, Pass, encode_text, score_videos
 from vclip_cli.engine.settings import ViewRequest, resolve_settings
 from vclip_cli.errors import DataError
 from vclip_cli.progress import Progress, no_progress
@@ -184,9 +184,8 @@ def measure_whole(
             with tempfile.TemporaryDirectory() as folder:
 
                 def score(folder: str = folder) -> None:
-                    score_videos(
-                        method.adapter, text, root, clips, reading, computing, Path(folder)
-                    )
+                    how = Pass(Path(folder))
+                    score_videos(method.adapter, text, root, clips, reading, computing, how)
 
                 part.rounds.append(timed(score, computing.device))
             advance(1)

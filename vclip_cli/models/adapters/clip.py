@@ -36,8 +36,9 @@ class ClipAdapter(Adapter):
         So all methods that leave CLIP's image side as it is share their embeddings. One derived
         from this class that changes the tower other than by its tensors must say so here.
         """
-        own = type(self).encode_frames is ClipAdapter.encode_frames
-        if own and not any(name.startswith("clip.visual.") for name in self.stored()):
+        own = ("encode_frames", "_encode_frames")
+        same = all(getattr(type(self), name) is getattr(ClipAdapter, name) for name in own)
+        if same and not any(name.startswith("clip.visual.") for name in self.stored()):
             return backbone_side(self.backbone)
         return super().image_side
 

@@ -33,13 +33,13 @@ from vclip_cli.models.contract import AdapterConfig, Trainable
 from vclip_cli.models.label_encoder import PromptingTransformer
 from vclip_cli.models.language_model import LanguageModel, load_language_model
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts
+from vclip_cli.models.shortcuts import causal_mask, end_step, without_padding
 from vclip_cli.models.temporal_branch import TemporalBranch
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
     mlp_step,
     patch_tokens,
-    pool_text,
     project_cls,
     text_tower,
 )
@@ -247,6 +247,7 @@ class OvMultilabelAdapter(ClipAdapter):
     def _encode(self, ids: Tensor, prompts: Sequence[str]) -> Tensor:
         """Token ids (K,N) of whole prompts, and the prompts without context, to (K,E)."""
         tower = self.text_tower
+        ids = without_padding(tower, ids)
         tokens = tower.embed(ids)
         if self.config.attributes:
             attributes = self._strength * self.attributes(prompts)
@@ -255,10 +256,10 @@ class OvMultilabelAdapter(ClipAdapter):
             place = tokens[:, end - count : end] + attributes.to(tokens.dtype)
             tokens = torch.cat([tokens[:, : end - count], place, tokens[:, end:]], dim=1)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = tower.owner.attn_mask[: ids.shape[1], : ids.shape[1]]
-        for block in tower.owner.transformer.resblocks:
-            tokens = mlp_step(block, attention_step(block, tokens, mask))
-        return pool_text(tower, tokens, ids).float()
+        *blocks, last = tower.owner.transformer.resblocks
+        for block in blocks:
+            tokens = mlp_step(block, attention_step(block, tokens, causal_mask(tower, ids)))
+        return end_step(tower, last, tokens, ids).float()
 
     def attributes(self, prompts: Sequence[str]) -> Tensor:
         """K prompts without context to attribute tokens (K,A,D), the gate applied."""

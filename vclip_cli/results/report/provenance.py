@@ -25,9 +25,12 @@ SECTIONS = {
     "seeds": "Seeds",
     "counts": "Videos",
     "failures": "Videos that could not be scored",
+    "damage": "Videos with signs of damage",
     "metrics": "Metrics",
+    "decision": "Probabilities and threshold",
     "without_positives": "Classes without a video",
     "predictions": "Predictions",
+    "cost": "Cost",
     "timing": "Time",
 }
 LONG = 6
