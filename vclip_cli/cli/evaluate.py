@@ -212,6 +212,7 @@ def show_results(evaluated: list[Evaluated]) -> None:
 def _tall_table(evaluated: list[Evaluated], names: list[str]) -> Table:
     """One row a metric, one column a test set."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(r"metric \[95 % interval]")
     for entry in evaluated:
@@ -220,7 +221,8 @@ def _tall_table(evaluated: list[Evaluated], names: list[str]) -> Table:
     table.add_row("scored / listed", *(f"{c.scored:,} / {c.listed:,}" for c in counts))
     table.add_row("labels", *(str(len(entry.record.dataset.classes)) for entry in evaluated))
     for name in names:
-        table.add_row(name, *(_cell(entry, name) for entry in evaluated))
+        cells = (_cell(entry, name).replace("\\[", "[") for entry in evaluated)
+        table.add_row(name, *map(Text, cells))
     return table
 
 
