@@ -429,3 +429,15 @@ def test_the_cache_commands_load_no_torch() -> None:
         "code = run(['cache', 'list']); assert code == 0 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+
+
+def test_everything_that_commands_leave_in_the_cache_is_known_to_it(vclip, own_home, monkeypatch):
+    monkeypatch.setenv("VCLIP_CACHE", str(own_home / "cache"))
+    assert vclip("extract", "toy", "--frames", 2, "--limit", 2).code == 0
+    run = ("eval", "-p", "multi-label", "-d", "toy-multi", "--limit", 2, "--out", "run")
+    assert vclip(*run).code in (0, 4)  # two clips may not do for a threshold
+    listed = json.loads(vclip("cache", "list", "--json").out)["entries"]
+    assert {entry["kind"] for entry in listed} >= {"frames", "toy"}
+    assert {name for entry in listed for name in entry["datasets"]} >= {"toy", "toy-multi"}
+    assert vclip("cache", "clear", "--all", "--yes").code == 0
+    assert not [path for path in (own_home / "cache").rglob("*") if path.is_file()]

@@ -17,10 +17,13 @@ from vclip_cli.engine.embedding_shards import SUFFIX, read_header
 from vclip_cli.errors import DataError, StorageError, UsageError, did_you_mean
 from vclip_cli.folders import cache_folder
 
-KINDS = ("embeddings", "frames", "toy")
+KINDS = ("embeddings", "frames", "report", "toy")
 _OWN = {
     "embeddings": re.compile(r"description\.json|[0-9a-f]{24}\.safetensors|\..*\.part"),
-    "frames": re.compile(r"store\.json|index\.bin|frames-\d+\.bin|.*\.lock|\..*\.part"),
+    "frames": re.compile(
+        r"store\.json|index\.bin|frames-\d+\.bin|lock|lock-owner\.json|log.*\.jsonl|\..*\.part"
+    ),
+    "report": re.compile(r"\d{8}\.safetensors|\..*\.part"),
     "toy": re.compile(r".*\.(mp4|avi|webm)|\..*\.part"),
 }
 """The names of the files that each kind consists of: nothing else is ever deleted."""
@@ -51,7 +54,7 @@ def list_cache() -> list[CacheEntry]:
 
 def _folders(kind: str) -> Iterator[Path]:
     root = cache_folder()
-    pattern = {"embeddings": "embeddings/*", "frames": "frames/*", "toy": "toy-*"}[kind]
+    pattern = "toy-*" if kind == "toy" else f"{kind}/*"
     for folder in root.glob(pattern):
         links = folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != root)
         if folder.is_dir() and not links and (kind != "toy" or _is_toy(folder.name)):
@@ -59,7 +62,7 @@ def _folders(kind: str) -> Iterator[Path]:
 
 
 def _is_toy(name: str) -> bool:
-    return re.fullmatch(r"toy-[0-9a-f]{12}", name) is not None
+    return re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", name) is not None
 
 
 def _describe(kind: str, folder: Path) -> CacheEntry:
@@ -72,9 +75,12 @@ def _describe(kind: str, folder: Path) -> CacheEntry:
         facts = _json(folder / "store.json")
         datasets = (str(facts.get("dataset", folder.name)),)
         items, made_by = _size(folder / "index.bin") // 64, f"vclip extract {datasets[0]}"
+    elif kind == "report":
+        datasets, items, made_by = (), len(files), "vclip report"
     else:
         videos = [path for path in files if not path.name.endswith(".part")]
-        datasets, items, made_by = ("toy", "toy-shapes"), len(videos), "the embedded benchmark"
+        datasets = ("toy-multi",) if "multi" in folder.name else ("toy", "toy-shapes")
+        items, made_by = len(videos), "the embedded benchmark"
     return CacheEntry(kind, folder.name, folder, datasets, items, size, made_by)
 
 
