@@ -28,7 +28,7 @@ from vclip_cli.models.adapters.ov_multilabel import OvMultilabelAdapter, OvMulti
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.record import read_record
 
-SMALL = ("train", "-p", "multi-label", "-d", "toy-multi", "--seed", 1, "--limit", 16)
+SMALL = ("train", "-p", "multi-label", "-d", "toy-multi", "--seed", 1, "--limit", 8)
 SMALL += ("--set", "epochs=1", "--set", "batch_size=8")
 
 
@@ -181,3 +181,9 @@ def test_additional_labels_are_for_several_labels_a_video(vclip: Callable) -> No
     )  # fmt: skip
     assert run.code == 2
     assert "several labels" in run.err
+
+
+def test_methods_fitted_to_one_class_are_refused(vclip: Callable) -> None:
+    run = vclip("train", "-p", "multi-label", "-d", "toy-multi", "-m", "coop", "--out", "run")
+    assert run.code == 2, run.err
+    assert "one class a video" in run.err

@@ -75,6 +75,7 @@ def identity_of(method: LoadedMethod, precision: str) -> dict[str, Any]:
         "quick_gelu": facts["backbone"]["quick_gelu"],
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "precision": precision,
+        "interpolate": facts.get("interpolate"),
     }
 
 

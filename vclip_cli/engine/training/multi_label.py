@@ -87,8 +87,16 @@ def starting_bias(logits: Tensor, targets: Sequence[Sequence[int]], count: int) 
     return float(logits.float().mean()) - float(np.log(share / (1 - share)))
 
 
-def check_recipe(recipe: Recipe, targets: Sequence[Sequence[int]]) -> None:
-    """Refuse what has no meaning for several labels. Raises UsageError, or DataError."""
+def check_recipe(recipe: Recipe, targets: Sequence[Sequence[int]], *, fits: bool) -> None:
+    """Refuse what has no meaning for several labels. Raises UsageError, or DataError.
+
+    fits: whether the method is fitted on stored embeddings.
+    """
+    if fits:
+        raise UsageError(
+            f"the method {recipe.method!r} is fitted to one class a video",
+            hint="see vclip methods for those that train with several labels",
+        )
     if recipe.augmentation.label_smoothing:
         raise UsageError(
             "label smoothing spreads a part of one label over the others; with several labels a"

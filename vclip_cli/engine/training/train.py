@@ -109,7 +109,8 @@ def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> Resu
     request, adapter = plan.request, plan.method.adapter
     items = training_items(plan)
     if plan.dataset.manifest.multi_label:
-        check_recipe(plan.recipe, [item.target for item in items])
+        targets = [item.target for item in items]
+        check_recipe(plan.recipe, targets, fits=adapter.fits)
     if plan.store is None:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
