@@ -20,14 +20,15 @@ from vclip_cli.results.record import RECORD_FILE, read_record, record_fingerprin
 
 KILLS = int(os.environ.get("VCLIP_TEST_KILLS", "20"))
 WORK = {
-    "eval": ["eval", "-d", "toy", "--split", "test", "--batch-size", "16"],
+    "eval": ["eval", "-d", "toy", "--split", "test", "--batch-size", "16", "--no-cache"],
     "train": [
         "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
         "--set", "steps=20", "--set", "batch_size=4", "--batch-size", "4", "--save-every", "3",
     ],
+    "extract": ["extract", "toy", "--frames", "4", "--limit", "200"],
 }  # fmt: skip
-MADE_ANEW = {"log.jsonl", "run.json"}
-"""Times stand in these: no part of a result."""
+MADE_ANEW = {"log.jsonl", "run.json", "lock", "lock-owner.json"}
+"""Times and owners stand in these: no part of a result."""
 
 
 def _start(arguments: list[str], out: Path) -> int:
@@ -53,7 +54,7 @@ def _content(folder: Path) -> dict[str, object]:
         if path.name == RECORD_FILE:
             record = read_record(path)
             content[name] = record_fingerprint(record.model_copy(update={"command": []}))
-        elif path.is_file() and path.name not in MADE_ANEW:
+        elif path.is_file() and path.name not in MADE_ANEW and "tensorboard" not in path.parts:
             content[name] = path.read_bytes()
     return content
 

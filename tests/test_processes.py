@@ -137,6 +137,19 @@ def test_two_evaluations_into_one_folder_give_one_sound_run(vclip: Callable) -> 
 
 
 @launches
+def test_two_extractions_into_one_folder_give_one_sound_store(vclip: Callable) -> None:
+    extract = ("extract", "toy", "--frames", "4", "--limit", "200")
+    assert vclip(*extract, "--out", "whole").code == 0
+    command = [sys.executable, "-m", "vclip_cli", *extract, "--out", "store", "--json"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    done = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(one["written"] for one in done) == [0, 200]  # no clip was decoded twice
+    assert _store("store") == _store("whole")
+    assert vclip(*extract, "--out", "store", "--verify", "--dry-run").code == 0
+
+
+@launches
 def test_a_killed_process_ends_the_others_with_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "vclip_cli", *EVAL, "--out", "run"]
