@@ -15,19 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vclip_cli.models.shortcuts import prompt_ends
 from vclip_cli.models.towers import TextTower, attention_step, mlp_step, pool_text
 
 GROUP = 64
 """Prompts behind one copy of the prefix: attention grows with the square of the sequence."""
-
-
-def prompt_ends(tower: TextTower, ids: Tensor) -> Tensor:
-    """The position of the token (K,) that stands for each prompt of ids (K,N)."""
-    if tower.pool_type == "argmax":
-        return ids.argmax(dim=1)
-    if tower.pool_type == "eos":
-        return (ids == tower.eos_id).int().argmax(dim=1)
-    return torch.full((len(ids),), ids.shape[1] - 1, device=ids.device)
 
 
 def encode_behind_prefix(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
