@@ -79,15 +79,19 @@ def is_watched(module: nn.Module) -> bool:
     return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
-def cls_step(block: nn.Module, tokens: Tensor) -> Tensor:
-    """A whole block, for its CLS token alone: tokens (B,N,D) to (B,1,D)."""
+def cls_step(block: nn.Module, tokens: Tensor, beside: Tensor | None = None) -> Tensor:
+    """A whole block, for its CLS token alone: tokens (B,N,D) to (B,1,D).
+
+    beside: (B,1,D), what is added to the attention's outcome.
+    """
     normalised = block.ln_1(tokens)
     if block.attn.batch_first:
         attended = block.attn(normalised[:, :1], normalised, normalised, need_weights=False)[0]
     else:
         keys = normalised.transpose(0, 1)
         attended = block.attn(keys[:1], keys, keys, need_weights=False)[0].transpose(0, 1)
-    return mlp_step(block, tokens[:, :1] + block.ls_1(attended))
+    attended = tokens[:, :1] + block.ls_1(attended)
+    return mlp_step(block, attended if beside is None else attended + beside)
 
 
 def prompt_ends(tower: TextTower, ids: Tensor) -> Tensor:

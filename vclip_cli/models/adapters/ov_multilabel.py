@@ -33,7 +33,13 @@ from vclip_cli.models.contract import AdapterConfig, Trainable
 from vclip_cli.models.label_encoder import PromptingTransformer
 from vclip_cli.models.language_model import LanguageModel, load_language_model
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts
-from vclip_cli.models.shortcuts import causal_mask, end_step, without_padding
+from vclip_cli.models.shortcuts import (
+    causal_mask,
+    cls_step,
+    end_step,
+    one_by_one,
+    without_padding,
+)
 from vclip_cli.models.temporal_branch import TemporalBranch
 from vclip_cli.models.towers import (
     attention_step,
@@ -287,13 +293,17 @@ class OvMultilabelAdapter(ClipAdapter):
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised; each has seen all T."""
         if not self.config.temporal:
             return super().encode_frames(frames)
+        return one_by_one(self, self._encode_with_branches, frames)
+
+    def _encode_with_branches(self, frames: Tensor) -> Tensor:
         visual, count = self.clip.visual, frames.shape[1]
         tokens = visual.ln_pre(patch_tokens(visual, frames.flatten(0, 1)))
-        blocks = visual.transformer.resblocks
-        plain = len(blocks) - len(self.branches)
+        *blocks, last = visual.transformer.resblocks
+        plain = len(blocks) + 1 - len(self.branches)
         for index, block in enumerate(blocks):
             branch = self.branches[index - plain] if index >= plain else None
             tokens = self._run(self._block, block, branch, tokens, count)
+        tokens = self._run(self._last_block, last, self.branches[-1], tokens, count)
         return project_cls(visual, tokens).unflatten(0, frames.shape[:2])
 
     def _block(
@@ -303,6 +313,12 @@ class OvMultilabelAdapter(ClipAdapter):
         if branch is not None:
             attended = attended + self._strength * branch(tokens, count)
         return mlp_step(block, attended)
+
+    def _last_block(
+        self, block: nn.Module, branch: TemporalBranch, tokens: Tensor, count: int
+    ) -> Tensor:
+        """The CLS token alone: no other comes out of the last block."""
+        return cls_step(block, tokens, self._strength * branch(tokens[:, :1], count))
 
     def penalty(self, frames: Tensor, video: Tensor) -> Tensor | None:
         """The regulariser: weight times (1 - cosine) to frozen CLIP's own embedding, (B,)."""
