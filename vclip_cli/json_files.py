@@ -50,10 +50,13 @@ def parse_json(
 
     finite: refuse NaN and infinite numbers.
     """
-    numbers = {"parse_constant": _refuse_constant, "parse_float": _finite} if finite else {}
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        value = json.loads(text, **numbers)
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant if finite else None,
+            parse_float=_finite if finite else None,
+        )
         _check(value)
     except json.JSONDecodeError as problem:
         place = f"{where}:{problem.lineno}"
