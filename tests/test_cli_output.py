@@ -100,3 +100,9 @@ def test_methods_count_what_trains(vclip: Callable) -> None:
     assert counts["vifi-clip"]["trainable"] == 124_323_841
     assert counts["vl-prompt"]["trainable"] == 9 * 16 * (768 + 512)
     assert counts["x-clip"]["trainable"] == 131_501_056
+
+
+def test_no_escape_of_a_bracket_is_shown(vclip: Callable) -> None:
+    shown = vclip("eval", "-d", "toy", "--split", "test", "--limit", "2")
+    assert shown.code == 0
+    assert "top1 [95 % interval]" in shown.out and "\\[" not in shown.out

@@ -175,7 +175,7 @@ def show_results(evaluated: list[Evaluated]) -> None:
     table = Table("test set", "method", "scored / listed", "classes")
     names = list(dict.fromkeys(name for entry in evaluated for name in entry.record.metrics))
     for name in names:
-        table.add_column(f"{name} [95 % interval]".replace("[", r"\["), justify="right")
+        table.add_column(f"{name} [95 % interval]", justify="right")
     for entry in evaluated:
         counts = entry.record.counts
         cells = [_cell(entry, name) for name in names]
@@ -193,8 +193,9 @@ def show_results(evaluated: list[Evaluated]) -> None:
     for entry in evaluated:
         record = entry.record
         if record.without_positives:
-            without = ", ".join(record.without_positives[:5])
-            say(f"{entry.test.name}: labels of no scored video, left out of means: {without}")
+            some, more = record.without_positives[:5], len(record.without_positives) - 5
+            without = ", ".join(some) + (f" and {more} more" if more > 0 else "")
+            say(f"{entry.test.name}: no scored video of {without}: left out of means over classes")
         if record.failures:
             first = record.failures[0]
             warn(
@@ -212,17 +213,15 @@ def show_results(evaluated: list[Evaluated]) -> None:
 def _tall_table(evaluated: list[Evaluated], names: list[str]) -> Table:
     """One row a metric, one column a test set."""
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(r"metric \[95 % interval]")
+    table = Table("metric [95 % interval]")
     for entry in evaluated:
         table.add_column(f"{entry.test.name}\n{entry.record.adapter.name}", justify="right")
     counts = [entry.record.counts for entry in evaluated]
     table.add_row("scored / listed", *(f"{c.scored:,} / {c.listed:,}" for c in counts))
     table.add_row("labels", *(str(len(entry.record.dataset.classes)) for entry in evaluated))
     for name in names:
-        cells = (_cell(entry, name).replace("\\[", "[") for entry in evaluated)
-        table.add_row(name, *map(Text, cells))
+        table.add_row(name, *(_cell(entry, name) for entry in evaluated))
     return table
 
 
@@ -242,4 +241,4 @@ def _cell(entry: Evaluated, name: str) -> str:
         return ""
     if metric.low is None or metric.high is None:
         return f"{metric.value:.1f}"
-    return rf"{metric.value:.1f} \[{metric.low:.1f}, {metric.high:.1f}]"
+    return f"{metric.value:.1f} [{metric.low:.1f}, {metric.high:.1f}]"
