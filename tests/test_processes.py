@@ -178,7 +178,7 @@ def test_training_on_two_processes_gives_the_updates_of_one(vclip: Callable) -> 
     train = (
         "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
         "--limit", "15", "--set", "steps=10", "--set", "batch_size=5", "--batch-size", "2",
-        "--set", "epsilon=1e-6",
+        "--set", "learning_rate=4e-4", "--set", "epsilon=1e-6",  # the paper's rate
     )  # fmt: skip
     assert vclip(*train, "--out", "one").code == 0
     for count in (2, 3):
