@@ -124,7 +124,7 @@ def evaluate(
     if dry_run:
         show_json({"plans": [_planned(plan) for plan in plans]})
     elif share.apart:
-        say(f"shard {shard} is done; when all are: the same command with --merge for --shard")
+        show(f"shard {shard} is done; when all are: the same command with --merge for --shard")
     elif not share.leads:
         return
     elif as_json:

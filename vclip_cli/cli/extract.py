@@ -124,7 +124,7 @@ def extract(
         finished = extract_share(plan, share, progress=progress)
         if finished is None:
             if share.apart:
-                say(f"shard {shard} is done; when all are: the same command with --merge")
+                show(f"shard {shard} is done; when all are: the same command with --merge")
             return
         done = finished
     if as_json:
