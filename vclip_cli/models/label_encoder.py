@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vclip_cli.models.attention import attend
+
 
 class PromptingTransformer(nn.Module):
     """Learned queries (A,D) that read a label's states (K,S,W): attribute tokens (K,A,D).
@@ -57,10 +59,7 @@ class PromptingLayer(nn.Module):
 
     def forward(self, tokens: Tensor, states: Tensor, padding: Tensor) -> Tensor:
         """Tokens (K,A,D) that read states (K,S,D); padding (K,S) is not read."""
-        normalised = self.self_norm(tokens)
-        tokens = (
-            tokens + self.self_attention(normalised, normalised, normalised, need_weights=False)[0]
-        )
+        tokens = tokens + attend(self.self_attention, self.self_norm(tokens))
         tokens = (
             tokens
             + self.cross_attention(

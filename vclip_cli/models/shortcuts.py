@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vclip_cli.errors import UsageError
+from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.towers import (
     TextTower,
@@ -85,12 +86,7 @@ def cls_step(block: nn.Module, tokens: Tensor, beside: Tensor | None = None) -> 
     beside: (B,1,D), what is added to the attention's outcome.
     """
     normalised = block.ln_1(tokens)
-    if block.attn.batch_first:
-        attended = block.attn(normalised[:, :1], normalised, normalised, need_weights=False)[0]
-    else:
-        keys = normalised.transpose(0, 1)
-        attended = block.attn(keys[:1], keys, keys, need_weights=False)[0].transpose(0, 1)
-    attended = tokens[:, :1] + block.ls_1(attended)
+    attended = tokens[:, :1] + block.ls_1(attend(block.attn, normalised[:, :1], normalised))
     return mlp_step(block, attended if beside is None else attended + beside)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from vclip_cli.models.attention import attend
+
 
 class TemporalBranch(nn.Module):
     """For each place of the frame, attention over the T tokens that stand there.
@@ -35,7 +37,7 @@ class TemporalBranch(nn.Module):
         batch, _, places, width = by_video.shape
         sequences = by_video.transpose(1, 2).reshape(batch * places, count, width)
         normalised = self.norm(sequences) + _for_count(self.times, count).to(sequences.dtype)
-        attended = self.attention(normalised, normalised, normalised, need_weights=False)[0]
+        attended = attend(self.attention, normalised)
         gated = self.gate.to(attended.dtype) * attended
         added = gated.reshape(batch, places, count, width).transpose(1, 2).flatten(0, 1)
         if not self.cls_only:

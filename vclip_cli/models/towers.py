@@ -1,7 +1,7 @@
 """CLIP's two towers opened up, so that an adapter can put its own tokens between the blocks.
 
-The blocks are open_clip's own; nothing here computes an attention or an MLP itself. Shapes: N
-tokens of one image or prompt, D tower width, E embedding width.
+The blocks, and all their parameters, are open_clip's own. Shapes: N tokens of one image or prompt,
+D tower width, E embedding width.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.errors import UsageError
+from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 
 Residual = Callable[[Tensor], Tensor]
@@ -123,12 +124,7 @@ def attention_step(
     block: nn.Module, tokens: Tensor, mask: Tensor | None = None, residual: Residual = _same
 ) -> Tensor:
     """The first half of a block, x + residual(attention(ln_1(x))): tokens (B,N,D) to (B,N,D)."""
-    normalised = block.ln_1(tokens)
-    if block.attn.batch_first:
-        attended = block.attention(normalised, attn_mask=mask)
-    else:
-        attended = block.attention(normalised.transpose(0, 1), attn_mask=mask).transpose(0, 1)
-    return tokens + residual(block.ls_1(attended))
+    return tokens + residual(block.ls_1(attend(block.attn, block.ln_1(tokens), mask=mask)))
 
 
 def mlp_step(block: nn.Module, tokens: Tensor, residual: Residual = _same) -> Tensor:

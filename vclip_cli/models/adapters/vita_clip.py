@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from vclip_cli.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
+from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
 from vclip_cli.models.prompts import (
@@ -116,9 +117,7 @@ class BlockPrompts(nn.Module):
 
     def summarise(self, projected: Tensor) -> Tensor:
         """The projected CLS tokens c (B,T,D) to the summary tokens (B,T,D)."""
-        normalised = self.summary_norm(projected)
-        attended = self.summary_attention(normalised, normalised, normalised, need_weights=False)[0]
-        return projected + attended
+        return projected + attend(self.summary_attention, self.summary_norm(projected))
 
 
 class VitaClipAdapter(Adapter):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from vclip_cli.errors import SpecError, UsageError
+from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
 from vclip_cli.models.prompts import encode_prompts, flatten_prompts
@@ -65,9 +66,7 @@ class Message(nn.Module):
     def forward(self, cls: Tensor, residual: nn.Module) -> Tensor:
         """CLS tokens (B,T,D) to message tokens (B,T,D)."""
         message = self.projection(cls)
-        normalised = self.norm(message)
-        attended = self.attention(normalised, normalised, normalised, need_weights=False)[0]
-        return message + residual(attended)
+        return message + residual(attend(self.attention, self.norm(message)))
 
 
 class CrossAttention(nn.Module):
