@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
 
 @lru_cache(maxsize=1)
 def _command() -> Any:
-    """All verbs, built once: it takes longer than many of them run."""
+    """The group of all verbs, built once."""
     import typer
 
     from vclip_cli.cli import app
@@ -87,12 +87,11 @@ def _walk_to_verb(command: Any, name: str, arguments: list[str]) -> tuple[Any, s
     Parsing the options of the group before it would load Typer's value checks, which cost more than
     all the rest of a help screen.
     """
-    while arguments and arguments[0] in getattr(command, "commands", {}):
-        command, name, arguments = (
-            command.commands[arguments[0]],
-            f"{name} {arguments[0]}",
-            arguments[1:],
-        )
+    while arguments and hasattr(command, "get_command"):
+        verb = command.get_command(None, arguments[0])
+        if verb is None:
+            break
+        command, name, arguments = verb, f"{name} {arguments[0]}", arguments[1:]
     return command, name, arguments
 
 

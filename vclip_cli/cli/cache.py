@@ -14,7 +14,11 @@ from vclip_cli.errors import UsageError
 if TYPE_CHECKING:
     from vclip_cli.engine.cache import CacheEntry
 
-app = typer.Typer(no_args_is_help=True, help="The cache: stored frames, embeddings, toy clips.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The cache: stored frames, embeddings, toy clips.",
+)
 
 Kinds = Annotated[
     list[str] | None,

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from vclip_cli.data.check import CheckReport
     from vclip_cli.data.dataset import Dataset
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: register, list and check them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Datasets: register, list and check them.",
+)
 
 _SHOWN = 5
 DAMAGED = 4

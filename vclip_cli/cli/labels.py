@@ -10,7 +10,11 @@ import typer
 from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
 
-app = typer.Typer(no_args_is_help=True, help="Label sets: list, show and compare them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Label sets: list, show and compare them.",
+)
 
 Name = Annotated[str, typer.Argument(help="A label set by name or .yaml file.")]
 
