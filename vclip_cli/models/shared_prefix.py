@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vclip_cli.models.shortcuts import prompt_ends
-from vclip_cli.models.towers import TextTower, attention_step, mlp_step, pool_text
+from vclip_cli.models.towers import TextTower, attention_step, mlp_step, pool_text, whole_block
 
 GROUP = 64
 """Prompts behind one copy of the prefix: attention grows with the square of the sequence."""
@@ -66,7 +66,7 @@ def _run(
     """
     *blocks, final = tower.owner.transformer.resblocks
     for block in blocks:
-        tokens = mlp_step(block, attention_step(block, tokens, mask))
+        tokens = whole_block(block, tokens, mask)
     tokens = attention_step(final, tokens, mask)[last][:, None]
     return pool_text(tower, mlp_step(final, tokens), ends[:, None])
 

@@ -26,6 +26,7 @@ from vclip_cli.models.towers import (
     pool_text,
     project_cls,
     text_tower,
+    whole_block,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def encode_images(backbone: Backbone, images: Tensor) -> Tensor:
     tokens = visual.ln_pre(patch_tokens(visual, images))
     *blocks, last = visual.transformer.resblocks
     for block in blocks:
-        tokens = _run(visual.transformer, _block, block, tokens, None)
+        tokens = _run(visual.transformer, whole_block, block, tokens, None)
     return project_cls(visual, _run(visual.transformer, cls_step, last, tokens))
 
 
@@ -61,7 +62,7 @@ def encode_ids(backbone: Backbone, ids: Tensor) -> Tensor:
     tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
     *blocks, last = transformer.resblocks
     for block in blocks:
-        tokens = _run(transformer, _block, block, tokens, mask)
+        tokens = _run(transformer, whole_block, block, tokens, mask)
     return _run(transformer, end_step, tower, last, tokens, ids)
 
 
@@ -69,10 +70,6 @@ def _run(transformer: nn.Module, function: Callable[..., Tensor], *inputs: Any) 
     if transformer.grad_checkpointing and torch.is_grad_enabled():
         return checkpoint(function, *inputs, use_reentrant=False)
     return function(*inputs)
-
-
-def _block(block: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    return mlp_step(block, attention_step(block, tokens, mask))
 
 
 def is_watched(module: nn.Module) -> bool:

@@ -132,6 +132,11 @@ def mlp_step(block: nn.Module, tokens: Tensor, residual: Residual = _same) -> Te
     return tokens + residual(block.ls_2(block.mlp(block.ln_2(tokens))))
 
 
+def whole_block(block: nn.Module, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Tokens (B,N,D) through both halves of a block; mask (N,N) is added to the attention."""
+    return mlp_step(block, attention_step(block, tokens, mask))
+
+
 def pool_text(tower: TextTower, tokens: Tensor, ids: Tensor) -> Tensor:
     """The last text block's tokens (B,N,D) to the end-of-text token's embedding (B,E)."""
     from open_clip.transformer import text_global_pool

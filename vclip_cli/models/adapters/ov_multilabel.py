@@ -48,6 +48,7 @@ from vclip_cli.models.towers import (
     patch_tokens,
     project_cls,
     text_tower,
+    whole_block,
 )
 
 CONTEXT = "a photo of a"
@@ -264,7 +265,7 @@ class OvMultilabelAdapter(ClipAdapter):
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
         *blocks, last = tower.owner.transformer.resblocks
         for block in blocks:
-            tokens = mlp_step(block, attention_step(block, tokens, causal_mask(tower, ids)))
+            tokens = whole_block(block, tokens, causal_mask(tower, ids))
         return end_step(tower, last, tokens, ids).float()
 
     def attributes(self, prompts: Sequence[str]) -> Tensor:

@@ -38,6 +38,7 @@ from vclip_cli.models.towers import (
     pool_text,
     project_cls,
     text_tower,
+    whole_block,
 )
 
 POSITIONS = ("end", "front", "middle")
@@ -282,7 +283,7 @@ class VitaClipAdapter(Adapter):
         for index, block in enumerate(tower.owner.transformer.resblocks):
             if index == tower.depth - 1 and self.observe is None:
                 return self._run(end_step, tower, block, tokens, ids)
-            tokens = self._show(f"text/block{index}", self._run(_text_block, block, tokens, mask))
+            tokens = self._show(f"text/block{index}", self._run(whole_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 
     def _move_name(self, tokens: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -315,7 +316,3 @@ def resize_over_time(values: Tensor, count: int) -> Tensor:
     if len(values) == count:
         return values
     return interpolate(values.T[None], size=count, mode="nearest")[0].T
-
-
-def _text_block(block: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    return mlp_step(block, attention_step(block, tokens, mask))

@@ -28,13 +28,12 @@ from vclip_cli.models.shortcuts import (
     without_padding,
 )
 from vclip_cli.models.towers import (
-    attention_step,
     image_tower,
-    mlp_step,
     patch_tokens,
     pool_text,
     project_cls,
     text_tower,
+    whole_block,
 )
 
 WORDS_UP_TO = 4
@@ -137,7 +136,7 @@ class VlPromptAdapter(ClipAdapter):
             if index == last and self.observe is None and not is_watched(visual):
                 tokens = self._run(cls_step, block, tokens)
             else:
-                tokens = self._show(f"visual/block{index}", self._run(_block, block, tokens, None))
+                tokens = self._show(f"visual/block{index}", self._run(whole_block, block, tokens))
         return project_cls(visual, tokens).unflatten(0, frames.shape[:2])
 
     def _vision_prompts_of(self, index: int, tokens: Tensor) -> Tensor:
@@ -165,13 +164,9 @@ class VlPromptAdapter(ClipAdapter):
                 tokens = replace_context(tokens, self.text_prompts[index - first])
             if index == tower.depth - 1 and self.observe is None:
                 return self._run(end_step, tower, block, tokens, ids)
-            tokens = self._show(f"text/block{index}", self._run(_block, block, tokens, mask))
+            tokens = self._show(f"text/block{index}", self._run(whole_block, block, tokens, mask))
         return pool_text(tower, tokens, ids)
 
 
 def _normal(*shape: int) -> nn.Parameter:
     return nn.Parameter(0.02 * torch.randn(*shape))
-
-
-def _block(block: nn.Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    return mlp_step(block, attention_step(block, tokens, mask))

@@ -21,6 +21,7 @@ from vclip_cli.models.towers import (
     mlp_step,
     patch_tokens,
     project_cls,
+    whole_block,
 )
 
 HEAD_WIDTH = 64
@@ -219,7 +220,7 @@ class XClipAdapter(Adapter):
         embeddings = embeddings.float()
         tokens = embeddings + self.integration_positions
         for index, block in enumerate(self.integration):
-            tokens = self._show(f"integration/block{index}", self._run(block, tokens))
+            tokens = self._show(f"integration/block{index}", self._run(whole_block, block, tokens))
         return (tokens + embeddings).mean(dim=1)
 
     def encode_video(self, frames: Tensor) -> Tensor:
