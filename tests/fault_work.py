@@ -52,6 +52,8 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     for module in ("matrix", "embed", "extract", "training.train"):
         importlib.import_module(f"vclip_cli.engine.{module}")
+    for module in ("accelerate", "pandas", "rich.table", "scipy.stats", "torch.utils.flop_counter"):
+        importlib.import_module(module)
     case = Case(SHIPPED, "vificlip_vl_shallow_ctxinit2", folder, monkeypatch)
     base = case.base_weights()
     assert base is not None
