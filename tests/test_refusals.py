@@ -52,11 +52,10 @@ def _refused(work: str, fault: str, numbers: range, folder: Path) -> int:
     for number in numbers:
         out = folder / f"{fault}{number}"
         end = ended(start(arguments, out, disturb=_disturbances(fault, number, largest)))
-        if end == 0 and work != "embed":
+        if end == 0:
             break  # there are no more such moments
-        if work != "embed":  # whose store is a cache: one that cannot be written only costs time
-            assert end == STORAGE, printed(out)
-            _clear(out, WORDS[fault])
+        assert end == STORAGE, printed(out)
+        _clear(out, WORDS[fault])
         refused += 1
         assert ended(start(arguments, out)) == 0, printed(out)
         assert content(out) == wanted, f"{fault} {number}: another result"
@@ -70,7 +69,7 @@ def test_refused_at_any_moment(
     work: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(tmp_path, monkeypatch)
-    most = 8 if fault == "small" or work == "embed" else 1000
+    most = 8 if fault == "small" else 1000
     count = _refused(work, fault, range(1, most), tmp_path)
     print(f"{work}, {fault}: {count} refusals")
     assert count

@@ -158,7 +158,7 @@ def bytes_a_video(plan: EmbedPlan) -> int:
 def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     """Encode and store the videos that are not yet stored; a killed pass goes on from there.
 
-    Raises UsageError where the cache cannot be written.
+    Raises UsageError where the cache cannot be written, StorageError where the disk gets full.
     """
     require_writable_folder(plan.store.folder)
     videos = [item.video for item in plan.items]

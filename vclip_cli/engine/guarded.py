@@ -8,6 +8,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from vclip_cli.engine.memory import memory_is_known, most_held, now_held
@@ -150,6 +152,9 @@ def _pooled(
 
     waiting: deque[tuple[Any, Future[Any]]] = deque()
     try:
+        with _ctrl_c_for_us_alone():
+            if not pool.active:  # asked so, it starts its threads and workers
+                raise BrokenProcessPool("the pool does not start")
         for key in keys:
             waiting.append((key, start(key)))
             if len(waiting) > AHEAD * workers:
@@ -159,6 +164,23 @@ def _pooled(
     finally:
         pool.stop()
         pool.join()
+
+
+@contextlib.contextmanager
+def _ctrl_c_for_us_alone() -> Iterator[None]:
+    """Threads and processes that are started here are deaf to Ctrl-C from their first moment on.
+
+    A terminal sends it to all of them, and one that is just starting would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # whose start ends the deafness
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(
