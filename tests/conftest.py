@@ -41,6 +41,8 @@ def own_home(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("VCLIP_CACHE", str(shared_cache))
     monkeypatch.setenv("VCLIP_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Starting a reading process takes longer than most tests; test_guarded_runs.py does it.
+    monkeypatch.setenv("VCLIP_WORKERS", "0")
     yield work
 
 

@@ -1,4 +1,4 @@
-"""Calls in worker processes: order, crashes, hangs, exceptions, and a parent that dies."""
+"""Calls in worker processes: order, crashes, hangs, memory, exceptions, and a parent that dies."""
 
 import os
 import signal
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from vclip_cli.engine import guarded
-from vclip_cli.engine.guarded import Lost, guarded_calls
-from vclip_cli.errors import DataError
+from vclip_cli.engine.guarded import Guard, Lost, guarded_calls
+from vclip_cli.engine.memory import memory_is_known
+from vclip_cli.errors import DataError, UsageError
 
 
 def behave(shared, key):
@@ -23,12 +24,24 @@ def behave(shared, key):
         time.sleep(600)
     if key == "error":
         raise DataError("as asked")
+    if key == "grow":
+        hoard = [bytearray(b"x" * 50_000_000) for _ in range(100)]
+        return len(hoard)
+    if key == "no memory":
+        raise MemoryError
+    if key == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
+    if isinstance(key, Path) and not key.exists():
+        key.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
     return shared, key
 
 
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
-    found = list(guarded_calls(behave, "s", keys, workers=2, seconds=1.5))
+    found = list(guarded_calls(behave, "s", keys, Guard(2, 1.5)))
     lost = {k: value.reason for k, value in zip(keys, found, strict=True) if type(value) is Lost}
     assert lost == {
         "crash": "the reading process died (SIGSEGV)",
@@ -38,9 +51,66 @@ def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     assert [value for value in found if type(value) is not Lost] == [("s", n) for n in range(12)]
 
 
+def test_a_call_is_not_lost_because_somebody_ended_its_worker(tmp_path):
+    keys = [1, tmp_path / "seen", "terminated", 2]
+    found = list(guarded_calls(behave, "s", keys, Guard(1)))
+    assert found[:2] == [("s", 1), ("s", tmp_path / "seen")]
+    assert found[2:] == [Lost("the reading process was terminated each time"), ("s", 2)]
+
+
+needs_linux = pytest.mark.skipif(not memory_is_known(), reason="nothing tells what is held")
+
+
+@needs_linux
+def test_a_call_that_grows_too_large_is_lost_and_no_other():
+    found = list(guarded_calls(behave, "s", [1, "grow", 2, "no memory"], Guard(1, None, 600)))
+    assert found[:3] == [("s", 1), Lost("reading it needs more than 600 MB"), ("s", 2)]
+    assert found[3] == Lost("reading it needs more memory than there is")
+
+
+@needs_linux
+def test_a_call_that_grew_too_large_between_two_looks_is_lost():
+    script = (
+        "from vclip_cli.engine import guarded\n"
+        "guarded._shared, guarded._most = (lambda shared, key: key, None), 1_000_000\n"
+        "guarded._call(1)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == guarded.TOO_LARGE
+
+
+def test_a_bound_on_memory_that_nothing_keeps_is_refused(monkeypatch):
+    with pytest.raises(UsageError, match="--workers 0"):
+        Guard(0, None, 600)
+    monkeypatch.setattr(guarded, "memory_is_known", lambda: False)
+    with pytest.raises(UsageError, match="Linux"):
+        Guard(2, None, 600)
+
+
+def test_the_number_of_workers_suits_the_machine_and_the_work(monkeypatch):
+    cores = set(range(16))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores, raising=False)
+    assert Guard(None).most_workers == 8
+    assert Guard(20).most_workers == 20 and Guard(0).most_workers == 0
+    for processes, suits in (("4", 3), ("16", 1), ("64", 1), ("0", 8), ("x", 8)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert Guard(None).most_workers == suits
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert [Guard(None).workers_for(calls) for calls in (0, 1, 8, 9, 24, 1000)] == [
+        0,
+        1,
+        1,
+        2,
+        3,
+        8,
+    ]
+    assert [Guard(4).workers_for(calls) for calls in (0, 1, 3, 9)] == [0, 1, 3, 4]
+    cores = {1}
+    assert Guard(None).most_workers == 1
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_exception_is_raised_in_turn(workers):
-    calls = guarded_calls(behave, "s", [1, "error", 2], workers=workers)
+    calls = guarded_calls(behave, "s", [1, "error", 2], Guard(workers))
     assert next(calls) == ("s", 1)
     with pytest.raises(DataError, match="as asked"):
         next(calls)
@@ -48,7 +118,7 @@ def test_an_exception_is_raised_in_turn(workers):
 
 def test_workers_are_replaced_after_their_calls(monkeypatch):
     monkeypatch.setattr(guarded, "CALLS_A_WORKER", 2)
-    pids = list(guarded_calls(process_id, None, range(5), workers=1))
+    pids = list(guarded_calls(process_id, None, range(5), Guard(1)))
     assert len(set(pids)) == 3 and os.getpid() not in pids
 
 
@@ -60,9 +130,9 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from test_engine_guarded import process_id\n"
-        "from vclip_cli.engine.guarded import guarded_calls\n"
+        "from vclip_cli.engine.guarded import Guard, guarded_calls\n"
         "if __name__ == '__main__':\n"
-        "    calls = guarded_calls(process_id, None, range(100000), workers=2)\n"
+        "    calls = guarded_calls(process_id, None, range(100000), Guard(2))\n"
         "    print(next(calls), flush=True)\n"
         "    [None for _ in calls]\n"
     )

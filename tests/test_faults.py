@@ -1,7 +1,7 @@
 """Runs killed at random moments and started again end with the bytes of an undisturbed run.
 
 Slow: `pytest -m slow tests/test_faults.py`. `VCLIP_TEST_KILLS` says how many kills a kind of work
-gets; the tests of each kind of work hold a kill or two of their own for every day.
+gets; for every day there is a kill or a signal at a moment that is known to be in the middle.
 """
 
 from __future__ import annotations
@@ -14,60 +14,42 @@ import time
 from pathlib import Path
 
 import pytest
-
-from vclip_cli.__main__ import run
-from vclip_cli.results.record import RECORD_FILE, read_record, record_fingerprint
+from fault_work import OUT, SMALL_WORK, at_flush, content, ended, prepare, printed, send, start
 
 KILLS = int(os.environ.get("VCLIP_TEST_KILLS", "20"))
+SOME_STEPS = ("--set", "steps=20", "--set", "batch_size=4")
 WORK = {
-    "eval": ["eval", "-d", "toy", "--split", "test", "--batch-size", "16", "--no-cache"],
-    "train": [
-        "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
-        "--set", "steps=20", "--set", "batch_size=4", "--batch-size", "4", "--save-every", "3",
-    ],
-    "extract": ["extract", "toy", "--frames", "4", "--limit", "200"],
-}  # fmt: skip
-MADE_ANEW = {"log.jsonl", "run.json", "lock", "lock-owner.json"}
-"""Times and owners stand in these: no part of a result."""
-
-
-def _start(arguments: list[str], out: Path) -> int:
-    """The command in a child that has everything imported already, so that kills hit the work."""
-    child = os.fork()
-    if child:
-        return child
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    os._exit(run([*arguments, "--out", str(out)]))
-
-
-def _ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _content(folder: Path) -> dict[str, object]:
-    """Every file's bytes; of records everything but the times and the command line."""
-    content: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name == RECORD_FILE:
-            record = read_record(path)
-            content[name] = record_fingerprint(record.model_copy(update={"command": []}))
-        elif path.is_file() and path.name not in MADE_ANEW and "tensorboard" not in path.parts:
-            content[name] = path.read_bytes()
-    return content
+    "eval": (
+        *("eval", "-d", "toy", "--split", "test", "--batch-size", "16", "--no-cache"),
+        *("--out", OUT),
+    ),
+    "train": (
+        *("train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2"),
+        *(*SOME_STEPS, "--batch-size", "4", "--save-every", "3", "--out", OUT),
+    ),
+    "extract": ("extract", "toy", "--frames", "4", "--limit", "200", "--out", OUT),
+    "run": (
+        *("run", "-p", "few-shot", "-d", "toy", "--methods", "clip,vita-clip", "--seeds", "1"),
+        *("--shots", "2", "--limit", "64", *SOME_STEPS, "--batch-size", "8", "--no-cache"),
+        *("--out", OUT),
+    ),
+    "convert": SMALL_WORK["convert"],
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work", WORK)
-def test_killed_at_random_moments(work: str, tmp_path: Path) -> None:
+def test_killed_at_random_moments(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every fourth kill hits a run that reads in a process of its own."""
+    prepare(tmp_path, monkeypatch)
     whole = tmp_path / "whole"
-    assert _ended(_start(WORK[work], tmp_path / "first")) == 0  # renders the clips
+    assert ended(start(WORK[work], tmp_path / "first")) == 0  # renders the clips
     clock = time.monotonic()
-    assert _ended(_start(WORK[work], whole)) == 0
+    assert ended(start(WORK[work], whole)) == 0
     seconds = time.monotonic() - clock
-    wanted = _content(whole)
+    wanted = content(whole)
     assert len(wanted) > 1
     draw = random.Random(work)
     killed = 0
@@ -75,13 +57,65 @@ def test_killed_at_random_moments(work: str, tmp_path: Path) -> None:
         if killed == KILLS:
             break
         out = tmp_path / f"run{attempt}"
-        child = _start(WORK[work], out)
+        workers = {"VCLIP_WORKERS": "1" if attempt % 4 == 3 else "0"}
+        child = start(WORK[work], out, environment=workers)
         time.sleep(draw.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
-        if _ended(child) != -signal.SIGKILL:
+        if ended(child) != -signal.SIGKILL:
             continue  # it had ended before
         killed += 1
-        assert _ended(_start(WORK[work], out)) == 0
-        assert _content(out) == wanted, f"kill {killed} left another result"
+        assert ended(start(WORK[work], out)) == 0, printed(out)
+        assert content(out) == wanted, f"kill {killed} left another result"
         shutil.rmtree(out)
     assert killed == KILLS
+
+
+SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def _disturbed_at_flushes(work: str, numbers: range, signals: list[int], folder: Path) -> int:
+    """Disturb at each of these flushes of a file to disk; gives how many there were."""
+    arguments = SMALL_WORK[work]
+    assert ended(start(arguments, folder / "whole")) == 0, printed(folder / "whole")
+    wanted = content(folder / "whole")
+    disturbed = 0
+    for number in numbers:
+        for code in signals:
+            out = folder / f"{number}-{code}"
+            end = ended(start(arguments, out, disturb=at_flush(number, send(code))))
+            if end == 0:  # there are no more
+                return disturbed
+            assert end == SIGNALS[signal.Signals(code)], printed(out)
+            assert "Traceback" not in printed(out)
+            disturbed += 1
+            assert ended(start(arguments, out)) == 0, printed(out)
+            assert content(out) == wanted, f"flush {number}, signal {code}: another result"
+    return disturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", SMALL_WORK)
+def test_disturbed_whenever_a_file_is_written(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path, monkeypatch)
+    count = _disturbed_at_flushes(work, range(1, 1000), list(SIGNALS), tmp_path)
+    print(f"{work}: {count} disturbances")
+    assert count >= 2 * len(SIGNALS)
+
+
+@pytest.mark.parametrize(
+    ("work", "number", "code"),
+    [
+        ("convert", 1, signal.SIGKILL),
+        ("convert", 2, signal.SIGTERM),
+        ("run", 6, signal.SIGKILL),
+        ("extract", 2, signal.SIGTERM),
+        ("embed", 2, signal.SIGINT),
+    ],
+)
+def test_disturbed_once(
+    work: str, number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path, monkeypatch)
+    assert _disturbed_at_flushes(work, range(number, number + 1), [code], tmp_path) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mutate_clips import CONTAINERS, KINDS, mutants, write_good
 
-from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.guarded import Guard, Lost, guarded_calls
 from vclip_cli.errors import VideoError
 from vclip_cli.video import decode
 from vclip_cli.video.sampling import Sampling
@@ -30,7 +30,7 @@ def decode_one(frames: int, path: str) -> tuple[str, str]:
 def _decode_all(paths: Sequence[Path], workers: int) -> list[tuple[str, str]]:
     """Each path's outcome."""
     keys = [str(path) for path in paths]
-    results = list(guarded_calls(decode_one, 8, keys, workers=workers, seconds=SECONDS))
+    results = list(guarded_calls(decode_one, 8, keys, Guard(workers, SECONDS)))
     return [("lost", found.reason) if isinstance(found, Lost) else found for found in results]
 
 

@@ -9,6 +9,9 @@ import contextlib
 import errno
 import json
 import os
+import platform
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,18 +19,26 @@ from typing import Any
 from vclip_cli.errors import StorageError, UsageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
-    Raises StorageError when the disk is full or the folder cannot be written.
+    What killed processes left of the same file is removed. Raises StorageError when the disk is
+    full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
+        _sweep(path)
+        try:
+            yield temporary
+        except Exception as error:
+            if found := _OS_ERROR.search(str(error)):  # safetensors words it so
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+            raise
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -36,6 +47,37 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """Names the space in which a process number means one process."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers, on this machine, are no more."""
+    begin, end = f".{path.name}.{_machine()}-", ".part"
+    with os.scandir(path.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(begin) and e.name.endswith(end)]
+    for name in names:
+        number = name.removeprefix(begin).removesuffix(end)
+        if number.isdecimal() and not _runs(int(number)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

@@ -51,6 +51,16 @@ StepBatch = Annotated[
     ),
 ]
 
+EndToEnd = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        envvar="VCLIP_WORKERS",
+        min=0,
+        help="Processes that read clips in the measurement end to end; 0 reads in this one.",
+    ),
+]
+
 
 def bench(
     sources: Sources = None,
@@ -64,7 +74,7 @@ def bench(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: StepBatch = None,
-    workers: options.Workers = 0,
+    workers: EndToEnd = 0,
     rounds: Rounds = 3,
     limit: Most = 8,
     as_json: options.Json = False,
@@ -92,6 +102,7 @@ def bench(
         return
     from vclip_cli.engine.bench.run import BenchRequest
     from vclip_cli.engine.bench.run import bench as measure
+    from vclip_cli.engine.guarded import Guard
 
     measured = measure(
         BenchRequest(
@@ -102,7 +113,7 @@ def bench(
             device=device,
             precision=precision,
             batch_size=batch_size or 8,
-            workers=workers,
+            guard=Guard(workers),
             rounds=rounds,
             limit=limit,
         ),

@@ -141,7 +141,9 @@ def check(
     full: Annotated[
         bool, typer.Option("--full", help="Decode every frame, not only the first.")
     ] = False,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
+    clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -156,7 +158,8 @@ def check(
     from vclip_cli.data.check import check_dataset
     from vclip_cli.data.dataset import load_dataset
     from vclip_cli.engine.datasets import EMBEDDED, open_dataset, prepare_videos
-    from vclip_cli.video.inspect import probe
+    from vclip_cli.engine.guarded import Guard
+    from vclip_cli.engine.probing import undecodable
 
     if name in EMBEDDED:
         dataset = open_dataset(name)
@@ -164,9 +167,8 @@ def check(
     else:
         open_dataset(name)  # knows all names, for the near misses
         dataset = load_dataset(name, rescan=True)
-    report = check_dataset(
-        dataset, partial(probe, full=full), workers=workers + 1, progress=progress
-    )
+    guard = Guard(workers, clip_timeout, limit_memory)
+    report = check_dataset(dataset, partial(undecodable, guard=guard, full=full), progress=progress)
     if as_json:
         show_json(report.as_dict())
     else:

@@ -12,7 +12,7 @@ def demo(
     out: options.Out = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 16,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     limit: options.Limit = None,
     resume: options.Resume = True,
     as_json: options.Json = False,
@@ -23,6 +23,7 @@ def demo(
     from vclip_cli.cli.evaluate import result_document, show_results
     from vclip_cli.engine.evaluate import evaluate
     from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+    from vclip_cli.engine.guarded import Guard
 
     evaluated = []
     for dataset in ("toy-shapes", "toy"):
@@ -31,7 +32,7 @@ def demo(
             dataset=dataset,
             device=device,
             batch_size=batch_size,
-            workers=workers,
+            guard=Guard(workers),
             limit=limit,
             out=out / dataset if out is not None else None,
             resume=resume,

@@ -42,7 +42,9 @@ def embed(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
+    clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -55,6 +57,7 @@ def embed(
     """
     from vclip_cli.engine.embed import EmbedRequest, plan_embedding
     from vclip_cli.engine.embed import embed as run
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.methods import MethodRequest
     from vclip_cli.engine.settings import ViewRequest
 
@@ -69,7 +72,7 @@ def embed(
             device=device,
             precision=precision,
             batch_size=batch_size,
-            workers=workers,
+            guard=Guard(workers, clip_timeout, limit_memory),
             limit=limit,
         )
     )

@@ -57,8 +57,9 @@ def evaluate(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     on_error: OnError = "skip",
     shard: options.Shard = None,
@@ -78,6 +79,7 @@ def evaluate(
     """
     from vclip_cli.engine.evaluate import evaluate as run
     from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.methods import MethodRequest
     from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.settings import ViewRequest, read_templates
@@ -91,6 +93,7 @@ def evaluate(
     if shard is not None and merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     share = read_shard(shard) if shard is not None else launched_share()
+    guard = Guard(workers, clip_timeout, limit_memory)
     evaluated: list[Evaluated] = []
     plans: list[EvaluationPlan] = []
     for name in dataset:
@@ -103,8 +106,7 @@ def evaluate(
             device=device,
             precision=precision,
             batch_size=batch_size,
-            workers=workers,
-            timeout=clip_timeout,
+            guard=guard,
             limit=limit,
             splits=tuple(splits) if splits else None,
             allow_overlap=allow_overlap,

@@ -67,8 +67,9 @@ def extract(
     quality: Quality = 95,
     size: Size = 256,
     decoder: options.Decoder = "exact",
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     shard: options.Shard = None,
     merge: options.Merge = False,
@@ -87,6 +88,7 @@ def extract(
     """
     from vclip_cli.engine.extract import ExtractRequest, plan_extract
     from vclip_cli.engine.extract_shards import extract_share, merge_shards
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.store_estimate import estimate
 
@@ -96,8 +98,7 @@ def extract(
         quality=quality,
         short_side=size,
         decoder=decoder,
-        workers=workers,
-        timeout=clip_timeout,
+        guard=Guard(workers, clip_timeout, limit_memory),
         limit=limit,
         out=out,
         resume=resume,

@@ -173,9 +173,13 @@ BatchSize = Annotated[
     typer.Option("--batch-size", envvar="VCLIP_BATCH_SIZE", min=1, help="Videos a batch."),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--workers", envvar="VCLIP_WORKERS", min=0, help="Decoding processes beside the main one."
+        "--workers",
+        envvar="VCLIP_WORKERS",
+        min=0,
+        help="Processes that read clips; one that hangs or crashes costs its clip, not the run."
+        " Default: the free cores, at most 8; 0 reads in this process, without that guard.",
     ),
 ]
 Shard = Annotated[
@@ -192,7 +196,17 @@ ClipTimeout = Annotated[
         "--clip-timeout",
         envvar="VCLIP_CLIP_TIMEOUT",
         min=0.1,
-        help="Seconds after which a worker that still reads a clip is ended; needs --workers.",
+        help="Seconds after which a worker that still reads a clip is ended.",
+    ),
+]
+LimitMemory = Annotated[
+    int | None,
+    typer.Option(
+        "--limit-memory",
+        envvar="VCLIP_LIMIT_MEMORY",
+        metavar="MB",
+        min=512,
+        help="A clip that makes its worker hold more than this is given up. On Linux only.",
     ),
 ]
 Out = Annotated[

@@ -52,6 +52,9 @@ def predict(
     decoder: options.Decoder = "exact",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
+    workers: options.Workers = None,
+    clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     top: Top = 5,
     multi_label: Several = None,
     allow_single_frame: Single = False,
@@ -64,6 +67,7 @@ def predict(
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
     from vclip_cli.engine.devices import known_precision, pick_device
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.label_probability import own_probability, trained_probability
     from vclip_cli.engine.methods import MethodRequest, load_method
     from vclip_cli.engine.predict import predict_videos
@@ -74,7 +78,8 @@ def predict(
         if not path.exists():
             raise DataError("no such video", where=str(path))
     label_set = _vocabulary(labels, label_embeddings)
-    computing = Computing(pick_device(device), known_precision(precision), batch_size=1)
+    guard = Guard(workers, clip_timeout, limit_memory)
+    computing = Computing(pick_device(device), known_precision(precision), 1, guard)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
     settings = resolve_settings(

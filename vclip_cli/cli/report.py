@@ -49,7 +49,7 @@ def report(
     ] = None,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 8,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -63,6 +63,7 @@ def report(
     Example: vclip report runs/zero-shot/toy --out report.html
     """
     from vclip_cli.cli.console import progress, say, show, show_json, warn
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.report.gather import ReportRequest, gather
     from vclip_cli.errors import UsageError, WeightsError
     from vclip_cli.files import require_writable_folder, write_text
@@ -85,7 +86,7 @@ def report(
         checkpoints=tuple(checkpoints or ()),
         device=device,
         batch_size=batch_size,
-        workers=workers,
+        guard=Guard(workers),
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title or "What the models do right and wrong")

@@ -45,7 +45,9 @@ def run(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
+    clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     out: options.Out = None,
     resume: options.Resume = True,
@@ -59,6 +61,7 @@ def run(
 
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.matrix import MatrixRequest, plan_matrix, run_job
 
     if protocol is None or not dataset:
@@ -78,7 +81,7 @@ def run(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        workers=workers,
+        guard=Guard(workers, clip_timeout, limit_memory),
         limit=limit,
         out=out,
         resume=resume,

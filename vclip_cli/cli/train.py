@@ -114,8 +114,9 @@ def train(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     clip_timeout: options.ClipTimeout = 300.0,
+    limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
     extra_labels: ExtraLabels = None,
@@ -131,6 +132,7 @@ def train(
 
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.methods import MethodRequest
     from vclip_cli.engine.processes import launched_share
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
@@ -160,8 +162,7 @@ def train(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        workers=workers,
-        timeout=clip_timeout,
+        guard=Guard(workers, clip_timeout, limit_memory),
         decoder=decoder,
         frames_from=frames_from,
         limit=limit,

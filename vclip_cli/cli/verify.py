@@ -36,7 +36,7 @@ def verify(
         ),
     ] = 0.1,
     device: options.Device = "auto",
-    workers: options.Workers = 0,
+    workers: options.Workers = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -50,6 +50,7 @@ def verify(
     Example:  vclip verify runs/vita-test --rerun
     """
     from vclip_cli.cli.console import progress, show_json
+    from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.verification.seen import Seen
     from vclip_cli.engine.verify import VerifyRequest
     from vclip_cli.engine.verify import verify as run
@@ -58,7 +59,7 @@ def verify(
 
     if checkpoint is not None and not checkpoint.is_file():
         raise UsageError("no such checkpoint", where=str(checkpoint))
-    request = VerifyRequest(checkpoint, pretrained, rerun, tolerance, device, workers)
+    request = VerifyRequest(checkpoint, pretrained, rerun, tolerance, device, Guard(workers))
     found, seen = [], Seen()
     for path in find_records(paths or [Path("runs")]):
         found.append(run(path, request, seen, progress=progress))

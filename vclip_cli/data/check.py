@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import fold
-from vclip_cli.errors import DataError, VclipError
+from vclip_cli.errors import DataError
 from vclip_cli.hashing import sha256_file
 from vclip_cli.progress import Progress, no_progress
 
-Probe = Callable[[Path], object]
+Probe = Callable[[Sequence[Path]], Iterable[str | None]]
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,12 @@ class CheckReport:
 
 
 def check_dataset(
-    dataset: Dataset, probe: Probe, *, workers: int = 1, progress: Progress = no_progress
+    dataset: Dataset, probe: Probe, *, progress: Progress = no_progress
 ) -> CheckReport:
     """Look at every listed file once.
 
-    probe: reads a file and raises VclipError when it cannot be decoded; called in `workers`
-    threads. Only files of the same size are hashed to find duplicates.
+    probe: says why each of some files cannot be decoded, None for one that can, in order. Only
+    files of the same size are hashed to find duplicates.
     """
     manifest = dataset.manifest
     report = CheckReport(
@@ -100,7 +99,7 @@ def check_dataset(
     unreadable = {path: "cannot be opened" for path in paths if sizes[path] < 0}
     whole = [path for path in paths if sizes[path] > 0]
     with progress("reading videos", len(whole)) as advance:
-        unreadable |= _probe_all(root, whole, probe, workers, advance)
+        unreadable |= _probe_all(root, whole, probe, advance)
     duplicates = _same_bytes(root, {path: sizes[path] for path in whole})
     splits = dict(zip(firsts["path"], firsts["splits"], strict=True))
     return CheckReport(
@@ -136,21 +135,13 @@ def _size(path: Path) -> int:
 
 
 def _probe_all(
-    root: Path, paths: Sequence[str], probe: Probe, workers: int, advance: Callable[[int], None]
+    root: Path, paths: Sequence[str], probe: Probe, advance: Callable[[int], None]
 ) -> dict[str, str]:
-    def reason(path: str) -> str | None:
-        try:
-            probe(root / path)
-        except VclipError as error:
-            return error.what
-        return None
-
     found: dict[str, str] = {}
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        for path, why in zip(paths, pool.map(reason, paths), strict=True):
-            advance(1)
-            if why is not None:
-                found[path] = why
+    for path, why in zip(paths, probe([root / path for path in paths]), strict=True):
+        advance(1)
+        if why is not None:
+            found[path] = why
     return found
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vclip_cli.engine.frame_source import decode_listed
-from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.frame_source import decode_listed, require_videos
+from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video.clip import Damage
@@ -24,9 +24,6 @@ from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     import torch
-
-SECONDS_A_CLIP = 300.0
-"""How long one clip may take where workers read it: an hour of video takes less."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +118,14 @@ class ClipBatch:
 _Row = tuple[int, np.ndarray | Failure, dict[str, dict[str, int]]]
 
 
-@dataclass(frozen=True)
-class _ClipFiles:
-    root: Path
-    items: Sequence[ClipItem]
-    reading: ClipReading
-
-
-def _read(files: _ClipFiles, position: int) -> _Row:
-    item = files.items[position]
+def _read(where: tuple[Path, ClipReading], key: tuple[int, ClipItem]) -> _Row:
+    (root, reading), (position, item) = where, key
     try:
-        views, damage = _views_and_damage(files.root, item, files.reading)
+        views, damage = _views_and_damage(root, item, reading)
         return position, views, {item.video: damage.as_dict()} if damage else {}
     except VclipError as error:
+        if item.path and reading.store is None:
+            require_videos(root)
         return position, failure_of(item.video, item.path, error), {}
 
 
@@ -155,23 +147,22 @@ def clip_batches(
     reading: ClipReading,
     batches: Sequence[Sequence[int]],
     *,
-    workers: int = 0,
-    timeout: float = SECONDS_A_CLIP,
+    guard: Guard = UNGUARDED,
     pin_memory: bool = False,
 ) -> Iterator[ClipBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    With workers, so does one that takes longer than `timeout` seconds, or takes its worker down.
+    So does one that takes longer or more memory than `guard` allows, or takes its worker down.
+    Raises DataError when the folder of videos has gone.
     """
-    files = _ClipFiles(root, items, reading)
-    positions = [position for batch in batches for position in batch]
-    rows = guarded_calls(_read, files, positions, workers=workers, seconds=timeout)
+    keys = [(position, items[position]) for batch in batches for position in batch]
+    rows = guarded_calls(_read, (root, reading), keys, guard)
     for batch in batches:
-        yield _collate([_row(files, position, next(rows)) for position in batch], pin_memory)
+        found = [_row(position, items[position], next(rows)) for position in batch]
+        yield _collate(found, pin_memory)
 
 
-def _row(files: _ClipFiles, position: int, result: _Row | Lost) -> _Row:
+def _row(position: int, item: ClipItem, result: _Row | Lost) -> _Row:
     if not isinstance(result, Lost):
         return result
-    item = files.items[position]
     return position, Failure(item.video, item.path, result.reason), {}

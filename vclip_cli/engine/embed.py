@@ -22,6 +22,7 @@ from vclip_cli.engine.frame_source import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import (
     DEFAULT_BACKBONE,
     LoadedMethod,
@@ -56,7 +57,7 @@ class EmbedRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
+    guard: Guard = UNGUARDED
     limit: int | None = None
 
 
@@ -95,7 +96,7 @@ def plan_embedding(request: EmbedRequest) -> EmbedPlan:
         pick_device(request.device),
         known_precision(request.precision),
         request.batch_size,
-        request.workers,
+        request.guard,
     )
     method = load_method(
         request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
@@ -157,7 +158,7 @@ def bytes_a_video(plan: EmbedPlan) -> int:
 def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     """Encode and store the videos that are not yet stored; a killed pass goes on from there.
 
-    Raises UsageError where the cache cannot be written.
+    Raises UsageError where the cache cannot be written, StorageError where the disk gets full.
     """
     require_writable_folder(plan.store.folder)
     videos = [item.video for item in plan.items]

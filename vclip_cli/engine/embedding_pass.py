@@ -116,8 +116,7 @@ def embedded_batches(
         items,
         reading,
         wanted,
-        workers=computing.workers if any(wanted) else 0,
-        timeout=computing.timeout,
+        guard=computing.guard,
         pin_memory=computing.device.type == "cuda",
     )
     fresh = 0

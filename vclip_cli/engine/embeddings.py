@@ -65,7 +65,7 @@ class EmbeddingStore:
     """The embeddings of one key.
 
     description: what the key is the hash of; frames: the store that frames are read from, if any;
-    stores_all: add embeddings of any size.
+    stores_all: add embeddings of any size, and fail where that fails.
     """
 
     description: dict[str, Any]
@@ -190,7 +190,10 @@ class StoredEmbeddings:
             self._damage |= damage
 
     def flush(self) -> None:
-        """Write what was added as one shard. A cache that cannot be written only costs time."""
+        """Write what was added as one shard. A cache that cannot be written only costs time.
+
+        Raises StorageError where storing is what it is all about (`stores_all`).
+        """
         if not self._positions:
             return
         rows = ShardRows(
@@ -208,6 +211,8 @@ class StoredEmbeddings:
                 write_json(description, self.store.description)
             write_shard(self.store.folder, rows, np.concatenate(self._values))
         except StorageError as error:
+            if self.store.stores_all:
+                raise
             self._may_add = False
             log.warning("embeddings are not stored: %s", error)
         self._positions, self._values, self._damage = [], [], {}

@@ -12,7 +12,6 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
 from vclip_cli.data.split import SharedVideos
-from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, same_videos
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -21,6 +20,7 @@ from vclip_cli.engine.frame_source import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.label_probability import validation_part
 from vclip_cli.engine.methods import (
@@ -64,8 +64,7 @@ class EvaluationRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
-    timeout: float = SECONDS_A_CLIP
+    guard: Guard = UNGUARDED
     limit: int | None = None
     splits: tuple[str, ...] | None = None
     allow_overlap: bool = False
@@ -127,7 +126,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
     precision = known_precision(request.precision)
-    computing = Computing(device, precision, request.batch_size, request.workers, request.timeout)
+    computing = Computing(device, precision, request.batch_size, request.guard)
     identity = {
         **method.describe(),
         "vclip": __version__,

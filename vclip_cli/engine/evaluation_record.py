@@ -126,7 +126,7 @@ def build_record(
             device=device_name(plan.computing.device),
             world_size=facts.processes,
             batch_size=request.batch_size,
-            workers=request.workers,
+            workers=request.guard.most_workers,
             libraries=library_versions(),
         ),
         seeds={"train": training.get("seed")},
@@ -185,7 +185,7 @@ def _config(plan: EvaluationPlan) -> dict[str, Any]:
         "device": request.device,
         "precision": request.precision,
         "batch_size": request.batch_size,
-        "workers": request.workers,
+        "workers": request.guard.most_workers,
         "limit": request.limit,
         "on_error": request.on_error,
     }

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.frame_source import default_store
-from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.frame_source import default_store, require_videos
+from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.engine.ledger import ledger
 from vclip_cli.engine.store_checks import Checked, check_store
 from vclip_cli.errors import DataError
@@ -38,8 +37,7 @@ class ExtractRequest:
     quality: int = 95
     short_side: int = 256
     decoder: str = "exact"
-    workers: int = 0
-    timeout: float = SECONDS_A_CLIP
+    guard: Guard = UNGUARDED
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -65,6 +63,7 @@ class ExtractPlan:
 
     request: ExtractRequest
     settings: StoreSettings
+    root: Path
     videos: list[ListedVideo]
 
 
@@ -124,7 +123,7 @@ def plan_extract(request: ExtractRequest) -> ExtractPlan:
         short_side=request.short_side,
         decoder=request.decoder,
     )
-    return ExtractPlan(request, settings, listed[: request.limit])
+    return ExtractPlan(request, settings, root, listed[: request.limit])
 
 
 def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
@@ -155,7 +154,7 @@ def fill_store(
             checked = None
             if request.verify:
                 store = FrameStore(request.folder, request.dataset, plan.settings)
-                checked = check_store(store, workers=request.workers, progress=progress)
+                checked = check_store(store, guard=request.guard, progress=progress)
                 checked.dropped_rows = writer.dropped_rows
             open_tasks = [
                 task
@@ -206,17 +205,18 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
 
 
 def pack_all(videos: Sequence[ListedVideo], plan: ExtractPlan) -> Iterator[PackedClip]:
-    """Decode and compress videos in order, in as many processes as asked for."""
-    workers = min(plan.request.workers, len(videos))
-    calls = guarded_calls(
-        _pack, plan.settings, videos, workers=workers, seconds=plan.request.timeout
-    )
+    """Decode and compress videos in order. Raises DataError when their folder has gone."""
+    calls = guarded_calls(_pack, (plan.root, plan.settings), videos, plan.request.guard)
     for listed, clip in zip(videos, calls, strict=True):
         yield _lost(listed, clip) if isinstance(clip, Lost) else clip
 
 
-def _pack(settings: StoreSettings, listed: ListedVideo) -> PackedClip:
-    return pack_clip(listed.video, listed.path, settings)
+def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> PackedClip:
+    root, settings = where
+    packed = pack_clip(listed.video, listed.path, settings)
+    if packed.head.failure is not None and listed.path is not None:
+        require_videos(root)
+    return packed
 
 
 def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:

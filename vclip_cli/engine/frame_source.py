@@ -97,6 +97,26 @@ def require_large_enough(store: FrameStore | None, spec: Preprocessing, crops: i
     )
 
 
+def require_videos(root: Path) -> None:
+    """Look, when a video could not be read, whether the folder of all of them is still there.
+
+    A disk that went away in the middle of a run must not make a failure of every video that was
+    still to come. Raises DataError; an empty folder is what an unmounted one looks like.
+    """
+    try:
+        if any(root.iterdir()):
+            return
+        found = "an empty folder"
+    except OSError as error:
+        found = error.strerror or str(error)
+    raise DataError(
+        "the folder of the videos has gone",
+        where=str(root),
+        found=found,
+        hint="bring it back and run the same command again: it goes on from where it was",
+    )
+
+
 def decode_listed(
     root: Path,
     video: str,

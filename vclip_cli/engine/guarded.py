@@ -1,31 +1,98 @@
 """Calls in worker processes that survive what a call may do: hang, crash, eat memory.
 
 A video decoder is a large piece of C that is fed files from anywhere. A call that outlives its time
-is ended with its worker, a worker that dies takes nothing down but its own call, and workers are
-replaced after so many calls, so that what leaks in one does not grow without end.
+or outgrows its memory is ended with its worker, a worker that dies takes nothing down but its own
+call, and workers are replaced after so many calls, so that what leaks in one does not grow without
+end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
-from vclip_cli.errors import VclipError
+from vclip_cli.engine.memory import memory_is_known, most_held, now_held
+from vclip_cli.errors import UsageError, VclipError
 
+SECONDS_A_CLIP = 300.0
+"""How long one clip may take where workers read it: an hour of video takes less."""
+MOST_WORKERS = 8
+"""Unless more are asked for: these keep up with a GPU, and each takes memory."""
 CALLS_A_WORKER = 2000
+CALLS_WORTH_A_WORKER = 8
+"""Starting one takes as long as reading so many clips."""
 AHEAD = 4
 """Calls a worker that may wait or be finished before their turn."""
 STARTS = 3
 """How often a pool is started again after its workers died outside any call."""
+TOO_LARGE = 86
+"""The exit code of a worker that outgrew its memory."""
+SECONDS_BETWEEN_LOOKS = 0.02
 
 _shared: Any = None
+_most: int | None = None
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How the reading of clips is guarded.
+
+    workers: None for as many processes as suit the machine, 0 to read in this one, unguarded;
+    seconds: how long one clip may take; megabytes: what a worker may hold while it reads one.
+    Raises UsageError for a bound on memory that nothing could keep.
+    """
+
+    workers: int | None
+    seconds: float | None = SECONDS_A_CLIP
+    megabytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.megabytes is None:
+            return
+        if self.workers == 0:
+            raise UsageError(
+                "--limit-memory bounds the processes that read clips, and --workers 0 has none"
+            )
+        if not memory_is_known():
+            raise UsageError("--limit-memory needs Linux, which tells what a process holds")
+
+    @property
+    def most_workers(self) -> int:
+        """The number of processes that many calls are given."""
+        return usable_workers() if self.workers is None else self.workers
+
+    def workers_for(self, calls: int) -> int:
+        """The number of processes that so many calls are given."""
+        if self.workers is None:
+            return min(usable_workers(), -(-calls // CALLS_WORTH_A_WORKER))
+        return min(self.workers, calls)
+
+
+UNGUARDED = Guard(0)
+
+
+def usable_workers() -> int:
+    """Workers that suit: this process's share of the cores that the launch may use, less one."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    processes = max(int(local), 1) if local.isdecimal() else 1
+    return min(max(cores // processes - 1, 1), MOST_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -36,27 +103,22 @@ class Lost:
 
 
 def guarded_calls(
-    function: Callable[[Any, Any], Any],
-    shared: Any,
-    keys: Sequence[Any],
-    *,
-    workers: int,
-    seconds: float | None = None,
+    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: Guard
 ) -> Iterator[Any]:
-    """`function(shared, key)` for every key, in order; `Lost` for a call that hung or crashed.
+    """`function(shared, key)` for every key, in order; `Lost` for one that died or was ended.
 
-    function: importable by name; shared: sent to each worker once; seconds: the time of one call.
-    With no workers the calls are made here, where nothing guards them. Exceptions of `function`
-    are raised here, in turn. Raises VclipError when workers cannot be started.
+    function: importable by name; shared: sent to each worker once. With no workers the calls are
+    made here, where nothing guards them. Exceptions of `function` are raised here, in turn. Raises
+    VclipError when workers cannot be started.
     """
-    if workers == 0:
+    if guard.workers == 0:
         for key in keys:
             yield function(shared, key)
         return
     done, starts = 0, 0
     while done < len(keys):
         try:
-            for result in _pooled(function, shared, keys[done:], workers, seconds):
+            for result in _pooled(function, shared, keys[done:], guard):
                 yield result
                 done += 1
         except BrokenProcessPool as error:
@@ -70,61 +132,106 @@ def guarded_calls(
 
 
 def _pooled(
-    function: Callable[[Any, Any], Any],
-    shared: Any,
-    keys: Sequence[Any],
-    workers: int,
-    seconds: float | None,
+    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: Guard
 ) -> Iterator[Any]:
     from pebble import ProcessPool
 
+    workers = guard.workers_for(len(keys))
+    most = None if guard.megabytes is None else guard.megabytes * 1_000_000
     pool = ProcessPool(
-        max_workers=min(workers, len(keys)),
+        max_workers=workers,
         max_tasks=CALLS_A_WORKER,
         initializer=_keep,
-        initargs=(function, shared),
+        initargs=(function, shared, most),
         # forking a process that runs torch's threads may hang
         context=multiprocessing.get_context("spawn"),
     )
-    waiting: deque[Future[Any]] = deque()
+
+    def start(key: Any) -> Future[Any]:
+        return pool.schedule(_call, args=(key,), timeout=guard.seconds)
+
+    waiting: deque[tuple[Any, Future[Any]]] = deque()
     try:
+        with _ctrl_c_for_us_alone():
+            if not pool.active:  # asked so, it starts its threads and workers
+                raise BrokenProcessPool("the pool does not start")
         for key in keys:
-            waiting.append(pool.schedule(_call, args=(key,), timeout=seconds))
+            waiting.append((key, start(key)))
             if len(waiting) > AHEAD * workers:
-                yield _result(waiting.popleft(), seconds)
+                yield _result(*waiting.popleft(), start, guard)
         while waiting:
-            yield _result(waiting.popleft(), seconds)
+            yield _result(*waiting.popleft(), start, guard)
     finally:
         pool.stop()
         pool.join()
 
 
-def _result(future: Future[Any], seconds: float | None) -> Any:
+@contextlib.contextmanager
+def _ctrl_c_for_us_alone() -> Iterator[None]:
+    """Threads and processes that are started here are deaf to Ctrl-C from their first moment on.
+
+    A terminal sends it to all of them, and one that is just starting would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # whose start ends the deafness
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _result(
+    key: Any, future: Future[Any], start: Callable[[Any], Future[Any]], guard: Guard
+) -> Any:
     from pebble import ProcessExpired
 
-    try:
-        return future.result()
-    except CallTimeout:
-        return Lost(f"not read within {seconds:g} s")
-    except ProcessExpired as error:
-        return Lost(f"the reading process died ({_death(error.exitcode)})")
+    for _ in range(STARTS):
+        try:
+            return future.result()
+        except CallTimeout:
+            return Lost(f"not read within {guard.seconds:g} s")
+        except ProcessExpired as error:
+            if error.exitcode == TOO_LARGE and guard.megabytes is not None:
+                return Lost(f"reading it needs more than {guard.megabytes:,} MB")
+            if error.exitcode not in (-signal.SIGTERM, signal.SIGTERM):
+                return Lost(f"the reading process died ({_death(error.exitcode)})")
+            # somebody ended the worker: a scheduler that ends the whole run, not the clip
+            future = start(key)
+    return Lost("the reading process was terminated each time")
 
 
 def _death(code: int | None) -> str:
-    import signal
-
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
 
 
-def _keep(function: Callable[[Any, Any], Any], shared: Any) -> None:
-    global _shared
+def _keep(function: Callable[[Any, Any], Any], shared: Any, most: int | None) -> None:
+    global _shared, _most
+    # at once, even in the midst of C code: a worker has nothing to put in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
         torch.set_num_threads(1)
-    _shared = (function, shared)
+    _shared, _most = (function, shared), most
+    if most is not None:
+        threading.Thread(target=_end_when_too_large, args=(most,), daemon=True).start()
+
+
+def _end_when_too_large(most: int) -> None:
+    while now_held() <= most:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(TOO_LARGE)
 
 
 def _call(key: Any) -> Any:
     function, shared = _shared
-    return function(shared, key)
+    try:
+        result = function(shared, key)
+    except MemoryError:
+        return Lost("reading it needs more memory than there is")
+    if _most is not None and most_held() > _most:  # between two looks
+        os._exit(TOO_LARGE)
+    return result

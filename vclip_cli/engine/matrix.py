@@ -12,6 +12,7 @@ from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
@@ -40,7 +41,7 @@ class MatrixRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
+    guard: Guard = UNGUARDED
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -128,7 +129,7 @@ def run_job(
             device=request.device,
             precision=request.precision,
             batch_size=request.batch_size,
-            workers=request.workers,
+            guard=request.guard,
             limit=request.limit,
             out=folder / "train",
             resume=request.resume,
@@ -149,7 +150,7 @@ def run_job(
             device=request.device,
             precision=request.precision,
             batch_size=request.batch_size,
-            workers=request.workers,
+            guard=request.guard,
             limit=request.limit,
             splits=splits,
             out=folder / "test",

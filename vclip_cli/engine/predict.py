@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.guarded import Lost, guarded_calls
 from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_batch
-from vclip_cli.errors import VclipError
+from vclip_cli.errors import VclipError, VideoError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
 
@@ -59,29 +61,39 @@ def predict_videos(
         text = encode_text(adapter, prompts, computing)
     results = []
     with progress("predicting", len(videos)) as advance:
-        for path in videos:
-            results.append(
-                _predict_one(adapter, text, path, names, reading, computing, top, per_label)
-            )
+        read = guarded_calls(_views_or_error, reading, videos, computing.guard)
+        for path, views in zip(videos, read, strict=True):
+            if isinstance(views, Lost):
+                views = VideoError(views.reason, where=str(path))
+            if isinstance(views, VclipError):
+                results.append(RankedLabels(str(path), [], views))
+            else:
+                results.append(
+                    _rank(adapter, text, path, views, names, reading, computing, top, per_label)
+                )
             advance(1)
     return results
 
 
-def _predict_one(
+def _views_or_error(reading: ClipReading, path: Path) -> np.ndarray | VclipError:
+    try:
+        return read_views(path, reading)
+    except VclipError as error:
+        return error
+
+
+def _rank(
     adapter: Adapter,
     text: Any,
     path: Path,
+    views: np.ndarray,
     names: Sequence[str],
     reading: ClipReading,
     computing: Computing,
     top: int,
     per_label: PerLabel | None,
 ) -> RankedLabels:
-    try:
-        views = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
-    except VclipError as error:
-        return RankedLabels(str(path), [], error)
-    frames = views.to(computing.device)
+    frames = torch.from_numpy(views).unsqueeze(0).to(computing.device)
     scores = score_batch(adapter, text, frames, reading, computing, per_label)[0].cpu()
     order = scores.argsort(descending=True, stable=True)[:top].tolist()
     return RankedLabels(str(path), [(names[index], float(scores[index])) for index in order])

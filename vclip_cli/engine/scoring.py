@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from vclip_cli.engine.clips import SECONDS_A_CLIP, ClipBatch, ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.clips import ClipBatch, ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.devices import autocast
 from vclip_cli.engine.embedding_pass import complete, left_to_encode, score_embeddings
 from vclip_cli.engine.embeddings import StoredEmbeddings
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.ledger import Ledger
 from vclip_cli.engine.parts import (
     GrowingPart,
@@ -39,16 +40,12 @@ PerLabel = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how the arithmetic is done, and the clips are read.
-
-    timeout: seconds after which a worker that still reads a clip is ended.
-    """
+    """Where and how the arithmetic is done, and the clips are read."""
 
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
-    timeout: float = SECONDS_A_CLIP
+    guard: Guard = UNGUARDED
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,7 @@ def score_videos(
         items,
         reading,
         wanted,
-        workers=computing.workers if any(wanted) else 0,
-        timeout=computing.timeout,
+        guard=computing.guard,
         pin_memory=on_gpu,
     )
     part_began = time.perf_counter()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
 
-_MOST_A_TASK = 256
+_LEAST_A_TASK, _MOST_A_TASK = 16, 256
 
 
 @dataclass
@@ -37,15 +37,16 @@ class Checked:
 
 
 def check_store(
-    store: FrameStore, *, workers: int = 0, progress: Progress = no_progress
+    store: FrameStore, *, guard: Guard = UNGUARDED, progress: Progress = no_progress
 ) -> Checked:
     """Compare every clip with its checksums and decode its frames. Raises DataError."""
     rows = store.index.latest()
-    size = max(1, min(_MOST_A_TASK, len(rows) // (4 * max(workers, 1))))
+    workers = guard.most_workers
+    size = max(_LEAST_A_TASK, min(_MOST_A_TASK, len(rows) // (4 * max(workers, 1))))
     tasks = [rows[start : start + size] for start in range(0, len(rows), size)]
     checked = Checked(len(rows))
     with progress("checking", len(rows)) as advance:
-        calls = guarded_calls(_check_rows, store, tasks, workers=min(workers, len(tasks)))
+        calls = guarded_calls(_check_rows, store, tasks, Guard(workers, None, guard.megabytes))
         for found, task in zip(calls, tasks, strict=True):
             lost = isinstance(found, Lost)
             checked.damaged |= dict.fromkeys(task, found.reason) if lost else found

@@ -65,7 +65,7 @@ def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate
         store = FrameStore.open(folder)
         refuse_other_settings(folder, store.settings, plan.settings)
         if plan.request.verify:
-            checked = check_store(store, workers=plan.request.workers, progress=progress)
+            checked = check_store(store, guard=plan.request.guard, progress=progress)
         there = size_on_disk(folder)
         tasks = [what_to_do(video, store.index, checked) for video in videos]
         videos = [task.video for task in tasks if task is not None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.engine.environment import package_facts
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
 from vclip_cli.engine.verification.predictions import check_predictions
 from vclip_cli.engine.verification.rerun import TOLERANCE, Rerun, rerun
@@ -34,7 +35,7 @@ class VerifyRequest:
     rerun: bool = False
     tolerance: float = TOLERANCE
     device: str = "auto"
-    workers: int = 0
+    guard: Guard = UNGUARDED
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def verify(
             checkpoint=checkpoint,
             pretrained=request.pretrained,
             device=request.device,
-            workers=request.workers,
+            guard=request.guard,
             tolerance=request.tolerance,
             progress=progress,
         )

@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -49,6 +49,36 @@ def read_tensor_file(path: Path) -> Any:
             where=str(path),
             found=f"{type(error).__name__}: {_first_line(error)}",
         ) from None
+
+
+def write_tensor_file(content: Any, path: Path) -> None:
+    """Write nested dicts of tensors as `read_tensor_file` reads them. Raises OSError."""
+    with path.open("wb") as stream:
+        noting = _Noting(stream)
+        try:
+            torch.save(content, noting)
+        except RuntimeError as error:
+            if noting.error is not None:
+                raise noting.error from error
+            raise
+
+
+class _Noting:
+    """A stream that remembers why it could not be written: torch does not."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def _refuse_odd_archive(path: Path) -> None:

@@ -25,6 +25,7 @@ from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
 from vclip_cli.engine.devices import device_name, known_precision, pick_device
 from vclip_cli.engine.environment import library_versions, package_facts
 from vclip_cli.engine.frame_source import default_store
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
 from vclip_cli.engine.scoring import Computing, Pass, encode_text, score_videos
 from vclip_cli.engine.settings import ViewRequest, resolve_settings
@@ -53,7 +54,7 @@ class BenchRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
+    guard: Guard = UNGUARDED
     rounds: int = 3
     limit: int = 8
 
@@ -117,7 +118,7 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
     clips, unreadable = readable_by_all(clips, readers)
     if not clips:
         raise DataError("no clip can be read by all readers", found=unreadable[0].reason)
-    computing = Computing(device, precision, request.batch_size, request.workers)
+    computing = Computing(device, precision, request.batch_size, request.guard)
     parts = measure_readers(clips, readers, request.rounds, progress=progress)
     if store is None:
         parts.append(Part("read store", remark="not measured: no frame store"))
@@ -204,7 +205,7 @@ def _facts(
         "frames": reading.sampling.frames,
         "rounds": request.rounds,
         "batch_size": request.batch_size,
-        "workers": request.workers,
+        "workers": request.guard.most_workers,
         "precision": request.precision,
         "device": device_name(device),
         "threads": torch.get_num_threads(),

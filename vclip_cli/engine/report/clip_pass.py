@@ -72,7 +72,7 @@ def pass_over_clips(
     ]
     growing = ClipPass()
     with progress(description, len(items), done) as advance:
-        read = clip_batches(root, items, reading, batches, workers=computing.workers)
+        read = clip_batches(root, items, reading, batches, guard=computing.guard)
         for positions, batch in zip(batches, read, strict=True):
             videos = [items[position].video for position in batch.positions]
             if batch.frames is not None and strip_bytes is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from vclip_cli.engine.clips import ClipItem, ClipReading
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import LoadedMethod
 from vclip_cli.engine.report.clip_pass import pass_over_clips
 from vclip_cli.engine.report.focus import Focus, focus_clips
@@ -58,7 +59,7 @@ class ReportRequest:
     checkpoints: tuple[Path, ...] = ()
     device: str = "auto"
     batch_size: int = 8
-    workers: int = 0
+    guard: Guard = UNGUARDED
 
 
 @dataclass(eq=False)
@@ -76,7 +77,7 @@ def gather(
 ) -> ReportMaterial:
     """Everything of a page. Raises DataError for predictions that are not those of their record."""
     computing = Computing(
-        pick_device(request.device), batch_size=request.batch_size, workers=request.workers
+        pick_device(request.device), batch_size=request.batch_size, guard=request.guard
     )
     predictions = [predictions_of(loaded) for loaded in records]
     multi_label = ["top1" not in loaded.record.metrics for loaded in records]

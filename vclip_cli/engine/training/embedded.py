@@ -110,7 +110,7 @@ def _embeddings(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
     request, adapter, recipe = plan.request, plan.method.adapter, plan.recipe
-    computing = Computing(plan.device, request.precision, request.batch_size, request.workers)
+    computing = Computing(plan.device, request.precision, request.batch_size, request.guard)
     rule = recipe.sampling.test
     reading = ClipReading(
         Sampling(

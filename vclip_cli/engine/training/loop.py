@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import SECONDS_A_CLIP
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.processes import Share
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.mixing import (
@@ -84,16 +84,14 @@ class LoopOptions:
     """How a run is carried out, none of which changes what it computes beyond rounding.
 
     batch_size: videos at once on a device, the rest of an update by accumulation; save_every: steps
-    between saved states; stop_after: leave after that many steps in all, None to the end; timeout:
-    seconds that a worker may read one clip.
+    between saved states; stop_after: leave after that many steps in all, None to the end.
     """
 
     folder: Path
     batch_size: int
-    workers: int = 0
+    guard: Guard = UNGUARDED
     save_every: int = 50
     stop_after: int | None = None
-    timeout: float = SECONDS_A_CLIP
 
 
 class _Logits(nn.Module):
@@ -188,7 +186,7 @@ def fit(
             module.fixed_text = adapter.encode_text(data.prompts)
     optimizer = build_optimizer(adapter, recipe)
     if data.multi_label and not state.probability:
-        state.probability = _starting_probability(module, data, recipe, accelerator)
+        state.probability = _starting_probability(module, data, recipe, accelerator, options.guard)
     adapter.train()
     share = Share(accelerator.process_index, accelerator.num_processes)
     optimizer = accelerator.prepare(optimizer)
@@ -201,8 +199,7 @@ def fit(
         data.items,
         data.reading,
         [piece for update in pieces for piece in update],
-        workers=options.workers,
-        timeout=options.timeout,
+        guard=options.guard,
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)
@@ -304,7 +301,7 @@ def _update(
 
 @torch.no_grad()
 def _starting_probability(
-    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator
+    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: Guard
 ) -> dict[str, float]:
     """Slope and bias of the loss's sigmoid, from the first training videos; see `starting_bias`."""
     positions = range(min(len(data.items), STARTING_VIDEOS))
@@ -313,7 +310,7 @@ def _starting_probability(
     module.adapter.eval()
     logits = []
     plan = [[(0, position)] for position in positions]
-    for batch in micro_batches(data.root, data.items, data.reading, plan):
+    for batch in micro_batches(data.root, data.items, data.reading, plan, guard=guard):
         if batch.frames is not None:
             frames = normalise(batch.frames.to(accelerator.device), data.reading.preprocessing)
             with accelerator.autocast():

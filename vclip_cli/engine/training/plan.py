@@ -15,7 +15,6 @@ from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split
-from vclip_cli.engine.clips import SECONDS_A_CLIP
 from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.devices import known_precision, pick_device
 from vclip_cli.engine.frame_source import (
@@ -25,6 +24,7 @@ from vclip_cli.engine.frame_source import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
 from vclip_cli.engine.prompting import check_templates
 from vclip_cli.engine.training.augmentation import is_side_sensitive
@@ -75,8 +75,7 @@ class TrainingRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    workers: int = 0
-    timeout: float = SECONDS_A_CLIP
+    guard: Guard = UNGUARDED
     decoder: str = "exact"
     frames_from: str = SOURCE
     limit: int | None = None

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vclip_cli.errors import WeightsError
 from vclip_cli.files import whole_file
-from vclip_cli.models.tensors import read_tensor_file
+from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
 
 STATE_FILE = "resume.pt"
 
@@ -40,7 +39,7 @@ class ResumeState:
 def write_state(folder: Path, state: ResumeState) -> None:
     """Write the state, whole or not at all. Raises StorageError."""
     with whole_file(folder / STATE_FILE) as temporary:
-        torch.save(vars(state), temporary)
+        write_tensor_file(vars(state), temporary)
 
 
 def read_state(folder: Path, run_sha256: str) -> ResumeState | None:

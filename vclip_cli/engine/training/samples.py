@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import SECONDS_A_CLIP, Failure, failure_of
-from vclip_cli.engine.frame_source import decode_listed
-from vclip_cli.engine.guarded import Lost, guarded_calls
+from vclip_cli.engine.clips import Failure, failure_of
+from vclip_cli.engine.frame_source import decode_listed, require_videos
+from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.engine.training.multi_label import padded
 from vclip_cli.errors import VclipError
@@ -101,30 +101,25 @@ class SampleReading:
         return self.store.settings.kept.draws if self.store else None
 
 
-class _TrainingClips:
-    def __init__(self, root: Path, items: Sequence[TrainingItem], reading: SampleReading) -> None:
-        self.root = root
-        self.items = items
-        self.reading = reading
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample | Failure:
-        epoch, position = key
-        item, reading = self.items[position], self.reading
-        seed = seed_of("sample", reading.seed, epoch, item.video)
-        try:
-            clip = decode_listed(
-                self.root,
-                item.video,
-                item.path,
-                lambda count: train_indices(count, reading.recipe, seed, reading.candidates),
-                decoder=reading.decoder,
-                store=reading.store,
-            )
-        except VclipError as error:
-            return failure_of(item.video, item.path, error)
-        how = reading.recipe.augmentation
-        frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
-        return frames, item.target
+def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | Failure:
+    (root, reading), (epoch, item) = where, key
+    seed = seed_of("sample", reading.seed, epoch, item.video)
+    try:
+        clip = decode_listed(
+            root,
+            item.video,
+            item.path,
+            lambda count: train_indices(count, reading.recipe, seed, reading.candidates),
+            decoder=reading.decoder,
+            store=reading.store,
+        )
+    except VclipError as error:
+        if item.path and reading.store is None:
+            require_videos(root)
+        return failure_of(item.video, item.path, error)
+    how = reading.recipe.augmentation
+    frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
+    return frames, item.target
 
 
 def _collate(rows: list[Sample | Failure]) -> MicroBatch:
@@ -144,24 +139,19 @@ def micro_batches(
     reading: SampleReading,
     plan: Sequence[Sequence[tuple[int, int]]],
     *,
-    workers: int = 0,
-    timeout: float = SECONDS_A_CLIP,
+    guard: Guard = UNGUARDED,
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
     """The planned pieces in order; each key is (epoch, position of the video).
 
-    With workers, a clip that takes longer than `timeout` seconds, or takes its worker down, fails.
+    A clip that takes longer or more memory than `guard` allows, or takes its worker down, fails.
+    Raises DataError when the folder of videos has gone.
     """
-    clips = _TrainingClips(root, items, reading)
-    keys = [key for piece in plan for key in piece]
-    rows = guarded_calls(_read, clips, keys, workers=workers, seconds=timeout)
+    keys = [(epoch, items[position]) for piece in plan for epoch, position in piece]
+    rows = guarded_calls(_read, (root, reading), keys, guard)
     for piece in plan:
         batch = _collate([_row(items[position], next(rows)) for _, position in piece])
         yield batch.pinned() if pin_memory else batch
-
-
-def _read(clips: _TrainingClips, key: tuple[int, int]) -> Any:
-    return clips[key]
 
 
 def _row(item: TrainingItem, result: Any) -> Any:

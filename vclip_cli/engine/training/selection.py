@@ -88,7 +88,7 @@ class Selector:
                 decoder=plan.request.decoder, store=plan.store,
             ),
             computing=Computing(
-                plan.device, plan.request.precision, plan.request.batch_size, plan.request.workers
+                plan.device, plan.request.precision, plan.request.batch_size, plan.request.guard
             ),
             split=name,
         )  # fmt: skip
@@ -109,8 +109,7 @@ class Selector:
             self.items,
             self.reading,
             batches,
-            workers=self.computing.workers,
-            timeout=self.computing.timeout,
+            guard=self.computing.guard,
         ):
             if batch.frames is None:
                 continue

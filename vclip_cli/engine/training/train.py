@@ -137,10 +137,9 @@ def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> Resu
     options = LoopOptions(
         plan.folder,
         request.batch_size,
-        request.workers,
+        request.guard,
         request.save_every,
         request.stop_after,
-        request.timeout,
     )
     with contextlib.ExitStack() as held:
         scalars = None

@@ -12,6 +12,7 @@ import numpy as np
 from vclip_cli.engine.evaluate import evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.frame_source import SOURCE, STORE
+from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.settings import ViewRequest
 from vclip_cli.engine.verification.sources import splits_of
@@ -73,7 +74,7 @@ def rerun(
     checkpoint: Path | None = None,
     pretrained: str | None = None,
     device: str = "auto",
-    workers: int = 0,
+    guard: Guard = UNGUARDED,
     tolerance: float = TOLERANCE,
     progress: Progress = no_progress,
 ) -> Rerun:
@@ -89,7 +90,7 @@ def rerun(
             hint="name it with --checkpoint FILE",
         )
     with tempfile.TemporaryDirectory(prefix="vclip-verify-") as folder:
-        request = _request(record, protocol, checkpoint, pretrained, device, workers)
+        request = _request(record, protocol, checkpoint, pretrained, device, guard)
         plan = plan_evaluation(replace(request, out=Path(folder) / "run"))
         [again] = evaluate(plan, progress=progress)
         assert again.record.predictions is not None  # evaluate always writes them
@@ -103,7 +104,7 @@ def _request(
     checkpoint: Path | None,
     pretrained: str | None,
     device: str,
-    workers: int,
+    guard: Guard,
 ) -> EvaluationRequest:
     adapter, video, prompts = record.adapter, record.video, record.prompts
     trained = adapter.checkpoint_sha256 is not None
@@ -130,7 +131,7 @@ def _request(
         device=device,
         precision=record.compute.precision,
         batch_size=record.compute.batch_size,
-        workers=workers,
+        guard=guard,
         limit=record.config.get("limit"),
         splits=tuple(splits_of(record)),
         allow_overlap=record.overlap_allowed,
