@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.clips import ClipItem, ClipReading, read_views, read_views_and_damage
+from vclip_cli.engine.embedding_pass import encode_batch, score_embeddings
+from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.methods import LoadedMethod, order_of_classes
 from vclip_cli.engine.prompting import class_prompts
@@ -18,6 +20,10 @@ from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_bat
 from vclip_cli.errors import VclipError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
+
+SINGLE_VIDEOS = ""
+"""The dataset of videos that belong to none."""
+FLUSH_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,14 @@ def predict_videos(
     top: int,
     per_label: PerLabel | None = None,
     label_embeddings: Path | None = None,
+    store: EmbeddingStore | None = None,
     progress: Progress = no_progress,
 ) -> list[RankedLabels]:
     """Score each video over all labels; a video that cannot be read carries its error instead.
 
     per_label: a probability for each label by itself; None for the softmax over the labels.
-    label_embeddings: a file to take the labels' embeddings from.
+    label_embeddings: a file to take the labels' embeddings from. store: where the embeddings of
+    files that were seen before come from, and those of others go to.
     """
     adapter = method.adapter.to(computing.device)
     names = order_of_classes(method, label_set.names, "the labels")
@@ -57,31 +65,48 @@ def predict_videos(
         text = stored_text(label_embeddings, method, prompts, computing)
     else:
         text = encode_text(adapter, prompts, computing)
+    items = [ClipItem(str(path), (path.parent.resolve() / path.name).as_posix()) for path in videos]
+    stored = store.open(SINGLE_VIDEOS, Path(), items) if store is not None else None
     results = []
     with progress("predicting", len(videos)) as advance:
-        for path in videos:
-            results.append(
-                _predict_one(adapter, text, path, names, reading, computing, top, per_label)
-            )
+        for position, path in enumerate(videos):
+            try:
+                if stored is None:
+                    frames = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
+                    frames = frames.to(computing.device)
+                    scores = score_batch(adapter, text, frames, reading, computing, per_label)
+                else:
+                    values = _embedding(adapter, position, path, reading, computing, stored)
+                    scores = score_embeddings(adapter, text, values, computing, per_label)
+            except VclipError as error:
+                results.append(RankedLabels(str(path), [], error))
+            else:
+                results.append(RankedLabels(str(path), _best(names, scores[0].cpu(), top)))
+            if stored is not None and (position + 1) % FLUSH_EVERY == 0:
+                stored.flush()
             advance(1)
+    if stored is not None:
+        stored.flush()
     return results
 
 
-def _predict_one(
+def _embedding(
     adapter: Adapter,
-    text: Any,
+    position: int,
     path: Path,
-    names: Sequence[str],
     reading: ClipReading,
     computing: Computing,
-    top: int,
-    per_label: PerLabel | None,
-) -> RankedLabels:
-    try:
-        views = torch.from_numpy(read_views(path, reading)).unsqueeze(0)
-    except VclipError as error:
-        return RankedLabels(str(path), [], error)
-    frames = views.to(computing.device)
-    scores = score_batch(adapter, text, frames, reading, computing, per_label)[0].cpu()
+    stored: StoredEmbeddings,
+) -> np.ndarray:
+    """What is stored of a video, or what is computed of it now, (1,V,…)."""
+    if position in stored:
+        return stored.read([position])
+    views, damage = read_views_and_damage(path, reading)
+    values = encode_batch(adapter, torch.from_numpy(views).unsqueeze(0), reading, computing)
+    stored.add([position], values, {str(path): damage.as_dict()} if damage else {})
+    return values
+
+
+def _best(names: Sequence[str], scores: torch.Tensor, top: int) -> list[tuple[str, float]]:
     order = scores.argsort(descending=True, stable=True)[:top].tolist()
-    return RankedLabels(str(path), [(names[index], float(scores[index])) for index in order])
+    return [(names[index], float(scores[index])) for index in order]
