@@ -289,6 +289,29 @@ def test_other_settings_are_refused_unless_everything_is_made_anew(
     assert FrameStore.open(default_store("mine")).settings.short_side == 64
 
 
+def test_a_check_gives_back_what_changed_clips_left(
+    vclip: Callable, clip: Path, tmp_path: Path
+) -> None:
+    root = copies(clip, tmp_path / "videos", 4)
+    add_dataset(vclip, root)
+    size = extract(vclip)["bytes"]
+    for frames in (90, 80):
+        write_clip(root / "left" / "clip000.mp4", frames)
+        summary = extract(vclip)
+    assert summary["bytes"] > 1.4 * size
+    checked = extract(vclip, "--verify")
+    assert checked["checked"]["freed"] > 0.4 * size and checked["bytes"] < 1.1 * size
+    assert extract(vclip, "--verify")["checked"]["freed"] == 0
+    (root / "right" / "clip001.mp4").write_bytes(clip.read_bytes() + b"\0")  # and it goes on
+    extract(vclip)
+    store = FrameStore.open(default_store("mine"))
+    assert all(store.check(row) is None for row in store.index.latest())
+    for name, count in (("left/clip000", 80), ("right/clip001", 40), ("left/clip002", 40)):
+        found = store.decode(name, Sampling(8).indices)
+        expected = Sampling(8).indices(count)[0].tolist()
+        assert [read_number(frame) for frame in found.frames] == expected
+
+
 def test_a_store_of_other_versions_is_read_and_checked_but_gets_no_clips_of_these(
     vclip: Callable, clip: Path, tmp_path: Path
 ) -> None:

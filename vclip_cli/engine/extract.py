@@ -19,6 +19,7 @@ from vclip_cli.folder_lock import folder_lock
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
+from vclip_cli.video.store_compaction import drop_dead_bytes
 from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
 from vclip_cli.video.store_index import StoreIndex
 from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
@@ -176,6 +177,8 @@ def fill_store(
                         log.note("warning", text=text)
                     advance(1)
             log.note("extracted", done=done + written)
+        if checked is not None:
+            checked.freed = drop_dead_bytes(request.folder)
     return written, changed, checked
 
 
