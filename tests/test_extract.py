@@ -386,7 +386,7 @@ def test_verify_finds_damage_and_repairs_it(vclip: Callable, clip: Path, tmp_pat
     folder = default_store("mine")
     extract(vclip)
     assert extract(vclip, "--verify")["checked"] == {
-        "clips": 6, "damaged": 0, "reasons": [], "dropped_rows": 0
+        "clips": 6, "damaged": 0, "reasons": [], "dropped_rows": 0, "freed": 0
     }  # fmt: skip
     shard = folder / "frames-00000.bin"
     broken = bytearray(shard.read_bytes())
