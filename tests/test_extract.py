@@ -289,6 +289,61 @@ def test_other_settings_are_refused_unless_everything_is_made_anew(
     assert FrameStore.open(default_store("mine")).settings.short_side == 64
 
 
+def test_a_check_gives_back_what_changed_clips_left(
+    vclip: Callable, clip: Path, tmp_path: Path
+) -> None:
+    root = copies(clip, tmp_path / "videos", 4)
+    add_dataset(vclip, root)
+    size = extract(vclip)["bytes"]
+    for frames in (90, 80):
+        write_clip(root / "left" / "clip000.mp4", frames)
+        summary = extract(vclip)
+    assert summary["bytes"] > 1.4 * size
+    checked = extract(vclip, "--verify")
+    assert checked["checked"]["freed"] > 0.4 * size and checked["bytes"] < 1.1 * size
+    assert extract(vclip, "--verify")["checked"]["freed"] == 0
+    (root / "right" / "clip001.mp4").write_bytes(clip.read_bytes() + b"\0")  # and it goes on
+    extract(vclip)
+    store = FrameStore.open(default_store("mine"))
+    assert all(store.check(row) is None for row in store.index.latest())
+    for name, count in (("left/clip000", 80), ("right/clip001", 40), ("left/clip002", 40)):
+        found = store.decode(name, Sampling(8).indices)
+        expected = Sampling(8).indices(count)[0].tolist()
+        assert [read_number(frame) for frame in found.frames] == expected
+
+
+def test_a_store_of_other_versions_is_read_and_checked_but_gets_no_clips_of_these(
+    vclip: Callable, clip: Path, tmp_path: Path
+) -> None:
+    root = copies(clip, tmp_path / "videos", 4)
+    (root / "left" / "bad.mp4").write_bytes(b"no video")
+    add_dataset(vclip, root)
+    extract(vclip)
+    plain = evaluate(vclip, "plain", "--frames-from", "store")
+    path = default_store("mine") / SETTINGS_FILE
+    document = json.loads(path.read_text())
+    document["settings"]["encoder"] = "simplejpeg 0.9"
+    document["settings"]["decoder"]["version"] = "1.0 (FFmpeg 2)"
+    path.write_text(json.dumps(document))
+    before = contents(default_store("mine"))
+    record = evaluate(vclip, "older", "--frames-from", "store")
+    assert record["metrics"] == plain["metrics"]
+    assert record["video"]["store"]["encoder"] == "simplejpeg 0.9"
+    assert (extract(vclip)["written"], extract(vclip)["failed"]) == (0, 1)
+    assert extract(vclip, "--verify")["checked"]["damaged"] == 0
+    for shard in ("1/2", "2/2"):
+        assert vclip("extract", "mine", "--frames", "4,8", "--shard", shard).code == 0
+    assert extract(vclip, "--merge")["written"] == 0
+    shutil.copy(clip, root / "left" / "new.mp4")
+    add_dataset(vclip, root)
+    for more in ((), ("--dry-run",), ("--shard", "1/1")):
+        ran = vclip("extract", "mine", "--frames", "4,8", *more)
+        assert ran.code == 2 and "simplejpeg 0.9" in ran.err and "--no-resume" in ran.err
+    assert "other settings" in extract(vclip, "--size", 64, code=2)["err"]
+    assert contents(default_store("mine")) == before
+    assert extract(vclip, "--no-resume")["written"] == 6
+
+
 def test_one_process_at_a_time(vclip: Callable, clip: Path, tmp_path: Path) -> None:
     add_dataset(vclip, copies(clip, tmp_path / "videos", 2))
     folder = default_store("mine")
@@ -331,7 +386,7 @@ def test_verify_finds_damage_and_repairs_it(vclip: Callable, clip: Path, tmp_pat
     folder = default_store("mine")
     extract(vclip)
     assert extract(vclip, "--verify")["checked"] == {
-        "clips": 6, "damaged": 0, "reasons": [], "dropped_rows": 0
+        "clips": 6, "damaged": 0, "reasons": [], "dropped_rows": 0, "freed": 0
     }  # fmt: skip
     shard = folder / "frames-00000.bin"
     broken = bytearray(shard.read_bytes())

@@ -189,6 +189,8 @@ def _show_checked(checked: Checked, fate: str) -> None:
         warn(f"{len(checked.damaged):,} clips damaged, {fate}: {reasons}")
     if checked.dropped_rows:
         warn(f"{checked.dropped_rows:,} damaged rows of the index left out")
+    if checked.freed:
+        say(f"{_bytes(checked.freed)} of clips that were extracted again given back")
 
 
 def _bytes(count: int) -> str:

@@ -58,6 +58,7 @@ def predict(
     top: Top = 5,
     multi_label: Several = None,
     allow_single_frame: Single = False,
+    cache: options.Cache = True,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -67,6 +68,7 @@ def predict(
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
     from vclip_cli.engine.devices import known_precision, pick_device
+    from vclip_cli.engine.embeddings import embedding_store
     from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.label_probability import own_probability, trained_probability
     from vclip_cli.engine.methods import MethodRequest, load_method
@@ -88,6 +90,9 @@ def predict(
     per_label = trained_probability(loaded)
     if multi_label is not None:
         per_label = own_probability(loaded) if multi_label else None
+    store = None
+    if cache:
+        store = embedding_store(loaded.adapter, settings.reading, precision, computing.device.type)
     results = predict_videos(
         loaded,
         videos,
@@ -99,6 +104,7 @@ def predict(
         top=top,
         per_label=per_label,
         label_embeddings=label_embeddings,
+        store=store,
         progress=progress,
     )
     if as_json:

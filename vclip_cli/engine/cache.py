@@ -90,7 +90,7 @@ def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
         if path.suffix == SUFFIX:
             with contextlib.suppress(DataError):  # damaged: it is shown by its size alone
                 shard = read_header(path)
-                datasets.add(shard.rows.dataset)
+                datasets |= {shard.rows.dataset} - {""}
                 items += len(shard.rows.videos)
     return tuple(sorted(datasets)), items
 

@@ -67,7 +67,12 @@ class ClipReading:
 
 def read_views(path: Path, reading: ClipReading) -> np.ndarray:
     """One video as uint8 (V,T,S,S,3), temporal views outermost. Raises VideoError."""
-    return _views_and_damage(Path(), ClipItem(str(path), str(path)), reading)[0]
+    return read_views_and_damage(path, reading)[0]
+
+
+def read_views_and_damage(path: Path, reading: ClipReading) -> tuple[np.ndarray, Damage]:
+    """What `read_views` gives, and the signs of damage that were met."""
+    return _views_and_damage(Path(), ClipItem(str(path), str(path)), reading)
 
 
 def _views_and_damage(

@@ -29,11 +29,11 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class ShardRows:
-    """Where the rows of a shard come from, all from one dataset's folder.
+    """Where the rows of a shard come from.
 
-    dataset: its name when they were computed; root: the folder, absolute; videos, paths: ids and
-    files relative to the root; sizes in bytes, times: modification times in nanoseconds; damage:
-    signs of damage that were counted while a video was decoded.
+    dataset: its name when they were computed, empty for single videos; root: its folder, absolute;
+    videos, paths: ids and files relative to the root; sizes in bytes, times: modification times in
+    nanoseconds; damage: signs of damage that were counted while a video was decoded.
     """
 
     dataset: str
@@ -69,7 +69,7 @@ def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
     from safetensors.numpy import save_file
 
     values = np.ascontiguousarray(values, np.float32)
-    header = canonical_json(asdict(rows))
+    header = _header_of(rows)
     digest = _checksum(header, values.tobytes())
     path = folder / f"{digest[:24]}{SUFFIX}"
     with whole_file(path) as temporary:
@@ -105,7 +105,7 @@ def read_header(path: Path) -> Shard:
 
 def check_values(shard: Shard) -> None:
     """Compare a shard's values and rows with its checksum. Raises DataError."""
-    header = canonical_json(asdict(shard.rows))
+    header = _header_of(shard.rows)
     with shard.path.open("rb") as stream:
         stream.seek(shard.offset)
         if _checksum(header, stream.read()) != shard.sha256:
@@ -135,6 +135,11 @@ def remove_shard(path: Path) -> None:
     """Delete a damaged shard, where that is allowed; nobody else needs it."""
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def _header_of(rows: ShardRows) -> str:
+    """The rows as JSON; bytes of a file name that are no text are escaped as JSON escapes them."""
+    return canonical_json(asdict(rows)).encode("utf-8", "backslashreplace").decode()
 
 
 def _checksum(header: str, data: bytes) -> str:

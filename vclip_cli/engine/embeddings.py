@@ -2,13 +2,14 @@
 
 A store is a folder in the cache, named after the hash of everything that its embeddings depend on:
 the image side of the method, sampling, preprocessing, crops, decoder, precision and kind of device.
-A row belongs to one file of one dataset's folder, of one size and modification time, so that a file
-that has changed is computed again. Label sets, prompts and text sides have no part in it.
+A row belongs to one file, of one size and modification time, so that a file that has changed is
+computed again. Datasets, ids, label sets, prompts and text sides have no part in it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,12 +66,13 @@ class EmbeddingStore:
     """The embeddings of one key.
 
     description: what the key is the hash of; frames: the store that frames are read from, if any;
-    stores_all: add embeddings of any size, and fail where that fails.
+    stores_all: add embeddings of any size, and fail where that fails; read_only: add none.
     """
 
     description: dict[str, Any]
     frames: FrameStore | None = None
     stores_all: bool = False
+    read_only: bool = False
 
     @property
     def key(self) -> str:
@@ -112,6 +114,19 @@ def embedding_store(
     return EmbeddingStore(description, reading.store, stores_all)
 
 
+def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
+    """The store of a recorded key, to read from: None where it is not there, or is of another image
+    side than the adapter's. Sampling, precision and device are the recorded run's."""
+    path = cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    store = EmbeddingStore(description, read_only=True)
+    same = isinstance(description, dict) and store.key == key
+    return store if same and description["image_side"] == adapter.image_side else None
+
+
 @dataclass(eq=False)
 class StoredEmbeddings:
     """The stored embeddings of the videos of one pass, and those that the pass adds.
@@ -136,20 +151,20 @@ class StoredEmbeddings:
         """Stat the files, read the headers of all shards, and keep what fits."""
         self.root = self.root.resolve()
         self._stamps = [_stamp(self.root, item, self.store.frames) for item in self.items]
-        wanted = {
-            (item.video, item.path, *stamp): position
-            for position, (item, stamp) in enumerate(zip(self.items, self._stamps, strict=True))
-        }
+        wanted: dict[tuple[int, int, str], list[int]] = {}
+        for position, (item, stamp) in enumerate(zip(self.items, self._stamps, strict=True)):
+            wanted.setdefault((*stamp, _name(item.path, item.video)), []).append(position)
         for path in sorted(self.store.folder.glob(f"*{SUFFIX}")):
             shard = self._header(path)
-            if shard is None or shard.rows.root != str(self.root):
+            if shard is None:
                 continue
-            rows = shard.rows
-            sources = zip(rows.videos, rows.paths, rows.sizes, rows.times, strict=True)
-            for row, source in enumerate(sources):
-                position = wanted.get(source)
-                if position is not None:
-                    self._places.setdefault(position, (shard, row))
+            rows, root = shard.rows, Path(shard.rows.root)
+            columns = zip(rows.sizes, rows.times, rows.paths, rows.videos, strict=True)
+            for row, (size, time, file, video) in enumerate(columns):
+                for position in wanted.get((size, time, _name(file, video)), ()):
+                    item = self.items[position]
+                    if _source(root, file, video) == _source(self.root, item.path, item.video):
+                        self._places.setdefault(position, (shard, row))
 
     def __contains__(self, position: int) -> bool:
         """Whether the embedding of this video is stored, and sound as far as is known."""
@@ -184,7 +199,7 @@ class StoredEmbeddings:
     ) -> None:
         """Keep embeddings (len(positions), V, …), and damage by id, for the next `flush`."""
         small = values[0, 0].nbytes <= LARGEST_VIEW if len(values) else False
-        if self._may_add and (small or self.store.stores_all):
+        if self._may_add and not self.store.read_only and (small or self.store.stores_all):
             self._positions += positions
             self._values.append(np.asarray(values, np.float32))
             self._damage |= damage
@@ -235,6 +250,16 @@ class StoredEmbeddings:
     def _drop(self, path: Path, error: DataError) -> None:
         log.warning("%s; its videos are computed again", error)
         remove_shard(path)
+
+
+def _name(path: str, video: str) -> str:
+    """The last part of `_source`, which is quick to compare."""
+    return path.rpartition("/")[2] or video
+
+
+def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
+    """What a row belongs to: a file, whoever lists it; without one, an id of the folder."""
+    return root / path, "" if path else video
 
 
 def _stamp(root: Path, item: ClipItem, frames: FrameStore | None) -> tuple[int, int]:

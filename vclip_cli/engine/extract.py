@@ -18,10 +18,16 @@ from vclip_cli.folder_lock import folder_lock
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
+from vclip_cli.video.store_compaction import drop_dead_bytes
 from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
 from vclip_cli.video.store_index import StoreIndex
 from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
-from vclip_cli.video.store_writer import StoreWriter, remove_store, store_files
+from vclip_cli.video.store_writer import (
+    StoreWriter,
+    refuse_other_versions,
+    remove_store,
+    store_files,
+)
 
 
 @dataclass(frozen=True)
@@ -156,16 +162,12 @@ def fill_store(
                 store = FrameStore(request.folder, request.dataset, plan.settings)
                 checked = check_store(store, guard=request.guard, progress=progress)
                 checked.dropped_rows = writer.dropped_rows
-            open_tasks = [
-                task
-                for video in plan.videos
-                if (task := what_to_do(video, index, checked)) is not None
-            ]
-            done = len(plan.videos) - len(open_tasks)
+            tasks = open_tasks(plan, writer.made_by, index, checked)
+            done = len(plan.videos) - len(tasks)
             written = changed = 0
             with progress("extracting", len(plan.videos), done) as advance:
-                packed = pack_all([task.video for task in open_tasks], plan)
-                for task, clip in zip(open_tasks, packed, strict=True):
+                packed = pack_all([task.video for task in tasks], plan)
+                for task, clip in zip(tasks, packed, strict=True):
                     fresh = writer.add(clip, trust=not task.damaged)
                     written += fresh
                     changed += fresh and task.changed
@@ -174,16 +176,36 @@ def fill_store(
                         log.note("warning", text=text)
                     advance(1)
             log.note("extracted", done=done + written)
+        if checked is not None:
+            checked.freed = drop_dead_bytes(request.folder)
     return written, changed, checked
 
 
 @dataclass(frozen=True)
 class Task:
-    """A video to extract. changed: its file is another than before; damaged: its bytes are."""
+    """A video to extract. changed: its file is another than before; damaged: its bytes are; again:
+    it could not be decoded before, and is the same file."""
 
     video: ListedVideo
     changed: bool = False
     damaged: bool = False
+    again: bool = False
+
+
+def open_tasks(
+    plan: ExtractPlan, made_by: StoreSettings, index: StoreIndex, checked: Checked | None = None
+) -> list[Task]:
+    """What a store that was made with these settings lacks.
+
+    Raises UsageError where other versions made it and something must be added; what those could not
+    decode is not tried again.
+    """
+    tasks = [task for v in plan.videos if (task := what_to_do(v, index, checked)) is not None]
+    if made_by != plan.settings:
+        tasks = [task for task in tasks if not task.again]
+        if tasks:
+            refuse_other_versions(plan.request.folder, made_by, plan.settings)
+    return tasks
 
 
 def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -> Task | None:
@@ -201,7 +223,7 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
     changed = (source.size, source.mtime) != (kept.source_size, kept.source_mtime)
     if kept.frames and not changed and not damaged:
         return None
-    return Task(video, changed, damaged)
+    return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
 
 
 def pack_all(videos: Sequence[ListedVideo], plan: ExtractPlan) -> Iterator[PackedClip]:

@@ -16,8 +16,8 @@ from vclip_cli.engine.extract import (
     ListedVideo,
     extract,
     fill_store,
+    open_tasks,
     outcome,
-    what_to_do,
 )
 from vclip_cli.engine.processes import Share, wait_until
 from vclip_cli.errors import DataError
@@ -25,9 +25,13 @@ from vclip_cli.files import require_writable_folder, write_json
 from vclip_cli.folder_lock import folder_lock
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.store_format import SETTINGS_FILE
+from vclip_cli.video.store_format import SETTINGS_FILE, StoreSettings, read_settings
 from vclip_cli.video.store_index import StoreIndex, load_index
-from vclip_cli.video.store_writer import StoreWriter
+from vclip_cli.video.store_writer import (
+    StoreWriter,
+    refuse_other_settings,
+    refuse_other_versions,
+)
 
 DONE_FILE = "done.json"
 
@@ -62,16 +66,19 @@ def shard_folder(folder: Path, share: Share) -> Path:
 
 def _own_plan(plan: ExtractPlan, share: Share) -> ExtractPlan:
     """The videos of a share that the joined store lacks, into the share's own store."""
-    index = _index(plan.request.folder)
-    own = [video for video in share.of(plan.videos) if what_to_do(video, index, None) is not None]
+    made_by, index = _there(plan)
+    tasks = open_tasks(replace(plan, videos=share.of(plan.videos)), made_by, index)
+    own = [task.video for task in tasks]
     request = replace(plan.request, out=shard_folder(plan.request.folder, share))
     return replace(plan, request=request, videos=own)
 
 
-def _index(folder: Path) -> StoreIndex:
+def _there(plan: ExtractPlan) -> tuple[StoreSettings, StoreIndex]:
+    """The settings and the index of the joined store, as far as there is one."""
+    folder = plan.request.folder
     if (folder / SETTINGS_FILE).exists():
-        return load_index(folder)
-    return StoreIndex.empty()
+        return read_settings(folder)[1], load_index(folder)
+    return plan.settings, StoreIndex.empty()
 
 
 def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
@@ -81,9 +88,13 @@ def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extr
     """
     folder = plan.request.folder
     stores = _finished_shards(folder)
+    settings = stores[0].settings
+    for store in stores:
+        refuse_other_settings(store.folder, store.settings, plan.settings)
+        refuse_other_versions(store.folder, store.settings, settings)
     written = 0
     with folder_lock(folder, "extracting into"):
-        with StoreWriter(folder, plan.request.dataset, plan.settings) as writer:
+        with StoreWriter(folder, plan.request.dataset, settings) as writer:
             index = writer.open()
             with progress("joining", len(plan.videos)) as advance:
                 for video in plan.videos:

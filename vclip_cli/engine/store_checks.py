@@ -18,12 +18,14 @@ class Checked:
     """What a check of a store found.
 
     clips: how many were read; damaged: number of the row to what is wrong with its clip;
-    dropped_rows: damaged rows of the index, left out.
+    dropped_rows: damaged rows of the index, left out; freed: bytes of clips that were extracted
+    again, given back.
     """
 
     clips: int
     damaged: dict[int, str] = field(default_factory=dict)
     dropped_rows: int = 0
+    freed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -33,6 +35,7 @@ class Checked:
             "damaged": len(self.damaged),
             "reasons": reasons,
             "dropped_rows": self.dropped_rows,
+            "freed": self.freed,
         }
 
 

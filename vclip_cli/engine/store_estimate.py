@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.engine.datasets import prepare_videos
-from vclip_cli.engine.extract import ExtractPlan, pack_all, size_on_disk, what_to_do
+from vclip_cli.engine.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
 from vclip_cli.engine.store_checks import Checked, check_store
 from vclip_cli.errors import UsageError
 from vclip_cli.progress import Progress, no_progress
@@ -67,8 +67,8 @@ def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate
         if plan.request.verify:
             checked = check_store(store, guard=plan.request.guard, progress=progress)
         there = size_on_disk(folder)
-        tasks = [what_to_do(video, store.index, checked) for video in videos]
-        videos = [task.video for task in tasks if task is not None]
+        tasks = open_tasks(plan, store.settings, store.index, checked)
+        videos = [task.video for task in tasks]
     elif plan.request.verify:
         raise UsageError("there is no frame store to verify", where=str(folder))
     order = np.random.default_rng(0).permutation(len(videos)).tolist()

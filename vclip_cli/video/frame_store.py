@@ -175,7 +175,8 @@ class FrameStore:
                 simplejpeg.decode_jpeg(jpeg, buffer=frames[own[0]])
             except ValueError:
                 raise self._damaged(position, head.video) from None
-            frames[own[1:]] = frames[own[0]]
+            for row in own[1:]:  # not at once: of an empty choice numpy would copy the frame first
+                frames[row] = frames[own[0]]
         return frames
 
     def _read(self, position: int, skip: int, length: int) -> bytes:

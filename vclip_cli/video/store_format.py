@@ -70,6 +70,16 @@ class StoreSettings(BaseModel):
         """What identifies the frames, for records and identities: not the set of clips."""
         return {"format": VERSION, **self.model_dump(mode="json")}
 
+    @property
+    def versions(self) -> str:
+        """What decoded and what compressed the frames, with their versions."""
+        return f"{self.decoder.get('library')} {self.decoder.get('version')}, {self.encoder}"
+
+    def of_any_version(self) -> StoreSettings:
+        """The same without versions: what a person chose."""
+        decoder = {**self.decoder, "version": None}
+        return self.model_copy(update={"encoder": "", "decoder": decoder})
+
 
 def make_settings(
     kept: KeptFrames, *, quality: int = 95, short_side: int = 256, decoder: str = "exact"

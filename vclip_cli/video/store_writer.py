@@ -48,7 +48,7 @@ class StoreWriter:
     ) -> None:
         self.folder = folder
         self.dataset = dataset
-        self.settings = settings
+        self.settings = self.made_by = settings
         self.dropped_rows = 0
         self._shard_bytes = shard_bytes
         self._index_path = folder / INDEX_FILE
@@ -82,11 +82,12 @@ class StoreWriter:
 
         The tail that a killed writer left is cut off. repair: leave out damaged rows, which are
         refused otherwise. Raises UsageError when the store has other settings, DataError when it
-        is damaged, StorageError when it cannot be written.
+        is damaged, StorageError when it cannot be written. A store that other versions made opens,
+        and `made_by` holds its settings: nothing can be added to it.
         """
         if (self.folder / SETTINGS_FILE).exists():
-            _, found = read_settings(self.folder)
-            refuse_other_settings(self.folder, found, self.settings)
+            _, self.made_by = read_settings(self.folder)
+            refuse_other_settings(self.folder, self.made_by, self.settings)
         else:
             remove_store(self.folder)
             document = settings_document(self.dataset, self.settings)
@@ -112,8 +113,10 @@ class StoreWriter:
         """Append a clip; False when the store holds the very same already.
 
         trust: whether bytes that lie there and should be the same may be used again. Raises
-        StorageError, and keeps all that was whole before.
+        StorageError, and keeps all that was whole before; UsageError where other versions made the
+        store.
         """
+        refuse_other_versions(self.folder, self.made_by, self.settings)
         head = clip.head.packed()
         row = np.zeros(1, ROW)
         row["key"], row["frames"] = key_of(clip.head.video), len(clip.head.indices)
@@ -255,8 +258,8 @@ def _write_all(stream: BinaryIO, data: bytes) -> None:
 
 
 def refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSettings) -> None:
-    """Raises UsageError, with what differs, unless both are the same."""
-    if found == wanted:
+    """Raises UsageError, with what differs, unless both are the same but for versions."""
+    if found.of_any_version() == wanted.of_any_version():
         return
     differing = [
         name for name in StoreSettings.model_fields if getattr(found, name) != getattr(wanted, name)
@@ -269,6 +272,21 @@ def refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSetti
         found=", ".join(f"{name} {value}" for name, value in shown.items()),
         expected=", ".join(f"{name} {value}" for name, value in asked.items()),
         hint="ask for the same, choose another folder with --out, or replace it with --no-resume",
+    )
+
+
+def refuse_other_versions(folder: Path, found: StoreSettings, here: StoreSettings) -> None:
+    """Raises UsageError unless decoder and encoder are of the versions that made the store: one
+    store holds frames of one kind."""
+    if found.versions == here.versions:
+        return
+    raise UsageError(
+        "the frame store was made by other versions, and clips of these would be mixed in",
+        where=str(folder),
+        found=found.versions,
+        expected=f"{here.versions}, which are installed here",
+        hint="it can be read and checked as it is; to add clips install the versions that made it,"
+        " choose another folder with --out, or extract all again with --no-resume",
     )
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.clips import ClipBatch, ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.embedding_pass import complete, left_to_encode, pool_batch
+from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.methods import LoadedMethod
 from vclip_cli.engine.parts import part_size
 from vclip_cli.engine.report.strips import SMALL, make_strip
@@ -54,10 +57,15 @@ def pass_over_clips(
     method: LoadedMethod | None,
     *,
     strip_bytes: int | None,
+    store: EmbeddingStore | None = None,
+    dataset: str = "",
     progress: Progress = no_progress,
     description: str = "reading clips",
 ) -> ClipPass:
-    """Read every clip once. method: embeds them, None for none; strip_bytes: None for no strips."""
+    """Read every clip once, or not at all where it is only to be embedded and `store` has that.
+
+    method: embeds them, None for none; strip_bytes: None for no strips; dataset: the clips' own.
+    """
     parts = _parts_folder(root, items, reading, computing, method, strip_bytes)
     size = part_size(computing.batch_size)
     result = ClipPass()
@@ -71,19 +79,27 @@ def pass_over_clips(
         for first in range(start, min(start + size, len(items)), computing.batch_size)
     ]
     growing = ClipPass()
+    stored = None
+    if store is not None and method is not None and batches:
+        stored = store.open(dataset, root, items)
+    unseen = stored is not None and strip_bytes is None
+    wanted = left_to_encode(batches, stored) if unseen else batches
     with progress(description, len(items), done) as advance:
-        read = clip_batches(root, items, reading, batches, guard=computing.guard)
+        read = clip_batches(root, items, reading, wanted, guard=computing.guard)
         for positions, batch in zip(batches, read, strict=True):
             videos = [items[position].video for position in batch.positions]
             if batch.frames is not None and strip_bytes is not None:
                 for video, views in zip(videos, batch.frames.numpy(), strict=True):
                     growing.strips[video] = make_strip(views[0], FRAMES, SMALL, strip_bytes)
-            if batch.frames is not None and method is not None:
-                vectors = embed(method.adapter, batch.frames, reading, computing)
-                growing.vectors |= dict(zip(videos, vectors, strict=True))
+            if method is not None:
+                growing.vectors |= _vectors(
+                    method.adapter, items, positions, batch, reading, computing, stored
+                )
             growing.failures |= {failure.video: failure.reason for failure in batch.failures}
             if positions.stop % size == 0 or positions.stop == len(items):
                 start = (positions.stop - 1) // size * size
+                if stored is not None:
+                    stored.flush()
                 _write_part(parts, start, growing)
                 finished[start] = growing
                 growing = ClipPass()
@@ -93,17 +109,44 @@ def pass_over_clips(
     return result
 
 
+def _vectors(
+    adapter: Adapter,
+    items: Sequence[ClipItem],
+    positions: Sequence[int],
+    batch: ClipBatch,
+    reading: ClipReading,
+    computing: Computing,
+    stored: StoredEmbeddings | None,
+) -> dict[str, np.ndarray]:
+    """The vector (E,) of each video of a batch, by id; of what is stored nothing is encoded."""
+    if stored is None:
+        if batch.frames is None:
+            return {}
+        clips = normalise(batch.frames.to(computing.device).flatten(0, 1), reading.preprocessing)
+        with torch.inference_mode():
+            vectors = embed(adapter, adapter.encode_video(clips), reading.views)
+        read = batch.positions
+    else:
+        fresh = [place for place, p in enumerate(batch.positions) if p not in stored]
+        left = replace(
+            batch,
+            positions=[batch.positions[place] for place in fresh],
+            frames=batch.frames[fresh] if batch.frames is not None and fresh else None,
+        )
+        joined, values = complete(adapter, positions, left, reading, computing, stored)
+        if values is None:
+            return {}
+        vectors = embed(adapter, pool_batch(adapter, values, computing), reading.views)
+        read = joined.positions
+    return dict(zip([items[position].video for position in read], vectors, strict=True))
+
+
 @torch.inference_mode()
-def embed(
-    adapter: Adapter, frames: torch.Tensor, reading: ClipReading, computing: Computing
-) -> np.ndarray:
-    """Frames uint8 (B,V,T,S,S,3) to one vector a video (B,E): the mean over views, each of unit
-    length. Raises UsageError where the method has no such vector."""
-    batch, views = frames.shape[:2]
-    clips = normalise(frames.to(computing.device).flatten(0, 1), reading.preprocessing)
-    vectors = adapter.embedding(adapter.encode_video(clips)).float()
-    vectors = torch.nn.functional.normalize(vectors, dim=-1)
-    return vectors.unflatten(0, (batch, views)).mean(dim=1).cpu().numpy()
+def embed(adapter: Adapter, encoded: Any, views: int) -> np.ndarray:
+    """What `encode_video` gave of B·V views to one vector a video (B,E): the mean over views, each
+    of unit length. Raises UsageError where the method has no such vector."""
+    vectors = torch.nn.functional.normalize(adapter.embedding(encoded).float(), dim=-1)
+    return vectors.unflatten(0, (-1, views)).mean(dim=1).cpu().numpy()
 
 
 def _parts_folder(

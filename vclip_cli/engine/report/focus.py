@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from vclip_cli.engine.clips import ClipReading, read_views
+from vclip_cli.engine.embedding_pass import score_embeddings
+from vclip_cli.engine.embeddings import StoredEmbeddings
 from vclip_cli.engine.report.attention import attention_of_first, watch_attention
 from vclip_cli.engine.report.strips import LARGE, make_strip
 from vclip_cli.engine.scoring import Computing, encode_text
@@ -48,13 +50,15 @@ def focus_clips(
     predictions: Predictions,
     *,
     multi_label: bool,
-    strip_bytes: int,
+    strip_bytes: int | None,
+    stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
     description: str = "looking at clips",
 ) -> Focus:
     """Read the clips (id to path) and look at them with the model; what cannot be read is left out.
 
-    prompts: of the recorded classes.
+    prompts: of the recorded classes. strip_bytes: None where no clip is shown; then only the
+    scores are compared, from stored embeddings of the clips (in the order of `paths`) if possible.
     """
     text = None
     focus = Focus()
@@ -66,17 +70,28 @@ def focus_clips(
             focus.other_model = adapter
     if isinstance(adapter, Missing):
         focus.attention = adapter
+        if strip_bytes is None:
+            return focus
     row = {video: place for place, video in enumerate(predictions.videos)}
     repeated: list[np.ndarray] = []
     recorded: list[np.ndarray] = []
     with progress(description, len(paths)) as advance:
-        for video, path in paths.items():
+        for position, (video, path) in enumerate(paths.items()):
             advance(1)
+            shown = strip_bytes is not None or isinstance(adapter, Missing)
+            if not shown and stored is not None and position in stored:
+                logits = (lambda values: values) if multi_label else None
+                values = stored.read([position])
+                scores = score_embeddings(adapter, text, values, computing, logits)[0].cpu().numpy()
+                repeated.append(_comparable(scores, multi_label))
+                recorded.append(_comparable(predictions.scores[row[video]], multi_label))
+                continue
             try:
                 views = read_views(root / path, reading)
             except VclipError:
                 continue
-            focus.strips[video] = make_strip(views[0], FRAMES, LARGE, strip_bytes)
+            if strip_bytes is not None:
+                focus.strips[video] = make_strip(views[0], FRAMES, LARGE, strip_bytes)
             if isinstance(adapter, Missing):
                 continue
             scores, seen = _look(adapter, text, views, reading, computing, multi_label)

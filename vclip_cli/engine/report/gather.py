@@ -11,6 +11,7 @@ import numpy as np
 from vclip_cli.engine.clips import ClipItem, ClipReading
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.devices import pick_device
+from vclip_cli.engine.embeddings import EmbeddingStore
 from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import LoadedMethod
 from vclip_cli.engine.report.clip_pass import pass_over_clips
@@ -20,6 +21,7 @@ from vclip_cli.engine.report.sources import (
     model_of,
     predictions_of,
     reading_of,
+    store_of,
     videos_of,
 )
 from vclip_cli.engine.scoring import Computing
@@ -134,18 +136,24 @@ def _gather_one(
         else []
     )
     adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
+    store = None
+    if not isinstance(adapter, Missing):
+        store = store_of(record, adapter, reading, computing)
     focus = Focus()
     if request.frames or request.embedding:  # the map as well needs the model to be the recorded
+        paths = {video: path for video in shown.focus if (path := videos.paths.get(video))}
+        items = [ClipItem(*pair) for pair in paths.items()]
         focus = focus_clips(
             adapter,
             record.prompts.texts,
             videos.root,
-            {video: path for video in shown.focus if (path := videos.paths.get(video))},
+            paths,
             reading,
             computing,
             predictions,
             multi_label="top1" not in record.metrics,
-            strip_bytes=pictures.focus_bytes,
+            strip_bytes=pictures.focus_bytes if request.frames else None,
+            stored=store.open(dataset, videos.root, items) if store is not None else None,
             progress=progress,
             description=f"looking at the hardest clips of {test} with {record.adapter.name}",
         )
@@ -160,6 +168,7 @@ def _gather_one(
         videos,
         reading,
         model if request.embedding else Missing("Left out: --no-embedding."),
+        store,
         computing,
         pictures if request.frames else None,
         progress,
@@ -182,6 +191,7 @@ def _look_through(
     videos: Videos,
     reading: ClipReading,
     method: LoadedMethod | Missing,
+    store: EmbeddingStore | None,
     computing: Computing,
     pictures: _Pictures | None,
     progress: Progress,
@@ -202,12 +212,16 @@ def _look_through(
             computing,
             None if isinstance(method, Missing) else method,
             strip_bytes=pictures.strip_bytes if pictures is not None and lacks else None,
+            store=store,
+            dataset=dataset,
             progress=progress,
             description=f"reading the clips of {test_name(record)} for {record.adapter.name}",
         )
     except UsageError as error:  # a method that has no vector for a video
         lacking = Missing(f"{error.what}.")
-        return _look_through(record, shown, videos, reading, lacking, computing, pictures, progress)
+        return _look_through(
+            record, shown, videos, reading, lacking, None, computing, pictures, progress
+        )
     if pictures is not None:
         for video, strip in passed.strips.items():
             pictures.small.setdefault((dataset, video), strip)

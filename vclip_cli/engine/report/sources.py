@@ -9,9 +9,12 @@ from pathlib import Path
 
 from vclip_cli.engine.clips import ClipReading
 from vclip_cli.engine.datasets import open_dataset
+from vclip_cli.engine.embeddings import EmbeddingStore, embedding_store, recorded_store
 from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.scoring import Computing
 from vclip_cli.errors import DataError, VclipError
 from vclip_cli.hashing import sha256_file
+from vclip_cli.models.contract import Adapter
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.predictions import Predictions, read_predictions
@@ -122,6 +125,18 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
             f"({backbone.weights_sha256[:12]})."
         )
     return method
+
+
+def store_of(
+    record: Record, adapter: Adapter, reading: ClipReading, computing: Computing
+) -> EmbeddingStore | None:
+    """Where embeddings of the clips come from: the store of the recorded run, where that is not at
+    hand the one that would be filled here; None for a method without."""
+    own = embedding_store(adapter, reading, computing.precision, computing.device.type)
+    key = record.video.embeddings
+    if own is None or key is None or own.key == key:
+        return own
+    return recorded_store(key, adapter) or own
 
 
 def _find_checkpoint(loaded: LoadedRecord, given: Sequence[Path]) -> Path | None:
