@@ -18,6 +18,12 @@ Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="Only the videos of this official split. May be repeated."),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="Do the i-th of n shares, such as 1/3. Into one store: none is merged."
+    ),
+]
 Protocol = Annotated[
     str | None,
     typer.Option(
@@ -43,7 +49,9 @@ def embed(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = 0,
+    clip_timeout: options.ClipTimeout = 300.0,
     limit: options.Limit = None,
+    shard: Shard = None,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -56,8 +64,10 @@ def embed(
     from vclip_cli.engine.embed import EmbedRequest, plan_embedding
     from vclip_cli.engine.embed import embed as run
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.settings import ViewRequest
 
+    share = read_shard(shard) if shard is not None else launched_share()
     plan = plan_embedding(
         EmbedRequest(
             dataset=dataset,
@@ -70,13 +80,17 @@ def embed(
             precision=precision,
             batch_size=batch_size,
             workers=workers,
+            timeout=clip_timeout,
             limit=limit,
+            share=share,
         )
     )
     if dry_run:
         show_json(_planned(plan))
         return
     done = run(plan, progress=progress)
+    if not (share.leads or share.apart):
+        return
     if as_json:
         show_json(_document(plan, done))
     else:

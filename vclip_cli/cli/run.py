@@ -60,6 +60,7 @@ def run(
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
     from vclip_cli.engine.matrix import MatrixRequest, plan_matrix, run_job
+    from vclip_cli.engine.processes import launched_share
 
     if protocol is None or not dataset:
         raise UsageError(
@@ -93,6 +94,8 @@ def run(
     for number, job in enumerate(jobs, start=1):
         say(f"[{number}/{len(jobs)}] {job}")
         results.append(_result(job, run_job(request, job, progress=progress)))
+    if not launched_share().leads:
+        return
     if as_json:
         show_json({"results": results})
         return

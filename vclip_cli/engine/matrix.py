@@ -13,6 +13,7 @@ from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
@@ -112,6 +113,7 @@ def run_job(
     """Train if the method trains, then evaluate on all of the protocol's test sets.
 
     A method that is tied to its training classes leaves out the sets of other classes, and says so.
+    The processes of a launch do both together, and the first one gives what was evaluated.
     """
     folder = request.folder / job.folder
     checkpoint = splits = None
@@ -155,6 +157,7 @@ def run_job(
             out=folder / "test",
             resume=request.resume,
             cache=request.cache,
+            share=launched_share(),
             command=request.command,
         )
     )
