@@ -178,6 +178,22 @@ Workers = Annotated[
         "--workers", envvar="VCLIP_WORKERS", min=0, help="Decoding processes beside the main one."
     ),
 ]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing",
+        envvar="VCLIP_GRADIENT_CHECKPOINTING",
+        help="Less memory for more time: activations are computed again on the way back.",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        envvar="VCLIP_COMPILE",
+        help="Train the image side through torch.compile, which takes a minute to begin.",
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option("--shard", help="Do the i-th of n shards, such as 1/3; join them with --merge."),

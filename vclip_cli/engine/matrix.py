@@ -42,6 +42,8 @@ class MatrixRequest:
     precision: str = "fp32"
     batch_size: int = 8
     workers: int = 0
+    gradient_checkpointing: bool = False
+    compiled: bool = False
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -131,6 +133,8 @@ def run_job(
             precision=request.precision,
             batch_size=request.batch_size,
             workers=request.workers,
+            gradient_checkpointing=request.gradient_checkpointing,
+            compiled=request.compiled,
             limit=request.limit,
             out=folder / "train",
             resume=request.resume,

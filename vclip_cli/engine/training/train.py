@@ -144,6 +144,7 @@ def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> Resu
         request.save_every,
         request.stop_after,
         request.timeout,
+        request.compiled,
     )
     with contextlib.ExitStack() as held:
         scalars = None
