@@ -8,7 +8,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vclip_cli.engine.embed import Embedded, EmbedPlan
@@ -53,6 +53,7 @@ def embed(
     limit: options.Limit = None,
     shard: Shard = None,
     dry_run: options.DryRun = False,
+    rate: options.Rate = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -67,6 +68,8 @@ def embed(
     from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.settings import ViewRequest
 
+    if rate is not None and not dry_run:
+        raise UsageError("--rate is for --dry-run")
     share = read_shard(shard) if shard is not None else launched_share()
     plan = plan_embedding(
         EmbedRequest(
@@ -86,10 +89,11 @@ def embed(
         )
     )
     if dry_run:
-        show_json(_planned(plan))
+        if share.speaks:
+            show_json(_planned(plan, rate))
         return
     done = run(plan, progress=progress)
-    if not (share.leads or share.apart):
+    if not share.speaks:
         return
     if as_json:
         show_json(_document(plan, done))
@@ -106,10 +110,12 @@ def embed(
         raise DataError("no video of the dataset can be read", hint=f"vclip data check {dataset}")
 
 
-def _planned(plan: EmbedPlan) -> dict[str, Any]:
-    from vclip_cli.engine.embed import bytes_a_video, count_stored
+def _planned(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
+    from vclip_cli.engine.embed import bytes_a_video, left_per_process
+    from vclip_cli.engine.workload import Workload
 
-    there, each = count_stored(plan), bytes_a_video(plan)
+    left, each = left_per_process(plan), bytes_a_video(plan)
+    there = len(plan.items) - sum(left)
     return {
         "folder": str(plan.store.folder),
         "key": plan.store.key,
@@ -117,7 +123,8 @@ def _planned(plan: EmbedPlan) -> dict[str, Any]:
         "videos": len(plan.items),
         "stored": there,
         "bytes_a_video": each,
-        "bytes_to_add": each * (len(plan.items) - there),
+        "bytes_to_add": each * sum(left),
+        "work": Workload(left, rate).as_dict(),
     }
 
 

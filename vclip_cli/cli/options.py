@@ -235,6 +235,15 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done, and stop."),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="VIDEOS_A_SECOND",
+        min=1e-6,
+        help="With --dry-run: how fast one process is (see: vclip bench), for the time needed.",
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="One JSON document on stdout."),

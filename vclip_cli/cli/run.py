@@ -92,7 +92,8 @@ def run(
     )
     jobs = plan_matrix(request)
     if dry_run:
-        show_json({"jobs": [job.as_dict() for job in jobs]})
+        if launched_share().speaks:
+            show_json({"jobs": [job.as_dict() for job in jobs]})
         return
     results = []
     for number, job in enumerate(jobs, start=1):

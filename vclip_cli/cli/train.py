@@ -171,7 +171,8 @@ def train(
     )
     bridge = bridge_of(request)
     if dry_run:
-        show_json({**_planned(plan_run(request)), "bridge": bridge})
+        if launched_share().speaks:
+            show_json({**_planned(plan_run(request)), "bridge": bridge})
         return
     if bridge is not None:
         say(f"first stage: {bridge}, whose weights {method} begins with")

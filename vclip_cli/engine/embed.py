@@ -136,10 +136,13 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
     return items if limit is None else items[:limit]
 
 
-def count_stored(plan: EmbedPlan) -> int:
-    """How many of the videos are stored already."""
+def left_per_process(plan: EmbedPlan) -> list[int]:
+    """How many videos each process would encode: those of its share that are not stored."""
     stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
-    return sum(position in stored for position in range(len(plan.items)))
+    left = {item.video for place, item in enumerate(plan.items) if place not in stored}
+    size = plan.computing.batch_size
+    shares = (share_of_items(plan.items, one, size) for one in plan.request.share.everyone)
+    return [sum(item.video in left for item in share) for share in shares]
 
 
 def bytes_a_video(plan: EmbedPlan) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,7 @@ def fill_store(
             written = changed = 0
             with progress("extracting", len(plan.videos), done) as advance:
                 packed = pack_all([task.video for task in open_tasks], plan)
-                for task, clip in zip(open_tasks, packed, strict=True):
+                for task, (clip, _) in zip(open_tasks, packed, strict=True):
                     fresh = writer.add(clip, trust=not task.damaged)
                     written += fresh
                     changed += fresh and task.changed
@@ -205,18 +206,24 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
     return Task(video, changed, damaged)
 
 
-def pack_all(videos: Sequence[ListedVideo], plan: ExtractPlan) -> Iterator[PackedClip]:
-    """Decode and compress videos in order, in as many processes as asked for."""
+def pack_all(
+    videos: Sequence[ListedVideo], plan: ExtractPlan
+) -> Iterator[tuple[PackedClip, float]]:
+    """Decode and compress videos in order, in as many processes as asked for, with the seconds that
+    each took."""
     workers = min(plan.request.workers, len(videos))
     calls = guarded_calls(
         _pack, plan.settings, videos, workers=workers, seconds=plan.request.timeout
     )
-    for listed, clip in zip(videos, calls, strict=True):
-        yield _lost(listed, clip) if isinstance(clip, Lost) else clip
+    for listed, result in zip(videos, calls, strict=True):
+        lost = isinstance(result, Lost)
+        yield (_lost(listed, result), plan.request.timeout) if lost else result
 
 
-def _pack(settings: StoreSettings, listed: ListedVideo) -> PackedClip:
-    return pack_clip(listed.video, listed.path, settings)
+def _pack(settings: StoreSettings, listed: ListedVideo) -> tuple[PackedClip, float]:
+    began = time.perf_counter()
+    clip = pack_clip(listed.video, listed.path, settings)
+    return clip, time.perf_counter() - began
 
 
 def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:
