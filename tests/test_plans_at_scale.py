@@ -34,7 +34,8 @@ def kinetics600(vclip: Callable, request: pytest.FixtureRequest) -> list[str]:
     """A training list of Kinetics-600 in its official form, made up; no video is there."""
     names = load_label_set("kinetics600").names
     rows = (
-        f'"{names[n % len(names)]}",{n:011d},{n % 300},{n % 300 + 10},train\n' for n in range(request.param)
+        f'"{names[n % len(names)]}",{n:011d},{n % 300},{n % 300 + 10},train\n'
+        for n in range(request.param)
     )
     Path("lists").mkdir()
     Path("videos").mkdir()
