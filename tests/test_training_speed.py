@@ -30,9 +30,12 @@ SMALL = (
     "--pretrained", "random", "--limit", 10, "--set", "batch_size=5", "--batch-size", 3,
     "--set", "learning_rate=1e-3", "--seed", 1,
 )  # fmt: skip
-MIXED = ("--set", "augmentation.mixup=0.8", "--set", "augmentation.cutmix=1.0")
+MIXED = (
+    "--set", "augmentation.mixup=0.8", "--set", "augmentation.cutmix=1.0",
+    "--set", "label_smoothing=0.1",
+)  # fmt: skip
 RUNS = {
-    "vifi-clip": ("-d", "toy", "-p", "few-shot", "--shots", 2, *MIXED, "--set", "label_smoothing=0.1"),
+    "vifi-clip": ("-d", "toy", "-p", "few-shot", "--shots", 2, *MIXED),
     "vl-prompt": ("-d", "toy", "-p", "few-shot", "--shots", 2, "--set", "bridge=null"),
     "vita-clip": ("-d", "toy", "-p", "few-shot", "--shots", 2),
     "x-clip": ("-d", "toy", "-p", "few-shot", "--shots", 2),

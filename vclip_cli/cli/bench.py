@@ -149,11 +149,12 @@ def _show(measured: Measured) -> None:
     table = Table("part", title=title, title_justify="left")
     for name in ("videos/s", "ms a video", "over REF", "… by CPU time", "share", "remark"):
         table.add_column(name, justify="left" if name == "remark" else "right")
-    shares = measured.shares
+    shares = measured.shares()
     for part in measured.parts:
         if part.name == "matrix product":
             continue
-        ratios, share = part.over(measured.reference), shares.get(part.name)
+        ratios = part.over(measured.reference)
+        share = shares.get(part.name)
         seconds = part.seconds_a_video
         comparable = ratios is not None and part.name.startswith(("decode", "read"))
         table.add_row(
@@ -166,9 +167,20 @@ def _show(measured: Measured) -> None:
             printable(_remark(measured, part)),
         )
     show(table)
-    say(f"what limits: {measured.limits}, {shares[measured.limits]:.0%} of a video's time")
+    say(f"what limits: {_limit(measured, store=False)}")
+    if measured.has_store:
+        say(f"what limits from the store: {_limit(measured, store=True)}")
     if measured.reference is None:
         say("REF was not measured: decord is not installed here")
+
+
+def _limit(measured: Measured, *, store: bool) -> str:
+    name = measured.limits(store=store)
+    if not measured.workers:
+        return f"{name}, {measured.shares(store=store)[name]:.0%} of a video's time"
+    seconds = measured.part(name).seconds_a_video
+    assert seconds is not None  # it takes the most
+    return f"{name}: no more than {1 / seconds:,.1f} videos/s"
 
 
 def _remark(measured: Measured, part: Part) -> str:
