@@ -207,7 +207,10 @@ def _same_runs(count: int) -> None:
     for path in checkpoints:
         one, many = load_file(path), load_file(Path(f"trained{count}", *path.parts[1:]))
         for name in one:
-            np.testing.assert_allclose(many[name], one[name], atol=1e-5, rtol=0, err_msg=name)
+            a, b = one[name], many[name]
+            if name.endswith("attn.in_proj_bias"):  # that of the keys has no gradient but noise
+                a, b = (np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]) for x in (a, b))
+            np.testing.assert_allclose(b, a, atol=1e-5, rtol=0, err_msg=name)
 
 
 @launches

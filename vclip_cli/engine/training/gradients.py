@@ -48,7 +48,7 @@ def sum_over_processes(
     *parts, total = flat.split([*(parameter.numel() for parameter in parameters), 1])
     for parameter, part, count in zip(parameters, parts, counts, strict=True):
         parameter.grad = part.view_as(parameter).to(parameter.dtype) if count else None
-    return total[0], read_by_all, stopped > 0
+    return total[0].clone(), read_by_all, stopped > 0  # a view would keep all gradients in memory
 
 
 @cache
