@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from make_clips import write_clip
+from this_process import ThisProcess
 from tiny_clip import tiny_backbone
 
 from vclip_cli.engine.bench import training
@@ -221,17 +221,10 @@ def test_a_training_step_is_measured(method: str) -> None:
         measure_step(StepRequest(MethodRequest("clip", "toy"), frames=2), 1)
 
 
-class _InThisProcess(Executor):
-    def submit(self, call: Callable, /, *arguments: Any) -> Future:  # type: ignore[override]
-        future: Future = Future()
-        future.set_result(call(*arguments))
-        return future
-
-
 def test_training_steps_of_several_methods(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: _InThisProcess())
+    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: ThisProcess())
     arguments = ("bench", "--training", "vl-prompt, vita-clip", *QUICK)
     document = json.loads(vclip(*arguments, "--json").out)
     assert [step["method"] for step in document["steps"]] == ["vl-prompt", "vita-clip"]

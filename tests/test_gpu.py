@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from gpu_checks import (
     measure_steps,
     rate,
 )
+from this_process import ThisProcess
 
 from vclip_cli.engine.bench import training
 from vclip_cli.engine.bench.run import BenchRequest
@@ -114,15 +114,8 @@ def test_the_checks_of_evaluation_run_on_a_cpu(vclip: Callable) -> None:
     assert share is not None and share > 0
 
 
-class _InThisProcess(Executor):
-    def submit(self, call: Callable, /, *arguments: Any) -> Future:  # type: ignore[override]
-        future: Future = Future()
-        future.set_result(call(*arguments))
-        return future
-
-
 def test_the_checks_of_training_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: _InThisProcess())
+    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: ThisProcess())
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
     like = StepRequest(MethodRequest(), frames=2, device="cpu", batch_size=1, rounds=1)
