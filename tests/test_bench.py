@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from make_clips import write_clip
+from this_process import ThisProcess
 from tiny_clip import tiny_backbone
 
 from vclip_cli.engine.bench import training
 from vclip_cli.engine.bench.clips import find_source, sound_clips
 from vclip_cli.engine.bench.computing import count_flops, made_up_videos
-from vclip_cli.engine.bench.timing import Part, Seconds, timed
+from vclip_cli.engine.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.engine.bench.training import StepRequest, measure_step
 from vclip_cli.engine.clips import ClipReading
 from vclip_cli.engine.methods import MethodRequest
@@ -105,9 +105,33 @@ def test_a_frame_store_is_measured_where_it_keeps_the_frames(vclip: Callable) ->
     assert vclip(*extract).code == 0
     ran = vclip(*quick, "--frames", 2, "--json")
     assert ran.code == 0, ran.err
-    assert parts_of(json.loads(ran.out))["read store"]["videos_per_second"] > 0
+    document = json.loads(ran.out)
+    assert parts_of(document)["read store"]["videos_per_second"] > 0
+    assert parts_of(document)["end to end, store"]["videos_per_second"] > 0
+    assert set(document["shares_from_store"]) == {"read store", "preprocess", "encoder"}
+    assert sum(document["shares_from_store"].values()) == pytest.approx(1)
+    assert "what limits from the store: " in vclip(*quick, "--frames", 2).err
     assert vclip(*quick, "--frames", 4).code == 4
     assert vclip(*quick[:-1], "nowhere", "--frames", 2).code == 4
+
+
+def test_workers_are_measured_once_they_are_under_way(vclip: Callable) -> None:
+    clip = write_clip(Path("one.mp4"), 12)
+    ran = vclip("bench", clip, *QUICK, "--workers", 1, "--rounds", 1, "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    loading = parts_of(document)["files, 1 worker"]
+    assert loading["videos"] == 1 and loading["videos_per_second"] > 1
+    assert set(document["shares"]) >= {"files, 1 worker", "encoder"} - {"decode, exact"}
+    assert document["limits_from_store"] is None
+
+
+def test_what_passes_before_all_workers_are_under_way_does_not_count() -> None:
+    marks = Marks([(8, 1.0, 0.0), (16, 11.0, 1.0), (40, 13.0, 1.5), (64, 15.0, 2.0)])
+    assert marks.seconds_for(2, 3) == Seconds(pytest.approx(1 / 6), pytest.approx(1 / 24))
+    assert marks.seconds_for(2, 0) is None
+    assert often_enough("abc", 0, 8) == ["a", "b", "c"]
+    assert len(often_enough("abc", 2, 8)) == 129 and len(often_enough("abc", 1, 100)) == 402
 
 
 @pytest.mark.parametrize(
@@ -123,6 +147,7 @@ def test_a_frame_store_is_measured_where_it_keeps_the_frames(vclip: Callable) ->
         (("--training", "vita-clop"), 2, "vita-clip"),
         (("--training", ","), 2, "names no method"),
         (("bad.mp4", "--training", "x-clip"), 2, "takes no clips"),
+        (("bad.mp4", "--compile"), 2, "measured with --training"),
     ],
 )
 def test_what_cannot_be_measured_is_said(
@@ -196,20 +221,15 @@ def test_a_training_step_is_measured(method: str) -> None:
         measure_step(StepRequest(MethodRequest("clip", "toy"), frames=2), 1)
 
 
-class _InThisProcess(Executor):
-    def submit(self, call: Callable, /, *arguments: Any) -> Future:  # type: ignore[override]
-        future: Future = Future()
-        future.set_result(call(*arguments))
-        return future
-
-
 def test_training_steps_of_several_methods(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: _InThisProcess())
+    monkeypatch.setattr(training, "ProcessPoolExecutor", lambda *a, **k: ThisProcess())
     arguments = ("bench", "--training", "vl-prompt, vita-clip", *QUICK)
     document = json.loads(vclip(*arguments, "--json").out)
     assert [step["method"] for step in document["steps"]] == ["vl-prompt", "vita-clip"]
     assert document["batch_size"] == 2
     shown = vclip(*arguments)
     assert "peak memory" in shown.out and "vita-clip" in shown.out
+    lean = vclip(*arguments, "--gradient-checkpointing")
+    assert lean.code == 0 and "gradient checkpointing" in lean.out

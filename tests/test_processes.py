@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from vclip_cli.engine.embedding_shards import read_header, read_rows
 from vclip_cli.engine.processes import Share, launched_share, read_shard
 from vclip_cli.errors import UsageError
 from vclip_cli.results.record import read_record
@@ -31,6 +32,8 @@ EVAL = (
     "--no-cache",
 )
 EXTRACT = ("extract", "toy", "--frames", "8", "--limit", "30")
+EMBED = ("embed", "toy", "--frames", "2", "--batch-size", "16", "--limit", "130", "--json")
+RUN = ("run", "-p", "few-shot", "-d", "toy", "--seeds", "1", "--shots", "2", "--batch-size", "2")
 
 
 def _predictions(folder: str) -> bytes:
@@ -42,9 +45,22 @@ def _store(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept if path.name != "lock-owner.json"}
 
 
+def _embeddings(folder: str) -> dict[str, bytes]:
+    """Each stored video's values; the folder is a cache with one store in it."""
+    shards = [read_header(path) for path in Path(folder).glob("embeddings/*/*.safetensors")]
+    rows = [(s, row, video) for s in shards for row, video in enumerate(s.rows.videos)]
+    found = {video: read_rows(shard, [row]).tobytes() for shard, row, video in rows}
+    assert len(found) == len(rows), "a video was encoded twice"
+    return found
+
+
+def _launcher(count: int, *arguments: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node", str(count), "-m", "vclip_cli", *arguments]
+
+
 def _launch(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(count), "-m", "vclip_cli", *arguments]
+    command = _launcher(count, *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -105,6 +121,98 @@ def test_extraction_in_shards_is_joined_to_the_same_bytes(vclip: Callable) -> No
     assert not list(Path("store").glob("shard-*"))
 
 
+def test_embedding_in_shards_fills_one_store_that_needs_no_merge(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch, shared_cache: Path
+) -> None:
+    clips = next(shared_cache.glob("toy-*"), None)
+    for cache, shards in (("one", ["1/1"]), ("three", ["3/3", "1/3", "2/3"])):
+        Path(cache).mkdir()
+        if clips is not None:  # rendered by an earlier test of this session
+            Path(cache, clips.name).symlink_to(clips)
+        monkeypatch.setenv("VCLIP_CACHE", str(Path(cache).absolute()))
+        ran = [vclip(*EMBED, "--shard", shard) for shard in shards]
+        assert [one.code for one in ran] == [0] * len(shards), ran[0].err
+        assert sum(json.loads(one.out)["encoded"] for one in ran) == 130
+    assert _embeddings("three") == _embeddings("one") and len(_embeddings("one")) == 130
+    again = json.loads(vclip(*EMBED).out)
+    assert (again["encoded"], again["reused"]) == (0, 130)
+
+
+@launches
+def test_processes_of_one_launch_embed_into_one_store(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cache in ("one", "two", "three"):
+        monkeypatch.setenv("VCLIP_CACHE", str(Path(cache).absolute()))
+        if cache == "one":
+            assert vclip(*EMBED).code == 0
+            continue
+        launched = _launch(2 if cache == "two" else 3, *EMBED)
+        assert launched.returncode == 0, launched.stderr
+        assert json.loads(launched.stdout)["encoded"] == 130
+        assert launched.stderr.count("embedding: 130/130") == 1
+        assert _embeddings(cache) == _embeddings("one")
+        assert not list(Path(cache).rglob("done-*"))
+    few = _launch(3, *EMBED[:-2], "2", "--frames", "3", "--json")  # two of three have nothing to do
+    assert few.returncode == 0, few.stderr
+    assert json.loads(few.stdout)["encoded"] == 2
+
+
+@launches
+def test_a_note_of_a_killed_launch_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VCLIP_CACHE", str(Path("cache").absolute()))
+    planned = _launch(1, *EMBED, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    folder = Path(json.loads(planned.stdout)["folder"])
+    folder.mkdir(parents=True)
+    folder.joinpath("done-2-of-2.json").write_text('{"reused": 0, "encoded": 9, "failures": []}')
+    launched = _launch(2, *EMBED)
+    assert launched.returncode == 0, launched.stderr
+    assert json.loads(launched.stdout)["encoded"] == 130
+
+
+@launches
+def test_a_whole_run_on_several_processes(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
+    fitted = (*RUN, "--methods", "clip,tip-adapter,linear-probe", "--limit", "70")
+    trained = (*RUN, "--methods", "vita-clip,vl-prompt", "--limit", "15", "--set", "steps=4")
+    trained += ("--set", "batch_size=5", "--set", "learning_rate=4e-4", "--set", "epsilon=1e-6")
+    for count in (1, 2, 3):
+        monkeypatch.setenv("VCLIP_CACHE", str(own_home / f"cache{count}"))
+        for what, run in (("fitted", fitted), ("trained", trained)):
+            out = ("--out", f"{what}{count}", "--json")
+            if count == 1:
+                assert vclip(*run, *out).code == 0
+                continue
+            launched = _launch(count, *run, *out)
+            assert launched.returncode == 0, launched.stderr
+            jobs = json.loads(launched.stdout)["results"]
+            assert [job["method"] for job in jobs] == run[run.index("--methods") + 1].split(",")
+            assert all(test["scored"] for job in jobs for test in job["tests"])
+            assert launched.stderr.count("scoring toy/test: ") == len(jobs)
+            assert not list(Path(f"{what}{count}").rglob("parts"))
+        if count > 1:
+            _same_runs(count)
+
+
+def _same_runs(count: int) -> None:
+    predictions = sorted(Path("fitted1").rglob("predictions.parquet"))
+    assert len(predictions) == 3
+    for path in predictions:
+        other = Path(f"fitted{count}", *path.parts[1:])
+        assert other.read_bytes() == path.read_bytes(), other
+    checkpoints = sorted(Path("trained1").rglob("checkpoint.safetensors"))
+    assert len(checkpoints) == 3  # and the first stage of vl-prompt
+    for path in checkpoints:
+        one, many = load_file(path), load_file(Path(f"trained{count}", *path.parts[1:]))
+        for name in one:
+            a, b = one[name], many[name]
+            if name.endswith("attn.in_proj_bias"):  # that of the keys has no gradient but noise
+                a, b = (np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]) for x in (a, b))
+            np.testing.assert_allclose(b, a, atol=1e-5, rtol=0, err_msg=name)
+
+
 @launches
 def test_processes_of_one_launch_evaluate_and_extract_to_the_same_bytes(vclip: Callable) -> None:
     assert vclip(*EVAL, "--out", "whole").code == 0
@@ -149,14 +257,32 @@ def test_two_extractions_into_one_folder_give_one_sound_store(vclip: Callable) -
     assert vclip(*extract, "--out", "store", "--verify", "--dry-run").code == 0
 
 
+TRAIN = (
+    "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
+    "--limit", "15", "--set", "batch_size=5", "--batch-size", "2",
+    "--set", "learning_rate=4e-4", "--set", "epsilon=1e-6",  # the paper's rate
+)  # fmt: skip
+
+
 @launches
-def test_a_killed_process_ends_the_others_with_an_error(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "vclip_cli", *EVAL, "--out", "run"]
+@pytest.mark.parametrize(
+    ("verb", "sign"),
+    [
+        (EVAL, "run/log-2-of-2.jsonl"),
+        ((*TRAIN, "--save-every", "2", "--set", "steps=2000"), "run/resume.pt"),
+        (
+            (*RUN, "--methods", "vita-clip", "--limit", "15", "--set", "steps=4"),
+            "run/toy_vita-clip_2shots_seed1/test/log-2-of-2.jsonl",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_killed_process_ends_the_others_with_an_error(verb: tuple[str, ...], sign: str) -> None:
+    command = _launcher(2, *verb, "--out", "run")
     launch = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     mine = f"/proc/{launch.pid}/task/{launch.pid}/children"
     deadline = time.monotonic() + 120
-    while not Path("run/log-2-of-2.jsonl").exists():
+    while not Path(sign).exists():
         assert launch.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     children = [int(pid) for pid in Path(mine).read_text().split()]
@@ -175,11 +301,7 @@ def test_a_killed_process_ends_the_others_with_an_error(tmp_path: Path) -> None:
 
 @launches
 def test_training_on_two_processes_gives_the_updates_of_one(vclip: Callable) -> None:
-    train = (
-        "train", "-p", "few-shot", "-d", "toy", "-m", "vita-clip", "--seed", "1", "--shots", "2",
-        "--limit", "15", "--set", "steps=10", "--set", "batch_size=5", "--batch-size", "2",
-        "--set", "learning_rate=4e-4", "--set", "epsilon=1e-6",  # the paper's rate
-    )  # fmt: skip
+    train = (*TRAIN, "--set", "steps=10")
     assert vclip(*train, "--out", "one").code == 0
     for count in (2, 3):
         launched = _launch(count, *train, "--out", f"of{count}", "--json")

@@ -14,7 +14,7 @@ from vclip_cli.errors import UsageError
 if TYPE_CHECKING:
     from vclip_cli.engine.bench.run import Measured
     from vclip_cli.engine.bench.timing import Part
-    from vclip_cli.engine.bench.training import MeasuredStep
+    from vclip_cli.engine.bench.training import MeasuredStep, StepRequest
 
 Sources = Annotated[
     list[str] | None,
@@ -71,6 +71,8 @@ def bench(
     frames: options.Frames = None,
     store: Store = None,
     training: Training = None,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    compiled: options.Compile = False,
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     batch_size: StepBatch = None,
@@ -89,6 +91,8 @@ def bench(
 
     Example:  vclip bench hmdb51 --frames 16 --limit 20
     """
+    from dataclasses import replace
+
     from vclip_cli.engine.methods import MethodRequest
 
     request = MethodRequest(method, backbone, pretrained, checkpoint)
@@ -97,9 +101,26 @@ def bench(
             raise UsageError(
                 "--training measures made-up videos: it takes no clips, store, method or checkpoint"
             )
+        from vclip_cli.engine.bench.training import StepRequest
+
         names = [name.strip() for name in training.split(",") if name.strip()]
-        _bench_training(names, request, frames, device, precision, batch_size or 2, rounds, as_json)
+        steps = [
+            StepRequest(
+                replace(request, method=name),
+                frames,
+                device,
+                precision,
+                batch_size or 2,
+                rounds,
+                gradient_checkpointing,
+                compiled,
+            )
+            for name in names
+        ]
+        _bench_training(steps, as_json)
         return
+    if gradient_checkpointing or compiled:
+        raise UsageError("--gradient-checkpointing and --compile are measured with --training")
     from vclip_cli.engine.bench.run import BenchRequest
     from vclip_cli.engine.bench.run import bench as measure
     from vclip_cli.engine.guarded import Guard
@@ -139,11 +160,12 @@ def _show(measured: Measured) -> None:
     table = Table("part", title=title, title_justify="left")
     for name in ("videos/s", "ms a video", "over REF", "… by CPU time", "share", "remark"):
         table.add_column(name, justify="left" if name == "remark" else "right")
-    shares = measured.shares
+    shares = measured.shares()
     for part in measured.parts:
         if part.name == "matrix product":
             continue
-        ratios, share = part.over(measured.reference), shares.get(part.name)
+        ratios = part.over(measured.reference)
+        share = shares.get(part.name)
         seconds = part.seconds_a_video
         comparable = ratios is not None and part.name.startswith(("decode", "read"))
         table.add_row(
@@ -156,9 +178,20 @@ def _show(measured: Measured) -> None:
             printable(_remark(measured, part)),
         )
     show(table)
-    say(f"what limits: {measured.limits}, {shares[measured.limits]:.0%} of a video's time")
+    say(f"what limits: {_limit(measured, store=False)}")
+    if measured.has_store:
+        say(f"what limits from the store: {_limit(measured, store=True)}")
     if measured.reference is None:
         say("REF was not measured: decord is not installed here")
+
+
+def _limit(measured: Measured, *, store: bool) -> str:
+    name = measured.limits(store=store)
+    if not measured.workers:
+        return f"{name}, {measured.shares(store=store)[name]:.0%} of a video's time"
+    seconds = measured.part(name).seconds_a_video
+    assert seconds is not None  # it takes the most
+    return f"{name}: no more than {1 / seconds:,.1f} videos/s"
 
 
 def _remark(measured: Measured, part: Part) -> str:
@@ -169,29 +202,14 @@ def _remark(measured: Measured, part: Part) -> str:
     return f"{part.gigaflops:,.0f} GFLOP/s, {part.gigaflops / product:.0%} of a matrix product's"
 
 
-def _bench_training(
-    names: list[str],
-    request: Any,
-    frames: int | None,
-    device: str,
-    precision: str,
-    batch_size: int,
-    rounds: int,
-    as_json: bool,
-) -> None:
-    from dataclasses import replace
-
-    from vclip_cli.engine.bench.training import StepRequest, bench_training, facts
+def _bench_training(requests: list[StepRequest], as_json: bool) -> None:
+    from vclip_cli.engine.bench.training import bench_training, facts
     from vclip_cli.models.registry import find_method
 
-    if not names:
+    if not requests:
         raise UsageError("--training names no method", hint="see: vclip methods")
-    for name in names:
-        find_method(name)
-    requests = [
-        StepRequest(replace(request, method=name), frames, device, precision, batch_size, rounds)
-        for name in names
-    ]
+    for request in requests:
+        find_method(request.method.method or "")
     steps = bench_training(requests, progress=progress)
     common = facts(requests[0])
     if as_json:
@@ -206,6 +224,8 @@ def _show_steps(steps: list[MeasuredStep], common: dict[str, Any]) -> None:
     title = (
         f"one training step, {common['batch_size']} videos, {common['classes']} classes,"
         f" {common['precision']}, {common['device']}, {common['threads']} threads"
+        + (", gradient checkpointing" if common["gradient_checkpointing"] else "")
+        + (", compiled" if common["compiled"] else "")
     )
     table = Table("method", title=title, title_justify="left")
     for name in ("trained", "seconds", "peak memory", "before the step"):

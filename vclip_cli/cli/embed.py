@@ -8,7 +8,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import DataError
+from vclip_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vclip_cli.engine.embed import Embedded, EmbedPlan
@@ -17,6 +17,12 @@ Name = Annotated[str, typer.Argument(help="A registered dataset, or toy.", metav
 Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="Only the videos of this official split. May be repeated."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="Do the i-th of n shares, such as 1/3. Into one store: none is merged."
+    ),
 ]
 Protocol = Annotated[
     str | None,
@@ -46,7 +52,9 @@ def embed(
     clip_timeout: options.ClipTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
+    shard: Shard = None,
     dry_run: options.DryRun = False,
+    rate: options.Rate = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -59,8 +67,12 @@ def embed(
     from vclip_cli.engine.embed import embed as run
     from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.processes import launched_share, read_shard
     from vclip_cli.engine.settings import ViewRequest
 
+    if rate is not None and not dry_run:
+        raise UsageError("--rate is for --dry-run")
+    share = read_shard(shard) if shard is not None else launched_share()
     plan = plan_embedding(
         EmbedRequest(
             dataset=dataset,
@@ -74,12 +86,16 @@ def embed(
             batch_size=batch_size,
             guard=Guard(workers, clip_timeout, limit_memory),
             limit=limit,
+            share=share,
         )
     )
     if dry_run:
-        show_json(_planned(plan))
+        if share.speaks:
+            show_json(_planned(plan, rate))
         return
     done = run(plan, progress=progress)
+    if not share.speaks:
+        return
     if as_json:
         show_json(_document(plan, done))
     else:
@@ -95,10 +111,12 @@ def embed(
         raise DataError("no video of the dataset can be read", hint=f"vclip data check {dataset}")
 
 
-def _planned(plan: EmbedPlan) -> dict[str, Any]:
-    from vclip_cli.engine.embed import bytes_a_video, count_stored
+def _planned(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
+    from vclip_cli.engine.embed import bytes_a_video, left_per_process
+    from vclip_cli.engine.workload import Workload
 
-    there, each = count_stored(plan), bytes_a_video(plan)
+    left, each = left_per_process(plan), bytes_a_video(plan)
+    there = len(plan.items) - sum(left)
     return {
         "folder": str(plan.store.folder),
         "key": plan.store.key,
@@ -106,7 +124,8 @@ def _planned(plan: EmbedPlan) -> dict[str, Any]:
         "videos": len(plan.items),
         "stored": there,
         "bytes_a_video": each,
-        "bytes_to_add": each * (len(plan.items) - there),
+        "bytes_to_add": each * sum(left),
+        "work": Workload(left, rate).as_dict(),
     }
 
 

@@ -69,6 +69,7 @@ def evaluate(
     resume: options.Resume = True,
     cache: options.Cache = True,
     dry_run: options.DryRun = False,
+    rate: options.Rate = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -90,6 +91,8 @@ def evaluate(
         )
     if out is not None and len(dataset) > 1:
         raise UsageError("--out takes the run of one dataset", found=f"{len(dataset)} datasets")
+    if rate is not None and not dry_run:
+        raise UsageError("--rate is for --dry-run")
     if shard is not None and merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     share = read_shard(shard) if shard is not None else launched_share()
@@ -123,8 +126,10 @@ def evaluate(
         plans.append(plan)
         if not dry_run:
             evaluated += run(plan, progress=progress)
-    if dry_run:
-        show_json({"plans": [_planned(plan) for plan in plans]})
+    if dry_run and share.speaks:
+        show_json({"plans": [_planned(plan, rate) for plan in plans]})
+    elif dry_run:
+        return
     elif share.apart:
         show(f"shard {shard} is done; when all are: the same command with --merge for --shard")
     elif not share.leads:
@@ -135,8 +140,12 @@ def evaluate(
         show_results(evaluated)
 
 
-def _planned(plan: EvaluationPlan) -> dict[str, Any]:
+def _planned(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
+    from vclip_cli.engine.evaluate import planned_per_process
+    from vclip_cli.engine.workload import Workload
+
     return {
+        "work": Workload(planned_per_process(plan), rate).as_dict(),
         "out": str(plan.folder),
         "run_sha256": plan.sha256,
         "device": str(plan.computing.device),
@@ -147,6 +156,7 @@ def _planned(plan: EvaluationPlan) -> dict[str, Any]:
                 "videos": int(test.rows["video"].nunique()),
                 "absent": int((test.rows["path"] == "").sum()),
                 "classes": len(test.classes),
+                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
             }
             for test in plan.tests
         ],

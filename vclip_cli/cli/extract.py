@@ -77,6 +77,7 @@ def extract(
     resume: options.Resume = True,
     verify: Verify = False,
     dry_run: options.DryRun = False,
+    rate: options.Rate = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -106,9 +107,14 @@ def extract(
     )
     if verify and not resume:
         raise UsageError("--verify and --no-resume exclude each other")
+    if rate is not None and not dry_run:
+        raise UsageError("--rate is for --dry-run")
+    share = read_shard(shard) if shard is not None else launched_share()
     plan = plan_extract(request)
     if dry_run:
-        estimated = estimate(plan, progress=progress)
+        if not share.speaks:
+            return
+        estimated = estimate(plan, share, rate, progress=progress)
         if as_json:
             show_json(estimated.as_dict())
         else:
@@ -116,7 +122,6 @@ def extract(
         if estimated.checked is not None and estimated.checked.damaged:
             raise typer.Exit(DAMAGED)
         return
-    share = read_shard(shard) if shard is not None else launched_share()
     if merge and (shard is not None or verify or not resume):
         raise UsageError("--merge joins what shards have done, and nothing else")
     if merge:
@@ -176,6 +181,7 @@ def _show_estimate(estimated: Estimate) -> None:
         f" [{_bytes(estimated.low)}, {_bytes(estimated.high)}] from a sample of"
         f" {estimated.sampled:,}; {_bytes(estimated.there)} there, {_bytes(estimated.free)} free"
     )
+    show(str(estimated.work))
     say(f"frame store: {shlex.quote(estimated.folder)}/")
     if estimated.high > estimated.free:
         warn("that may not fit on the disk")

@@ -182,6 +182,22 @@ Workers = Annotated[
         " Default: the free cores, at most 8; 0 reads in this process, without that guard.",
     ),
 ]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing",
+        envvar="VCLIP_GRADIENT_CHECKPOINTING",
+        help="Less memory for more time: activations are computed again on the way back.",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        envvar="VCLIP_COMPILE",
+        help="Train the image side through torch.compile, which takes a minute to begin.",
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option("--shard", help="Do the i-th of n shards, such as 1/3; join them with --merge."),
@@ -232,6 +248,15 @@ Cache = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done, and stop."),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="VIDEOS_A_SECOND",
+        min=1e-6,
+        help="With --dry-run: how fast one process is (see: vclip bench), for the time needed.",
+    ),
 ]
 Json = Annotated[
     bool,

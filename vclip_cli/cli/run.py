@@ -48,6 +48,8 @@ def run(
     workers: options.Workers = None,
     clip_timeout: options.ClipTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    compiled: options.Compile = False,
     limit: options.Limit = None,
     out: options.Out = None,
     resume: options.Resume = True,
@@ -63,6 +65,7 @@ def run(
     """
     from vclip_cli.engine.guarded import Guard
     from vclip_cli.engine.matrix import MatrixRequest, plan_matrix, run_job
+    from vclip_cli.engine.processes import launched_share
 
     if protocol is None or not dataset:
         raise UsageError(
@@ -82,6 +85,8 @@ def run(
         precision=precision,
         batch_size=batch_size,
         guard=Guard(workers, clip_timeout, limit_memory),
+        gradient_checkpointing=gradient_checkpointing,
+        compiled=compiled,
         limit=limit,
         out=out,
         resume=resume,
@@ -90,12 +95,15 @@ def run(
     )
     jobs = plan_matrix(request)
     if dry_run:
-        show_json({"jobs": [job.as_dict() for job in jobs]})
+        if launched_share().speaks:
+            show_json({"jobs": [job.as_dict() for job in jobs]})
         return
     results = []
     for number, job in enumerate(jobs, start=1):
         say(f"[{number}/{len(jobs)}] {job}")
         results.append(_result(job, run_job(request, job, progress=progress)))
+    if not launched_share().leads:
+        return
     if as_json:
         show_json({"results": results})
         return

@@ -59,13 +59,6 @@ Flip = Annotated[
         help="The recipe's flips; off by default where class texts speak of left and right.",
     ),
 ]
-Checkpointing = Annotated[
-    bool,
-    typer.Option(
-        "--gradient-checkpointing",
-        help="Less memory for more time: activations are computed again on the way back.",
-    ),
-]
 SaveEvery = Annotated[
     int,
     typer.Option(
@@ -105,7 +98,8 @@ def train(
     settings: Settings = None,
     select_on: SelectOn = None,
     flip: Flip = None,
-    gradient_checkpointing: Checkpointing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    compiled: options.Compile = False,
     save_every: SaveEvery = 50,
     stop_after: StopAfter = None,
     frames: options.Frames = None,
@@ -167,6 +161,7 @@ def train(
         frames_from=frames_from,
         limit=limit,
         gradient_checkpointing=gradient_checkpointing,
+        compiled=compiled,
         allow_overlap=allow_overlap,
         save_every=save_every,
         stop_after=stop_after,
@@ -177,7 +172,8 @@ def train(
     )
     bridge = bridge_of(request)
     if dry_run:
-        show_json({**_planned(plan_run(request)), "bridge": bridge})
+        if launched_share().speaks:
+            show_json({**_planned(plan_run(request)), "bridge": bridge})
         return
     if bridge is not None:
         say(f"first stage: {bridge}, whose weights {method} begins with")

@@ -19,7 +19,9 @@ from vclip_cli.folders import cache_folder
 
 KINDS = ("embeddings", "frames", "report", "toy")
 _OWN = {
-    "embeddings": re.compile(r"description\.json|[0-9a-f]{24}\.safetensors|\..*\.part"),
+    "embeddings": re.compile(
+        r"description\.json|[0-9a-f]{24}\.safetensors|done-\d+-of-\d+\.json|\..*\.part"
+    ),
     "frames": re.compile(
         r"store\.json|index\.bin|frames-\d+\.bin|lock|lock-owner\.json|log.*\.jsonl|\..*\.part"
     ),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from vclip_cli.data.protocol import load_protocol
-from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
+from vclip_cli.engine.clips import ClipItem, ClipReading
 from vclip_cli.engine.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.devices import known_precision, pick_device
-from vclip_cli.engine.embedding_pass import embedded_batches, encode_batch
+from vclip_cli.engine.embedding_pass import encode_batch
+from vclip_cli.engine.embedding_shares import Embedded, embed_shared, share_of_items
 from vclip_cli.engine.embeddings import EmbeddingStore, embedding_store
 from vclip_cli.engine.evaluation_plan import protocol_views
 from vclip_cli.engine.frame_source import (
@@ -29,6 +30,7 @@ from vclip_cli.engine.methods import (
     MethodRequest,
     load_method,
 )
+from vclip_cli.engine.processes import Share
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.settings import ViewRequest, resolve_settings
 from vclip_cli.errors import DataError, UsageError
@@ -44,8 +46,8 @@ class EmbedRequest:
     """What a person asked of `vclip embed`.
 
     protocol: whose frames and views are taken where `views` says nothing; frames_from: `source`,
-    `store`, or a frame store's folder; splits: official ones,
-    None for all videos.
+    `store`, or a frame store's folder; splits: official ones, None for all videos; share: the part
+    of the work that this process does.
     """
 
     dataset: str
@@ -59,6 +61,7 @@ class EmbedRequest:
     batch_size: int = 8
     guard: Guard = UNGUARDED
     limit: int | None = None
+    share: Share = field(default_factory=Share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +75,6 @@ class EmbedPlan:
     store: EmbeddingStore
     root: Path
     items: list[ClipItem]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """What a pass did: videos found stored, encoded by it, and failed."""
-
-    reused: int
-    encoded: int
-    failures: list[Failure]
 
 
 def plan_embedding(request: EmbedRequest) -> EmbedPlan:
@@ -141,10 +135,13 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
     return items if limit is None else items[:limit]
 
 
-def count_stored(plan: EmbedPlan) -> int:
-    """How many of the videos are stored already."""
+def left_per_process(plan: EmbedPlan) -> list[int]:
+    """How many videos each process would encode: those of its share that are not stored."""
     stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
-    return sum(position in stored for position in range(len(plan.items)))
+    left = {item.video for place, item in enumerate(plan.items) if place not in stored}
+    size = plan.computing.batch_size
+    shares = (share_of_items(plan.items, one, size) for one in plan.request.share.everyone)
+    return [sum(item.video in left for item in share) for share in shares]
 
 
 def bytes_a_video(plan: EmbedPlan) -> int:
@@ -158,24 +155,21 @@ def bytes_a_video(plan: EmbedPlan) -> int:
 def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     """Encode and store the videos that are not yet stored; a killed pass goes on from there.
 
-    Raises UsageError where the cache cannot be written, StorageError where the disk gets full.
+    Of several processes each does its share, and the first one gives what all have done. Raises
+    UsageError where the cache cannot be written, StorageError where the disk gets full.
     """
     require_writable_folder(plan.store.folder)
-    videos = [item.video for item in plan.items]
     if plan.reading.store is None:
-        prepare_videos(plan.request.dataset, videos, progress=progress)
-    stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
-    missing = [p for p in range(len(plan.items)) if p not in stored]
-    there = len(plan.items) - len(missing)
-    items = [plan.items[position] for position in missing]
-    fresh = plan.store.open(plan.request.dataset, plan.root, items)
-    failures: list[Failure] = []
-    encoded = 0
-    with progress("embedding", len(plan.items), there) as advance:
-        for batch, _ in embedded_batches(
-            plan.method.adapter, plan.root, items, plan.reading, plan.computing, fresh
-        ):
-            failures += batch.failures
-            encoded += len(batch.positions)
-            advance(len(batch.positions) + len(batch.failures))
-    return Embedded(there, encoded, failures)
+        own = share_of_items(plan.items, plan.request.share, plan.computing.batch_size)
+        prepare_videos(plan.request.dataset, [item.video for item in own], progress=progress)
+    return embed_shared(
+        plan.method.adapter,
+        plan.root,
+        plan.items,
+        plan.reading,
+        plan.computing,
+        plan.store,
+        plan.request.dataset,
+        plan.request.share,
+        progress=progress,
+    )

@@ -16,7 +16,9 @@ import torch
 from vclip_cli.engine.clips import ClipBatch, ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.devices import autocast
 from vclip_cli.engine.embeddings import StoredEmbeddings
+from vclip_cli.engine.prefetch import ahead
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.tensors import to_device
 from vclip_cli.video.preprocess import normalise
 
 if TYPE_CHECKING:
@@ -62,8 +64,7 @@ def encode_batch(
     adapter: Adapter, frames: torch.Tensor, reading: ClipReading, computing: Computing
 ) -> np.ndarray:
     """Frames uint8 (B,V,T,S,S,3) to what the adapter's `cacheable` names, float32 (B,V,…)."""
-    on_gpu = computing.device.type == "cuda"
-    frames = frames.to(computing.device, non_blocking=on_gpu)
+    frames = to_device(frames, computing.device)
     clips = normalise(frames.flatten(0, 1), reading.preprocessing)
     with autocast(computing.device, computing.precision):
         encode: Any = (
@@ -76,7 +77,7 @@ def encode_batch(
 @torch.inference_mode()
 def pool_batch(adapter: Adapter, values: np.ndarray, computing: Computing) -> torch.Tensor:
     """Embeddings (B,V,…) to the adapter's video representation, (B·V, …) on the device."""
-    flat = torch.from_numpy(values).to(computing.device).flatten(0, 1)
+    flat = to_device(torch.from_numpy(values), computing.device).flatten(0, 1)
     with autocast(computing.device, computing.precision):
         return adapter.pool_frames(flat) if adapter.cacheable == "frame" else flat
 
@@ -119,6 +120,8 @@ def embedded_batches(
         guard=computing.guard,
         pin_memory=computing.device.type == "cuda",
     )
+    if computing.device.type == "cuda":
+        loader = ahead(loader)
     fresh = 0
     for positions, left, batch in zip(batches, wanted, loader, strict=True):
         if stored is None:

@@ -204,6 +204,11 @@ class StoredEmbeddings:
             self._values.append(np.asarray(values, np.float32))
             self._damage |= damage
 
+    @property
+    def adds(self) -> bool:
+        """Whether the cache could be written so far."""
+        return self._may_add
+
     def flush(self) -> None:
         """Write what was added as one shard. A cache that cannot be written only costs time.
 

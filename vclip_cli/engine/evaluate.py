@@ -29,7 +29,7 @@ from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
-from vclip_cli.engine.parts import Scores
+from vclip_cli.engine.parts import Scores, videos_per_process
 from vclip_cli.engine.processes import Share
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Pass, PerLabel, encode_text, score_videos
@@ -83,15 +83,23 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             if all(entry is not None for entry in finished):
                 return [entry for entry in finished if entry is not None]
         name = "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
-        log = held.enter_context(ledger(plan.folder, "eval", name, total=_number_of_videos(plan)))
+        log = held.enter_context(
+            ledger(plan.folder, "eval", name, total=sum(_videos_of_passes(plan)))
+        )
         write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
         return _evaluate(plan, log, progress)
 
 
-def _number_of_videos(plan: EvaluationPlan) -> int:
-    groups = _by_classes(plan.tests).values()
-    limit = plan.request.limit
-    return sum(len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups)
+def _videos_of_passes(plan: EvaluationPlan) -> list[int]:
+    groups, limit = _by_classes(plan.tests).values(), plan.request.limit
+    return [len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups]
+
+
+def planned_per_process(plan: EvaluationPlan) -> list[int]:
+    """How many videos each process of the request's division scores, over all passes."""
+    size, count = plan.computing.batch_size, plan.request.share.count
+    passes = [videos_per_process(videos, size, count) for videos in _videos_of_passes(plan)]
+    return [sum(of_one) for of_one in zip(*passes, strict=True)]
 
 
 def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Evaluated]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def fill_store(
             written = changed = 0
             with progress("extracting", len(plan.videos), done) as advance:
                 packed = pack_all([task.video for task in tasks], plan)
-                for task, clip in zip(tasks, packed, strict=True):
+                for task, (clip, _) in zip(tasks, packed, strict=True):
                     fresh = writer.add(clip, trust=not task.damaged)
                     written += fresh
                     changed += fresh and task.changed
@@ -226,19 +227,27 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
     return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
 
 
-def pack_all(videos: Sequence[ListedVideo], plan: ExtractPlan) -> Iterator[PackedClip]:
-    """Decode and compress videos in order. Raises DataError when their folder has gone."""
-    calls = guarded_calls(_pack, (plan.root, plan.settings), videos, plan.request.guard)
-    for listed, clip in zip(videos, calls, strict=True):
-        yield _lost(listed, clip) if isinstance(clip, Lost) else clip
+def pack_all(
+    videos: Sequence[ListedVideo], plan: ExtractPlan
+) -> Iterator[tuple[PackedClip, float]]:
+    """Decode and compress videos in order, with the seconds that each took.
+
+    Raises DataError when their folder has gone.
+    """
+    guard = plan.request.guard
+    calls = guarded_calls(_pack, (plan.root, plan.settings), videos, guard)
+    for listed, result in zip(videos, calls, strict=True):
+        lost = isinstance(result, Lost)
+        yield (_lost(listed, result), guard.seconds or 0.0) if lost else result
 
 
-def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> PackedClip:
+def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> tuple[PackedClip, float]:
     root, settings = where
+    began = time.perf_counter()
     packed = pack_clip(listed.video, listed.path, settings)
     if packed.head.failure is not None and listed.path is not None:
         require_videos(root)
-    return packed
+    return packed, time.perf_counter() - began
 
 
 def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:

@@ -14,6 +14,7 @@ from vclip_cli.engine.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
@@ -42,6 +43,8 @@ class MatrixRequest:
     precision: str = "fp32"
     batch_size: int = 8
     guard: Guard = UNGUARDED
+    gradient_checkpointing: bool = False
+    compiled: bool = False
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -113,6 +116,7 @@ def run_job(
     """Train if the method trains, then evaluate on all of the protocol's test sets.
 
     A method that is tied to its training classes leaves out the sets of other classes, and says so.
+    The processes of a launch do both together, and the first one gives what was evaluated.
     """
     folder = request.folder / job.folder
     checkpoint = splits = None
@@ -130,6 +134,8 @@ def run_job(
             precision=request.precision,
             batch_size=request.batch_size,
             guard=request.guard,
+            gradient_checkpointing=request.gradient_checkpointing,
+            compiled=request.compiled,
             limit=request.limit,
             out=folder / "train",
             resume=request.resume,
@@ -156,6 +162,7 @@ def run_job(
             out=folder / "test",
             resume=request.resume,
             cache=request.cache,
+            share=launched_share(),
             command=request.command,
         )
     )

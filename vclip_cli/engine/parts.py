@@ -66,6 +66,13 @@ def part_size(batch_size: int) -> int:
     return -(-PART_SIZE // batch_size) * batch_size
 
 
+def videos_per_process(videos: int, batch_size: int, count: int) -> list[int]:
+    """How many of the videos of a pass each of `count` processes scores."""
+    size = part_size(batch_size)
+    parts = [min(size, videos - start) for start in range(0, videos, size)]
+    return [sum(Share(index, count).of(parts)) for index in range(count)]
+
+
 def join(parts: Sequence[Scores]) -> Scores:
     """Several parts as one, in order."""
     scored = [part.scores for part in parts if part.videos]

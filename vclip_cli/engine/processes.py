@@ -37,6 +37,16 @@ class Share:
         """Whether this process writes what all of them have done, and speaks for them."""
         return self.index == 0 and not self.apart
 
+    @property
+    def speaks(self) -> bool:
+        """Whether this process tells the person anything: every shard has a person of its own."""
+        return self.index == 0 or self.apart
+
+    @property
+    def everyone(self) -> list[Share]:
+        """All shares of the division that this one is of."""
+        return [Share(index, self.count) for index in range(self.count)]
+
 
 def read_shard(text: str) -> Share:
     """`2/3`, the second of three, to a share. Raises UsageError."""

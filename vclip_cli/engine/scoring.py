@@ -28,9 +28,11 @@ from vclip_cli.engine.parts import (
     read_part,
     write_part,
 )
+from vclip_cli.engine.prefetch import ahead
 from vclip_cli.engine.processes import Share, wait_until
 from vclip_cli.errors import DataError
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.tensors import to_device
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
@@ -108,6 +110,8 @@ def score_videos(
         guard=computing.guard,
         pin_memory=on_gpu,
     )
+    if on_gpu:
+        clips = ahead(clips)
     part_began = time.perf_counter()
     with progress(description, len(items), done) as advance:
         for positions, batch in zip(batches, clips, strict=True):
@@ -120,7 +124,7 @@ def score_videos(
                     scores = score_embeddings(adapter, text, values, computing, per_label)
                     growing.scores.append(scores.cpu().numpy())
             elif batch.frames is not None:
-                frames = batch.frames.to(computing.device, non_blocking=on_gpu)
+                frames = to_device(batch.frames, computing.device)
                 scores = score_batch(adapter, text, frames, reading, computing, per_label)
                 growing.scores.append(scores.cpu().numpy())  # which waits for the device
             if encoded:

@@ -12,7 +12,9 @@ import numpy as np
 
 from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
+from vclip_cli.engine.processes import Share
 from vclip_cli.engine.store_checks import Checked, check_store
+from vclip_cli.engine.workload import Workload
 from vclip_cli.errors import UsageError
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.frame_store import FrameStore
@@ -31,8 +33,8 @@ class Estimate:
     """What an extraction would need.
 
     clips: to be extracted; sampled: of these, for the estimate; needed: bytes more, with a 95 %
-    interval; there: bytes that the store has now; free: bytes on that disk; checked: what
-    `--verify` found.
+    interval; there: bytes that the store has now; free: bytes on that disk; work: what each process
+    would do, at the rate of the sample; checked: what `--verify` found.
     """
 
     folder: str
@@ -43,19 +45,27 @@ class Estimate:
     high: int
     there: int
     free: int
+    work: Workload
     checked: Checked | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         checked = self.checked.as_dict() if self.checked is not None else None
-        return {**asdict(self), "checked": checked}
+        return {**asdict(self), "work": self.work.as_dict(), "checked": checked}
 
 
-def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate:
+def estimate(
+    plan: ExtractPlan,
+    share: Share | None = None,
+    rate: float | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> Estimate:
     """Compress a random sample of the clips that are still to do; nothing is written.
 
-    The sample grows until the mean is known to 5 %, or a minute has passed. Raises UsageError when
-    the store has other settings, DataError when it is damaged.
+    share: one of those that the work is divided into; rate: clips a second of one process, None for
+    that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
+    passed. Raises UsageError when the store has other settings, DataError when it is damaged.
     """
     folder = plan.request.folder
     videos = plan.videos
@@ -73,16 +83,23 @@ def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate
         raise UsageError("there is no frame store to verify", where=str(folder))
     order = np.random.default_rng(0).permutation(len(videos)).tolist()
     sizes: list[int] = []
+    seconds = 0.0
     started = time.monotonic()
     with progress("sampling", min(len(videos), _FEWEST)) as advance:
         while len(sizes) < len(videos) and not _enough(sizes, len(videos), started):
             chosen = [videos[number] for number in order[len(sizes) : len(sizes) + _A_ROUND]]
             names = [video.video for video in chosen]
             prepare_videos(plan.request.dataset, names)
-            for clip in pack_all(chosen, plan):
+            for clip, took in pack_all(chosen, plan):
+                seconds += took
                 sizes.append(len(clip.head.packed()) + len(clip.body) + ROW.itemsize)
                 advance(1)
     mean, margin = _mean(sizes, len(videos))
+    if rate is None and seconds:
+        rate = len(sizes) * max(plan.request.guard.most_workers, 1) / seconds
+    left = {video.video for video in videos}
+    divided = [one.of(plan.videos) for one in (share or Share()).everyone]
+    work = Workload([sum(v.video in left for v in part) for part in divided], rate)
     return Estimate(
         folder=str(folder),
         clips=len(videos),
@@ -92,6 +109,7 @@ def estimate(plan: ExtractPlan, *, progress: Progress = no_progress) -> Estimate
         high=round((mean + margin) * len(videos)),
         there=there,
         free=_free(folder),
+        work=work,
         checked=checked,
     )
 

@@ -23,7 +23,7 @@ def in_batches(encode: Callable[[slice], Tensor], count: int) -> Tensor:
 
 def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
     """N prompts to text embeddings (N,E), not normalised, in batches of 256."""
-    ids = backbone.tokenize(prompts).to(next(backbone.clip.parameters()).device)
+    ids = backbone.tokenize(prompts)
     return in_batches(lambda part: encode_ids(backbone, ids[part]), len(ids))
 
 

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from vclip_cli.errors import UsageError
 from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     TextTower,
     attention_step,
@@ -49,14 +50,15 @@ def encode_images(backbone: Backbone, images: Tensor) -> Tensor:
 
 
 def encode_ids(backbone: Backbone, ids: Tensor) -> Tensor:
-    """Token ids (K,N) to text embeddings (K,E), not normalised, by any backbone."""
+    """Token ids (K,N), from the CPU, to text embeddings (K,E), not normalised, by any backbone."""
+    device = next(backbone.clip.parameters()).device
     try:
         tower = text_tower(backbone, "")
     except UsageError:
-        return backbone.clip.encode_text(ids)
+        return backbone.clip.encode_text(to_device(ids, device))
     if is_watched(tower.owner):
-        return backbone.clip.encode_text(ids)
-    ids = without_padding(tower, ids)
+        return backbone.clip.encode_text(to_device(ids, device))
+    ids = to_device(without_padding(tower, ids), device)
     transformer, mask = tower.owner.transformer, causal_mask(tower, ids)
     tokens = tower.embed(ids)
     tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
@@ -97,7 +99,10 @@ def prompt_ends(tower: TextTower, ids: Tensor) -> Tensor:
 
 
 def without_padding(tower: TextTower, ids: Tensor) -> Tensor:
-    """Token ids (K,N) up to the end of the longest prompt: (K,n)."""
+    """Token ids (K,N) up to the end of the longest prompt: (K,n).
+
+    Asked of ids on the CPU: on a GPU, the answer would have to be waited for.
+    """
     return ids[:, : int(prompt_ends(tower, ids).max()) + 1]
 
 

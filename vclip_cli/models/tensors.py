@@ -16,6 +16,17 @@ from torch import Tensor
 from vclip_cli.errors import WeightsError
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device, without waiting until it is there.
+
+    A copy from ordinary memory would hold up the CPU until the GPU has done all that it was given.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
 def read_tensor_file(path: Path) -> Any:
     """The content of a .safetensors or torch file (zip or legacy), on the CPU, tensors only.
 

@@ -61,9 +61,17 @@ def normalise(frames: torch.Tensor, spec: Preprocessing) -> torch.Tensor:
     import torch
 
     pixels = frames.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
-    mean = torch.tensor(spec.mean, dtype=torch.float32, device=frames.device)[:, None, None]
-    std = torch.tensor(spec.std, dtype=torch.float32, device=frames.device)[:, None, None]
+    mean, std = _on_device(spec.mean, frames.device), _on_device(spec.std, frames.device)
     return pixels.div_(255).sub_(mean).div_(std)
+
+
+@cache
+def _on_device(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """(3,1,1), sent once: a GPU that is sent a few numbers is first waited for."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 def resized_size(height: int, width: int, spec: Preprocessing, crops: int = 1) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vclip_cli.engine.bench.timing import Part, Seconds, timed
-from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
+from vclip_cli.engine.bench.timing import Marks, Part, Seconds, often_enough, timed
+from vclip_cli.engine.clips import ClipItem, ClipReading, Failure, clip_batches
+from vclip_cli.engine.scoring import Computing
 from vclip_cli.errors import VclipError
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video import decode
@@ -20,6 +21,7 @@ from vclip_cli.video.reference import read_reference, shrink
 from vclip_cli.video.sampling import midpoint_indices
 
 REFERENCE = "REF"
+READ_STORE = "read store"
 Reader = Callable[[ClipItem], object]
 
 
@@ -41,9 +43,7 @@ def make_readers(
         f"decode, {name}": with_decoder(name) for name, found in decoder_versions().items() if found
     }
     if store is not None:
-        readers["read store"] = lambda item: shrink(
-            store.decode(item.video, plan).frames, short_side
-        )
+        readers[READ_STORE] = lambda item: shrink(store.decode(item.video, plan).frames, short_side)
     return readers
 
 
@@ -109,6 +109,29 @@ def measure_preprocessing(
 
     part = Part("preprocess", len(frames))
     part.rounds += [timed(run, device) for _ in range(rounds)]
+    return part
+
+
+def loading_name(store: bool, workers: int) -> str:
+    """What reading by several processes is called."""
+    return f"{'store' if store else 'files'}, {workers} worker{'s' if workers > 1 else ''}"
+
+
+def measure_loading(
+    root: Path, clips: Sequence[ClipItem], reading: ClipReading, computing: Computing, rounds: int
+) -> Part:
+    """Batches read and preprocessed by the evaluation's own workers, and nothing done with them."""
+    size, workers = computing.batch_size, computing.guard.most_workers
+    items = often_enough(clips, workers, size)
+    batches = [range(s, min(s + size, len(items))) for s in range(0, len(items), size)]
+    part = Part(loading_name(reading.store is not None, workers), len(clips))
+    for _ in range(rounds):
+        marks = Marks()
+        for batch in clip_batches(root, items, reading, batches, guard=computing.guard):
+            marks.add(len(batch.positions))
+        seconds = marks.seconds_for(len(clips), workers)
+        assert seconds is not None  # there are workers
+        part.rounds.append(seconds)
     return part
 
 

@@ -14,13 +14,16 @@ import torch
 from vclip_cli.engine.bench.clips import Source, find_source, sound_clips
 from vclip_cli.engine.bench.computing import measure_encoder, measure_transfer
 from vclip_cli.engine.bench.reading import (
+    READ_STORE,
     REFERENCE,
+    loading_name,
     make_readers,
+    measure_loading,
     measure_preprocessing,
     measure_readers,
     readable_by_all,
 )
-from vclip_cli.engine.bench.timing import Part, timed
+from vclip_cli.engine.bench.timing import Marks, Part, often_enough, timed
 from vclip_cli.engine.clips import ClipItem, ClipReading, Failure
 from vclip_cli.engine.devices import device_name, known_precision, pick_device
 from vclip_cli.engine.environment import library_versions, package_facts
@@ -61,12 +64,13 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out; `limits` names the slowest part of an evaluation from the video files."""
+    """What came out; workers: how many processes read beside the one that computes."""
 
     parts: list[Part]
     clips: list[ClipItem]
     left_out: list[Failure]
     facts: dict[str, Any]
+    workers: int = 0
 
     @property
     def reference(self) -> Part | None:
@@ -78,24 +82,33 @@ class Measured:
         return next(part for part in self.parts if part.name == name)
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Of the time of one video, the share of each part that an evaluation goes through."""
-        chain = ("decode, exact", "preprocess", "transfer", "encoder")
+    def has_store(self) -> bool:
+        """Whether frames were read from a store as well."""
+        return self.part(READ_STORE).seconds_a_video is not None
+
+    def shares(self, *, store: bool = False) -> dict[str, float]:
+        """Of the seconds that a video spends in the parts of an evaluation, from its file or from
+        the store, the share of each. Workers read it while others are computed."""
+        read = READ_STORE if store else "decode, exact"
+        reading = (loading_name(store, self.workers),) if self.workers else (read, "preprocess")
+        chain = (*reading, "transfer", "encoder")
         seconds = {name: self.part(name).seconds_a_video or 0.0 for name in chain}
         return {name: value / sum(seconds.values()) for name, value in seconds.items() if value}
 
-    @property
-    def limits(self) -> str:
+    def limits(self, *, store: bool = False) -> str:
         """The part that takes the most."""
-        return max(self.shares, key=self.shares.__getitem__)
+        shares = self.shares(store=store)
+        return max(shares, key=shares.__getitem__)
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `--json`, raw rounds included."""
         return {
             **self.facts,
             "parts": [part.as_dict(self.reference) for part in self.parts],
-            "shares": self.shares,
-            "limits": self.limits,
+            "shares": self.shares(),
+            "limits": self.limits(),
+            "shares_from_store": self.shares(store=True) if self.has_store else None,
+            "limits_from_store": self.limits(store=True) if self.has_store else None,
             "clips": [item.video for item in self.clips],
             "left_out": [vars(failure) for failure in self.left_out],
         }
@@ -121,14 +134,19 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
     computing = Computing(device, precision, request.batch_size, request.guard)
     parts = measure_readers(clips, readers, request.rounds, progress=progress)
     if store is None:
-        parts.append(Part("read store", remark="not measured: no frame store"))
+        parts.append(Part(READ_STORE, remark="not measured: no frame store"))
     parts.append(measure_preprocessing(source.root, clips, reading, device, request.rounds))
     parts.append(measure_transfer(reading, computing, request.rounds))
     parts += measure_encoder(adapter, reading, computing, request.rounds)
-    parts.append(
-        measure_whole(method, source.root, clips, reading, computing, request.rounds, progress)
-    )
-    return Measured(parts, clips, left_out + unreadable, _facts(request, method, source, reading))
+    sources = [reading] if store is None else [reading, replace(reading, store=store)]
+    for one in sources:
+        if request.guard.most_workers:
+            parts.append(measure_loading(source.root, clips, one, computing, request.rounds))
+        parts.append(
+            measure_whole(method, source.root, clips, one, computing, request.rounds, progress)
+        )
+    facts = _facts(request, method, source, reading)
+    return Measured(parts, clips, left_out + unreadable, facts, request.guard.most_workers)
 
 
 def _with_weights(request: MethodRequest) -> MethodRequest:
@@ -176,19 +194,28 @@ def measure_whole(
     rounds: int,
     progress: Progress,
 ) -> Part:
-    """From files to scores by the evaluation's own loop, the class texts encoded beforehand."""
+    """From files, or a store, to scores by the evaluation's own loop, the class texts encoded
+    beforehand. With workers, once they are under way."""
     names = method.adapter.tied_classes or [f"class {number}" for number in range(CLASSES)]
     text = encode_text(method.adapter, [[name] for name in names], computing)
-    part = Part("end to end", len(clips))
-    with progress("end to end", rounds) as advance:
+    part = Part("end to end" if reading.store is None else "end to end, store", len(clips))
+    workers = computing.guard.most_workers
+    items = often_enough(clips, workers, computing.batch_size)
+    with progress(part.name, rounds) as advance:
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
+                marks = Marks()
 
-                def score(folder: str = folder) -> None:
+                def score(folder: str = folder, marks: Marks = marks) -> None:
                     how = Pass(Path(folder))
-                    score_videos(method.adapter, text, root, clips, reading, computing, how)
+                    score_videos(
+                        *(method.adapter, text, root, items, reading, computing, how),
+                        progress=marks.progress,
+                    )
 
-                part.rounds.append(timed(score, computing.device))
+                whole = timed(score, computing.device)
+            under_way = marks.seconds_for(len(clips), workers)
+            part.rounds.append(whole if under_way is None else under_way)
             advance(1)
     return part
 

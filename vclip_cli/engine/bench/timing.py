@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+from vclip_cli.engine.guarded import AHEAD
+
+Clip = TypeVar("Clip")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,44 @@ def timed(call: Callable[[], object], device: torch.device | None = None) -> Sec
 def _finish(device: torch.device | None) -> None:
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+CLIPS_A_WORKER = 64
+"""Clips that are read for each worker: of those that wait finished at first, few enough to tell."""
+
+
+def often_enough(clips: Sequence[Clip], workers: int, batch_size: int) -> list[Clip]:
+    """The clips over and over, until the workers' start no longer counts; once without any."""
+    wanted = max(CLIPS_A_WORKER * workers, 4 * batch_size) if workers else 1
+    return list(clips) * max(1, -(-wanted // len(clips)))
+
+
+@dataclass
+class Marks:
+    """When how many videos had passed, by the clock and by the processor."""
+
+    passed: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def add(self, count: int) -> None:
+        """So many more have passed."""
+        before = self.passed[-1][0] if self.passed else 0
+        self.passed.append((before + count, time.perf_counter(), time.process_time()))
+
+    @contextlib.contextmanager
+    def progress(
+        self, description: str, total: int, done: int = 0
+    ) -> Iterator[Callable[[int], None]]:
+        """A progress that is noted and not shown."""
+        yield self.add
+
+    def seconds_for(self, videos: int, workers: int) -> Seconds | None:
+        """What `videos` took once all workers were under way; None without workers."""
+        if not workers:
+            return None
+        begun = next((m for m in self.passed if m[0] >= AHEAD * workers), self.passed[0])
+        last = self.passed[-1]
+        share = videos / max(last[0] - begun[0], 1)
+        return Seconds((last[1] - begun[1]) * share, (last[2] - begun[2]) * share)
 
 
 @dataclass

@@ -18,6 +18,8 @@ from vclip_cli.engine.bench.timing import Seconds, timed
 from vclip_cli.engine.devices import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.methods import MethodRequest, load_method
 from vclip_cli.engine.settings import ViewRequest, resolve_settings
+from vclip_cli.engine.training.compiling import compiled_video
+from vclip_cli.engine.training.optimiser import fused_on
 from vclip_cli.errors import UsageError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.progress import Progress, no_progress
@@ -38,6 +40,7 @@ class StepRequest:
     batch_size: int = 2
     rounds: int = 3
     gradient_checkpointing: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def measure_step(request: StepRequest, threads: int) -> MeasuredStep:
     reading = resolve_settings(adapter, ViewRequest(frames=request.frames)).reading
     videos = made_up_videos(reading, request.batch_size, device)
     resting = _memory(device)
-    step = _make_step(adapter, trained, videos, request.precision)
+    step = _make_step(adapter, trained, videos, request)
     step()
     rounds = [timed(step, device) for _ in range(request.rounds)]
     count = sum(parameter.numel() for parameter in trained)
@@ -108,12 +111,17 @@ def measure_step(request: StepRequest, threads: int) -> MeasuredStep:
 
 
 def _make_step(
-    adapter: Adapter, trained: Sequence[torch.nn.Parameter], videos: torch.Tensor, precision: str
+    adapter: Adapter,
+    trained: Sequence[torch.nn.Parameter],
+    videos: torch.Tensor,
+    request: StepRequest,
 ) -> Any:
+    precision = request.precision
+    encode_video = compiled_video(adapter) if request.compiled else adapter.encode_video
     names = adapter.tied_classes or [f"moving thing{number}" for number in range(CLASSES)]
     prompts = [[name] for name in names]
     targets = torch.arange(len(videos), device=videos.device) % len(names)
-    optimizer = torch.optim.AdamW(trained, lr=1e-6)
+    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=fused_on(videos.device))
     fixed = None
     if not adapter.text_trains:
         with torch.no_grad(), autocast(videos.device, precision):
@@ -122,7 +130,7 @@ def _make_step(
     def step() -> None:
         with autocast(videos.device, precision):
             text = adapter.encode_text(prompts) if fixed is None else fixed
-            logits = adapter.score(adapter.encode_video(videos), text)
+            logits = adapter.score(encode_video(videos), text)
         cross_entropy(logits, targets).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -157,6 +165,8 @@ def facts(request: StepRequest) -> dict[str, Any]:
         "frames": request.frames,
         "classes": CLASSES,
         "precision": request.precision,
+        "gradient_checkpointing": request.gradient_checkpointing,
+        "compiled": request.compiled,
         "device": device_name(pick_device(request.device)),
         "threads": torch.get_num_threads(),
     }

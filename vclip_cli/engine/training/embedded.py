@@ -15,10 +15,13 @@ from torch.nn.functional import normalize
 
 from vclip_cli.data.protocol import Recipe, Schedule
 from vclip_cli.engine.clips import ClipItem, ClipReading
+from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.devices import autocast
 from vclip_cli.engine.embedding_pass import embedded_batches, pool_batch
+from vclip_cli.engine.embedding_shares import embed_shared, share_of_items
 from vclip_cli.engine.embeddings import embedding_store
 from vclip_cli.engine.frame_source import require_kept
+from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.training.resume import ResumeState
@@ -105,13 +108,38 @@ def fit_on_embeddings(
     return state
 
 
-def _embeddings(
-    plan: TrainingPlan, items: Sequence[TrainingItem], state: ResumeState, progress: Progress
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
-    request, adapter, recipe = plan.request, plan.method.adapter, plan.recipe
-    computing = Computing(plan.device, request.precision, request.batch_size, request.guard)
-    rule = recipe.sampling.test
+def embed_share(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress) -> None:
+    """Store this process's share of the embeddings that a launch's first process fits on.
+
+    Nothing is done where nothing may be stored; the first process waits for the others.
+    """
+    request, share = plan.request, launched_share()
+    if share.count == 1 or not request.cache:
+        return
+    reading, computing = _reading(plan), _computing(plan)
+    adapter, root = plan.method.adapter.to(plan.device), plan.dataset.videos_root
+    assert root is not None  # checked by plan_run
+    store = embedding_store(adapter, reading, request.precision, plan.device.type, stores_all=True)
+    if store is None:
+        return
+    listed = [ClipItem(item.video, item.path) for item in items]
+    if plan.store is None:
+        own = share_of_items(listed, share, computing.batch_size)
+        prepare_videos(request.dataset, [item.video for item in own], progress=progress)
+    embed_shared(
+        *(adapter, root, listed, reading, computing, store, request.dataset, share),
+        progress=progress,
+    )
+
+
+def _computing(plan: TrainingPlan) -> Computing:
+    request = plan.request
+    return Computing(plan.device, request.precision, request.batch_size, request.guard)
+
+
+def _reading(plan: TrainingPlan) -> ClipReading:
+    """As at the test. Raises UsageError for a frame store that lacks the frames."""
+    recipe, rule = plan.recipe, plan.recipe.sampling.test
     reading = ClipReading(
         Sampling(
             recipe.frames,
@@ -119,12 +147,21 @@ def _embeddings(
             rule,
             recipe.sampling.stride if rule == "dense" else 1,
         ),
-        adapter.preprocessing,
+        plan.method.adapter.preprocessing,
         crops=recipe.views.crops,
-        decoder=request.decoder,
+        decoder=plan.request.decoder,
         store=plan.store,
     )
     require_kept(plan.store, reading.sampling)
+    return reading
+
+
+def _embeddings(
+    plan: TrainingPlan, items: Sequence[TrainingItem], state: ResumeState, progress: Progress
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
+    request, adapter = plan.request, plan.method.adapter
+    computing, reading = _computing(plan), _reading(plan)
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_run
     listed = [ClipItem(item.video, item.path) for item in items]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.processes import Share
+from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.mixing import (
     draw_mix,
@@ -46,9 +47,12 @@ from vclip_cli.engine.training.samples import (
 from vclip_cli.errors import DataError, VclipError
 from vclip_cli.interruption import Pending, put_off
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.tensors import to_device
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
+STEPS_BETWEEN_LOOKS = 20
+"""How long losses stay on the device: to fetch one is to wait for all that was given to it."""
 STARTING_VIDEOS, STARTING_LABELS = 16, 256
 """What the starting bias of a multi-label loss is measured on."""
 
@@ -84,7 +88,8 @@ class LoopOptions:
     """How a run is carried out, none of which changes what it computes beyond rounding.
 
     batch_size: videos at once on a device, the rest of an update by accumulation; save_every: steps
-    between saved states; stop_after: leave after that many steps in all, None to the end.
+    between saved states; stop_after: leave after that many steps in all, None to the end; compiled:
+    run the image side through torch.compile.
     """
 
     folder: Path
@@ -92,15 +97,19 @@ class LoopOptions:
     guard: Guard = UNGUARDED
     save_every: int = 50
     stop_after: int | None = None
+    compiled: bool = False
 
 
 class _Logits(nn.Module):
     """Frames to logits, with text that is computed once where it does not train."""
 
-    def __init__(self, adapter: Adapter, prompts: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, adapter: Adapter, prompts: Sequence[Sequence[str]], *, compiled: bool = False
+    ) -> None:
         super().__init__()
         self.adapter = adapter
         self.prompts = prompts
+        self.encode_video = compiled_video(adapter) if compiled else adapter.encode_video
         self.fixed_text: Any = None
 
     def forward(self, frames: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -111,11 +120,11 @@ class _Logits(nn.Module):
             prompts = self.prompts if tied else [self.prompts[i] for i in chosen.tolist()]
             text = self.adapter.encode_text(prompts)
         elif chosen is not None and isinstance(text, Tensor):
-            text = text[chosen.to(text.device)]
-        video = self.adapter.encode_video(frames)
+            text = text[to_device(chosen, text.device)]
+        video = self.encode_video(frames)
         logits = self.adapter.score(video, text)
         if chosen is not None and logits.shape[1] != len(chosen):
-            logits = logits[:, chosen.to(logits.device)]
+            logits = logits[:, to_device(chosen, logits.device)]
         return logits, self.adapter.penalty(frames, video)
 
 
@@ -175,11 +184,12 @@ def fit(
     """Train from `state` to the end, saving on the way; gives the last state.
 
     The adapter must have `freeze_all_but_trainable` behind it. after_step: called with the step's
-    number, its loss and its rate; after_save: when a state was saved. Raises DataError when no
-    training video can be read.
+    number, its loss and its rate, some steps late; after_save: when a state was saved. Raises
+    DataError when no training video can be read, VclipError for a loss that is no number, before
+    anything of it is saved.
     """
     steps, an_epoch = steps_of(len(data.items), recipe)
-    module = _Logits(adapter, data.prompts)
+    module = _Logits(adapter, data.prompts, compiled=options.compiled)
     if not adapter.text_trains:
         adapter.eval()
         with torch.no_grad(), accelerator.autocast():
@@ -203,6 +213,7 @@ def fit(
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)
+    waiting = WaitingLosses(state, after_step)
     with put_off() as interruption, progress("training", steps, state.step) as advance:
         for update, cut_update in zip(updates, pieces, strict=True):
             if state.step >= last:
@@ -213,15 +224,15 @@ def fit(
                 module, batches, data, recipe, accelerator, optimizer, state, update, interruption
             )
             state.step += 1
-            state.losses.append([state.step, loss, rate])
-            if after_step is not None:
-                after_step(state.step, loss, rate)
-            advance(1)
+            waiting.add(loss, rate)
             ends_epoch = state.step % an_epoch == 0
+            due = state.step % options.save_every == 0 or ends_epoch or state.step == last
+            if due or stopping or state.step % STEPS_BETWEEN_LOOKS == 0:
+                waiting.fetch()
+            advance(1)
             if ends_epoch and after_epoch is not None:
                 after_epoch(state.step // an_epoch, state)
                 adapter.train()
-            due = state.step % options.save_every == 0 or ends_epoch or state.step == last
             if (due or stopping) and share.leads:
                 _save(adapter, optimizer, accelerator, options.folder, state)
                 if after_save is not None:
@@ -229,6 +240,44 @@ def fit(
             if stopping:
                 raise KeyboardInterrupt
     return state
+
+
+class WaitingLosses:
+    """Losses that are still on the device, and what happens once they are fetched."""
+
+    def __init__(
+        self, state: ResumeState, after_step: Callable[[int, float, float], None] | None
+    ) -> None:
+        self.state = state
+        self.after_step = after_step
+        self.losses: list[Tensor] = []
+        self.rates: list[float] = []
+
+    def add(self, loss: Tensor, rate: float) -> None:
+        """The loss () of the step that was just made, and its rate."""
+        self.losses.append(loss)
+        self.rates.append(rate)
+
+    def fetch(self) -> None:
+        """Wait for the device and write all down. Raises VclipError for one that is no number."""
+        if not self.losses:
+            return
+        first = self.state.step - len(self.losses) + 1
+        for step, loss, rate in zip(
+            range(first, self.state.step + 1),
+            torch.stack(self.losses).tolist(),
+            self.rates,
+            strict=True,
+        ):
+            if not np.isfinite(loss):
+                raise VclipError(
+                    f"the loss is {loss} at step {step}",
+                    hint="a lower rate (--set learning_rate=…) or --precision fp32",
+                )
+            self.state.losses.append([step, loss, rate])
+            if self.after_step is not None:
+                self.after_step(step, loss, rate)
+        self.losses, self.rates = [], []
 
 
 def _update(
@@ -241,10 +290,11 @@ def _update(
     state: ResumeState,
     update: Sequence[tuple[int, int]],
     interruption: Pending,
-) -> tuple[float, bool]:
+) -> tuple[Tensor, bool]:
     """One step of the optimizer over this process's pieces of one global batch.
 
-    Gives the mean loss, and whether any process was interrupted, so that all stop at one step.
+    Gives the mean loss (), still on the device, and whether any process was interrupted, so that
+    all stop at one step.
     """
     labels = data.labels_of(update, recipe, state.step)
     chosen = labels.indices if labels is not None else None
@@ -260,8 +310,9 @@ def _update(
         if batch.frames is None or batch.targets is None:
             continue
         read += len(batch.targets)
-        frames = normalise(batch.frames.to(accelerator.device), data.reading.preprocessing)
-        targets = batch.targets.to(accelerator.device)
+        frames = to_device(batch.frames, accelerator.device)
+        frames = normalise(frames, data.reading.preprocessing)
+        targets = to_device(batch.targets, accelerator.device)
         share = None
         if mix is not None:
             frames, share = mix_frames(frames, mix)
@@ -278,11 +329,10 @@ def _update(
         loss = losses.sum() / size
         accelerator.backward(loss)
         total += loss.detach()
-    value, stopping = float(total), interruption.requested
+    stopping = interruption.requested
     if accelerator.num_processes > 1:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        value, read, stopped = sum_over_processes(parameters, [value, read, float(stopping)])
-        stopping = stopped > 0
+        total, read, stopping = sum_over_processes(parameters, total, read, stopping)
     if not read:
         raise DataError(
             f"no video of the update {state.step + 1} can be read",
@@ -291,12 +341,7 @@ def _update(
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    if not np.isfinite(value):
-        raise VclipError(
-            f"the loss is {value} at step {state.step + 1}",
-            hint="a lower rate (--set learning_rate=…) or --precision fp32",
-        )
-    return value, stopping
+    return total, stopping
 
 
 @torch.no_grad()

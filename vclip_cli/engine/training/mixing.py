@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, one_hot
+from torch.nn.functional import log_softmax
 
 from vclip_cli.data.protocol import Augmentation
 
@@ -50,10 +50,10 @@ def draw_mix(how: Augmentation, rng: np.random.Generator) -> Mix | None:
     return Mix(share, (float(top), float(bottom), float(left), float(right)))
 
 
-def partners(count: int) -> Tensor:
+def partners(samples: Tensor) -> Tensor:
     """The position of each sample's partner (B,); the last of an odd number is its own."""
-    order = torch.arange(count) ^ 1
-    return torch.where(order < count, order, torch.arange(count))
+    places = torch.arange(len(samples), device=samples.device)
+    return torch.where((places ^ 1) < len(samples), places ^ 1, places)
 
 
 def mix_frames(frames: Tensor, mix: Mix) -> tuple[Tensor, float]:
@@ -61,7 +61,7 @@ def mix_frames(frames: Tensor, mix: Mix) -> tuple[Tensor, float]:
 
     For cutmix the share is the exact one of the pixels that were kept.
     """
-    others = frames[partners(len(frames)).to(frames.device)]
+    others = frames[partners(frames)]
     if mix.box is None:
         return frames * mix.share + others * (1 - mix.share), mix.share
     height, width = frames.shape[-2:]
@@ -74,11 +74,11 @@ def mix_frames(frames: Tensor, mix: Mix) -> tuple[Tensor, float]:
 
 def soft_targets(targets: Tensor, classes: int, smoothing: float, share: float | None) -> Tensor:
     """Class indices (B,) to target distributions (B,K), smoothed, and mixed with the partners'."""
-    hard = one_hot(targets, classes).float()
+    hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
     soft = hard * (1 - smoothing) + smoothing / classes
     if share is None:
         return soft
-    return soft * share + soft[partners(len(soft)).to(soft.device)] * (1 - share)
+    return soft * share + soft[partners(soft)] * (1 - share)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

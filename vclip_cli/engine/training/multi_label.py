@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.training.mixing import partners
 from vclip_cli.errors import DataError, UsageError
+from vclip_cli.models.tensors import to_device
 
 NO_LABEL = -1
 """Fills the rows of videos with fewer labels than the most."""
@@ -57,11 +58,11 @@ def padded(targets: Sequence[Sequence[int]]) -> Tensor:
 
 def multi_hot(targets: Tensor, labels: UpdateLabels, share: float | None) -> Tensor:
     """Padded rows (B,L) to targets (B,C) in 0..1; with `share`, mixed with the partners'."""
-    indices = labels.indices.to(targets.device)
+    indices = to_device(labels.indices, targets.device)
     hot = (targets[:, :, None] == indices).any(dim=1).float()
     if share is None:
         return hot
-    return hot * share + hot[partners(len(hot)).to(hot.device)] * (1 - share)
+    return hot * share + hot[partners(hot)] * (1 - share)
 
 
 def label_loss(
@@ -73,7 +74,7 @@ def label_loss(
     """
     inner = slope * (logits.float() - bias)
     losses = binary_cross_entropy_with_logits(inner, wanted, reduction="none")
-    return (losses * labels.weights.to(losses.device)).sum(dim=1) / count
+    return (losses * to_device(labels.weights, losses.device)).sum(dim=1) / count
 
 
 def starting_bias(logits: Tensor, targets: Sequence[Sequence[int]], count: int) -> float:

@@ -34,7 +34,18 @@ def build_optimizer(adapter: Adapter, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if spec.name == "sgd":
         return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.betas[0])
-    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon)
+    return torch.optim.AdamW(
+        groups,
+        lr=spec.learning_rate,
+        betas=spec.betas,
+        eps=spec.epsilon,
+        fused=fused_on(adapter.device),
+    )
+
+
+def fused_on(device: torch.device) -> bool | None:
+    """Whether all tensors are updated by one kernel; None leaves it to torch."""
+    return True if device.type == "cuda" else None
 
 
 def set_rate(

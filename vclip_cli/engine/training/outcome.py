@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli.engine.environment import package_facts
+from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.training.loop import steps_of
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState
@@ -84,6 +85,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
             "decoder": plan.identity["decoder"],
             "store": plan.identity["store"],
             "precision": plan.request.precision,
+            "computed": how_computed(plan),
             "classes": list(plan.classes),
             "recipe_name": plan.recipe_name,
             "recipe": plan.recipe.model_dump(mode="json"),
@@ -113,12 +115,27 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
     ended = {"checkpoint_sha256": digest, "steps": steps, "loss": loss, "selected": selected}
     write_json(
         plan.folder / RUN_FILE,
-        {"sha256": plan.sha256, "finished": ended, "seconds": round(seconds, 1), **plan.identity},
+        {
+            "sha256": plan.sha256,
+            "finished": ended,
+            "seconds": round(seconds, 1),
+            "computed": how_computed(plan),
+            **plan.identity,
+        },
     )
     (plan.folder / STATE_FILE).unlink(missing_ok=True)
     return Trained(
         plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
     )
+
+
+def how_computed(plan: TrainingPlan) -> dict[str, Any]:
+    """What changes the weights by rounding alone: recorded, and no part of the run's identity."""
+    return {
+        "processes": launched_share().count,
+        "gradient_checkpointing": plan.request.gradient_checkpointing,
+        "compiled": plan.request.compiled,
+    }
 
 
 def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:

@@ -56,8 +56,10 @@ class TrainingRequest:
     frames_from: `source`, `store`, or a store's folder;
     settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
     select_on: a split whose top-1, or mAP, chooses the epoch, None for the last; batch_size: videos
-    at once on a device; flip: None where the class texts decide; cache: reuse and keep embeddings;
-    extra_labels: a CSV `video,label` with labels beside the dataset's own.
+    at once on a device; gradient_checkpointing, compiled: less memory, other kernels, for the same
+    updates but for rounding, so that they are no part of a run's identity; flip: None where the
+    class texts decide; cache: reuse and keep embeddings; extra_labels: a CSV `video,label` with
+    labels beside the dataset's own.
     """
 
     protocol: str
@@ -80,6 +82,7 @@ class TrainingRequest:
     frames_from: str = SOURCE
     limit: int | None = None
     gradient_checkpointing: bool = False
+    compiled: bool = False
     allow_overlap: bool = False
     save_every: int = 50
     stop_after: int | None = None

@@ -46,7 +46,8 @@ class MicroBatch:
     def pinned(self) -> MicroBatch:
         """The same in memory that a GPU reads from directly."""
         frames = self.frames.pin_memory() if self.frames is not None else None
-        return MicroBatch(frames, self.targets, self.failures)
+        targets = self.targets.pin_memory() if self.targets is not None else None
+        return MicroBatch(frames, targets, self.failures)
 
 
 Sample = tuple[np.ndarray, int | tuple[int, ...]]

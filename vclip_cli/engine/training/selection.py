@@ -14,11 +14,13 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
 from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.label_probability import LogitsAlone
+from vclip_cli.engine.prefetch import ahead
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing, encode_text, score_batch
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.errors import UsageError
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.tensors import to_device
 from vclip_cli.progress import Progress
 from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
 from vclip_cli.results.scores import class_indices, label_matrix
@@ -104,16 +106,19 @@ class Selector:
         per_label = LogitsAlone() if self.multi_label else None
         scored: list[np.ndarray] = []
         labels: list[tuple[str, ...]] = []
-        for batch in clip_batches(
+        on_gpu = self.computing.device.type == "cuda"
+        clips = clip_batches(
             self.root,
             self.items,
             self.reading,
             batches,
             guard=self.computing.guard,
-        ):
+            pin_memory=on_gpu,
+        )
+        for batch in ahead(clips) if on_gpu else clips:
             if batch.frames is None:
                 continue
-            frames = batch.frames.to(self.computing.device)
+            frames = to_device(batch.frames, self.computing.device)
             scores = score_batch(
                 self.adapter, text, frames, self.reading, self.computing, per_label
             )

@@ -15,7 +15,7 @@ from vclip_cli.engine.datasets import prepare_videos
 from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.processes import launched_share, wait_until
 from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.training.embedded import fit_on_embeddings
+from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit, steps_of
 from vclip_cli.engine.training.multi_label import check_recipe
 from vclip_cli.engine.training.outcome import (
@@ -79,8 +79,9 @@ def _follow(plan: TrainingPlan, progress: Progress) -> Trained:
     """Take part in a training that another process of the launch leads."""
     if (finished := finished_run(plan)) is not None:
         return finished
-    state = ResumeState(plan.sha256, 0, {}, {})
-    if not plan.method.adapter.fits:
+    if plan.method.adapter.fits:
+        embed_share(plan, training_items(plan), progress)
+    else:
         state = _trained(plan, None, progress)
         if state.step < _steps(plan):
             return Trained(plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
@@ -111,6 +112,8 @@ def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> Resu
     if plan.dataset.manifest.multi_label:
         targets = [item.target for item in items]
         check_recipe(plan.recipe, targets, fits=adapter.fits)
+    if adapter.fits:
+        embed_share(plan, items, progress)
     if plan.store is None:
         prepare_videos(request.dataset, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
@@ -140,6 +143,7 @@ def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> Resu
         request.guard,
         request.save_every,
         request.stop_after,
+        request.compiled,
     )
     with contextlib.ExitStack() as held:
         scalars = None

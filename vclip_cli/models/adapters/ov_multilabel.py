@@ -41,6 +41,7 @@ from vclip_cli.models.shortcuts import (
     without_padding,
 )
 from vclip_cli.models.temporal_branch import TemporalBranch
+from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -236,7 +237,7 @@ class OvMultilabelAdapter(ClipAdapter):
         for prompt in flat:
             if not prompt.strip(" ."):
                 raise UsageError("a label is empty", found=repr(prompt))
-        ids = self.backbone.tokenize([self._complete(prompt) for prompt in flat]).to(self.device)
+        ids = self.backbone.tokenize([self._complete(prompt) for prompt in flat])
         parts = []
         for start in range(0, len(flat), CHUNK):
             part = slice(start, start + CHUNK)
@@ -254,7 +255,7 @@ class OvMultilabelAdapter(ClipAdapter):
     def _encode(self, ids: Tensor, prompts: Sequence[str]) -> Tensor:
         """Token ids (K,N) of whole prompts, and the prompts without context, to (K,E)."""
         tower = self.text_tower
-        ids = without_padding(tower, ids)
+        ids = to_device(without_padding(tower, ids), self.device)
         tokens = tower.embed(ids)
         if self.config.attributes:
             attributes = self._strength * self.attributes(prompts)
@@ -274,7 +275,7 @@ class OvMultilabelAdapter(ClipAdapter):
         if self.config.reads_language_model:
             states, mask = self._read_language_model(names)
         else:
-            ids = self.backbone.tokenize(names).to(self.device)
+            ids = to_device(self.backbone.tokenize(names), self.device)
             states, mask = self.text_tower.embed(ids), ids != 0
         return self.prompting(states, mask)
 
@@ -286,7 +287,7 @@ class OvMultilabelAdapter(ClipAdapter):
             if self.config.prefixes
             else torch.zeros(0, self.config.language_model_width, device=self.device)
         )
-        return model(ids.to(self.device), mask.to(self.device), before)
+        return model(to_device(ids, self.device), to_device(mask, self.device), before)
 
     # --- videos
 

@@ -30,6 +30,7 @@ from vclip_cli.models.shortcuts import (
     one_by_one,
     without_padding,
 )
+from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     attention_step,
     image_tower,
@@ -260,10 +261,10 @@ class VitaClipAdapter(Adapter):
             )
         flat, lengths = flatten_prompts(prompts)
         full = [with_placeholder(prompt, config.words, config.context_length) for prompt in flat]
-        ids = self.backbone.tokenize(full).to(self.device)
+        ids = self.backbone.tokenize(full)
         classes = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         embeddings = in_batches(
-            lambda part: self._encode_ids(ids[part], flat[part], classes[part].to(ids.device)),
+            lambda part: self._encode_ids(ids[part], flat[part], classes[part]),
             len(ids),
         )
         return average_ensembles(self._show("text/embeddings", embeddings), lengths)
@@ -272,10 +273,13 @@ class VitaClipAdapter(Adapter):
         tower = self.text_tower
         if self.observe is None:
             ids = without_padding(tower, ids)
+        ids = to_device(ids, self.device)
         tokens = tower.embed(ids)
         if self.config.context_length:
             context = self.text_context
-            tokens = replace_context(tokens, context[classes] if context.ndim == 3 else context)
+            if context.ndim == 3:
+                context = context[to_device(classes, self.device)]
+            tokens = replace_context(tokens, context)
             tokens = self._move_name(tokens, prompts)
         self._show("text/input", tokens)
         tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)

@@ -27,6 +27,7 @@ from vclip_cli.models.shortcuts import (
     is_watched,
     without_padding,
 )
+from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     image_tower,
     patch_tokens,
@@ -145,7 +146,7 @@ class VlPromptAdapter(ClipAdapter):
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E)."""
         flat, lengths = flatten_prompts(prompts)
-        ids = self.backbone.tokenize([self.config.complete(p) for p in flat]).to(self.device)
+        ids = self.backbone.tokenize([self.config.complete(p) for p in flat])
         embeddings = in_batches(lambda part: self._encode_ids(ids[part]), len(ids))
         return average_ensembles(self._show("text/embeddings", embeddings), lengths)
 
@@ -153,6 +154,7 @@ class VlPromptAdapter(ClipAdapter):
         tower = self.text_tower
         if self.observe is None:
             ids = without_padding(tower, ids)
+        ids = to_device(ids, self.device)
         tokens, first = tower.embed(ids), self.config.text_first
         if not first:
             tokens = replace_context(tokens, self.text_prompts[0])
