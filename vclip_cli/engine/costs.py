@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from vclip_cli.engine.clips import ClipReading
 from vclip_cli.models.contract import Adapter
@@ -23,20 +26,36 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: ClipReading) -> in
     tensors.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
 
     size = reading.preprocessing.size
     shape = (1, reading.sampling.frames, 3, size, size)
-    counter = FlopCounterMode(display=False)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know the fused attention
     watched = getattr(adapter.clip, "visual", adapter).register_forward_hook(lambda *_: None)
     try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
+        with (
+            torch.no_grad(),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            counted_operations() as counter,
+        ):
             adapter.score(adapter.encode_video(torch.empty(shape, device=adapter.device)), text)
     except RuntimeError:  # what tensors without values raise when they are asked for one
         return None
     finally:
         watched.remove()
-        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // FLOPS_PER_MULTIPLY_ADD
+
+
+@contextmanager
+def counted_operations() -> Iterator[FlopCounterMode]:
+    """torch's counter of what is carried out within, with the two calls that it does not know."""
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False, custom_mapping={on_cpu: _of_attention}) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _of_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vclip_cli.engine.bench.timing import Part, timed
 from vclip_cli.engine.clips import ClipReading
+from vclip_cli.engine.costs import counted_operations
 from vclip_cli.engine.devices import PRECISIONS, autocast
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.models.contract import Adapter
@@ -63,15 +64,8 @@ def measure_encoder(
 @torch.inference_mode()
 def count_flops(adapter: Adapter, videos: Tensor) -> float:
     """The operations of one pass over videos (B,T,C,H,W), as they are carried out."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one call that the counter does not know
-    try:
-        with FlopCounterMode(display=False) as counter:
-            adapter.encode_video(videos)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with counted_operations() as counter:
+        adapter.encode_video(videos)
     return float(counter.get_total_flops())
 
 
