@@ -6,6 +6,7 @@ Shapes: B batch, V views; what follows is the adapter's: (T,E) for `frame`, its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from vclip_cli.engine.clips import ClipBatch, ClipItem, ClipReading, clip_batches
-from vclip_cli.engine.devices import autocast
+from vclip_cli.engine.devices import autocast, one_thread
 from vclip_cli.engine.embeddings import StoredEmbeddings
 from vclip_cli.engine.prefetch import ahead
 from vclip_cli.models.contract import Adapter
@@ -91,11 +92,13 @@ def score_embeddings(
     per_label: PerLabel | None = None,
 ) -> torch.Tensor:
     """Embeddings (B,V,…) to scores float32 (B,K), as `score_batch` gives them for frames."""
-    video = pool_batch(adapter, values, computing)
-    with autocast(computing.device, computing.precision):
-        logits = adapter.score(video, text).float()
-    per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
-    return per_view.unflatten(0, values.shape[:2]).mean(dim=1).float()
+    small = adapter.cacheable == "frame"  # what is left to do is a mean and a product
+    with one_thread() if small else nullcontext():
+        video = pool_batch(adapter, values, computing)
+        with autocast(computing.device, computing.precision):
+            logits = adapter.score(video, text).float()
+        per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
+        return per_view.unflatten(0, values.shape[:2]).mean(dim=1).float()
 
 
 def embedded_batches(

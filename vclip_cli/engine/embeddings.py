@@ -122,9 +122,11 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        return None
     store = EmbeddingStore(description, read_only=True)
-    same = isinstance(description, dict) and store.key == key
-    return store if same and description["image_side"] == adapter.image_side else None
+    same = store.key == key and description.get("image_side") == adapter.image_side
+    return store if same else None
 
 
 @dataclass(eq=False)
