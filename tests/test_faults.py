@@ -94,10 +94,8 @@ def _disturbed_at_flushes(work: str, numbers: range, signals: list[int], folder:
             assert "Traceback" not in printed(out)
             disturbed += 1
             if work not in WITHOUT_LOG:
-                diagnoses = [run for run in diagnose_runs(out) if run.continues]
-                assert diagnoses and SAID[signal.Signals(code)] in {
-                    run.outcome for run in diagnoses
-                }
+                outcomes = {run.outcome for run in diagnose_runs(out) if run.continues}
+                assert SAID[signal.Signals(code)] in outcomes
             assert ended(start(arguments, out)) == 0, printed(out)
             assert content(out) == wanted, f"flush {number}, signal {code}: another result"
     return disturbed
