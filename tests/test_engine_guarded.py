@@ -63,8 +63,8 @@ needs_linux = pytest.mark.skipif(not memory_is_known(), reason="nothing tells wh
 
 @needs_linux
 def test_a_call_that_grows_too_large_is_lost_and_no_other():
-    found = list(guarded_calls(behave, "s", [1, "grow", 2, "no memory"], Guard(1, None, 600)))
-    assert found[:3] == [("s", 1), Lost("reading it needs more than 600 MB"), ("s", 2)]
+    found = list(guarded_calls(behave, "s", [1, "grow", 2, "no memory"], Guard(1, None, 200)))
+    assert found[:3] == [("s", 1), Lost("reading it needs more than 200 MB"), ("s", 2)]
     assert found[3] == Lost("reading it needs more memory than there is")
 
 

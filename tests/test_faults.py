@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from fault_work import OUT, SMALL_WORK, at_flush, content, ended, prepare, printed, send, start
 
+from vclip_cli.engine.run_diagnosis import diagnose_runs
+
 KILLS = int(os.environ.get("VCLIP_TEST_KILLS", "20"))
 SOME_STEPS = ("--set", "steps=20", "--set", "batch_size=4")
 WORK = {
@@ -71,6 +73,9 @@ def test_killed_at_random_moments(
 
 
 SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+SAID = {signal.SIGKILL: "killed", signal.SIGTERM: "interrupted", signal.SIGINT: "interrupted"}
+"""By `vclip doctor --run`."""
+WITHOUT_LOG = ("convert", "embed")
 
 
 def _disturbed_at_flushes(work: str, numbers: range, signals: list[int], folder: Path) -> int:
@@ -88,6 +93,9 @@ def _disturbed_at_flushes(work: str, numbers: range, signals: list[int], folder:
             assert end == SIGNALS[signal.Signals(code)], printed(out)
             assert "Traceback" not in printed(out)
             disturbed += 1
+            if work not in WITHOUT_LOG:
+                outcomes = {run.outcome for run in diagnose_runs(out) if run.continues}
+                assert SAID[signal.Signals(code)] in outcomes
             assert ended(start(arguments, out)) == 0, printed(out)
             assert content(out) == wanted, f"flush {number}, signal {code}: another result"
     return disturbed

@@ -516,30 +516,3 @@ def test_an_import_without_its_hashes_is_not_believed(vclip: Callable) -> None:
     path.with_suffix(".json").write_text(json.dumps({**facts, "imported": None}))
     ran = vclip("split", "--verify", path, "--from-list", "list.txt")
     _clear(ran, 4, "imported")
-
-
-def test_memory_of_many_clip_openings_stays_flat(tmp_path: Path) -> None:
-    """The short form of 20,000 openings, damaged clips among them."""
-    psutil = pytest.importorskip("psutil")
-    from mutate_clips import mutants, write_good
-
-    from vclip_cli.errors import VideoError
-    from vclip_cli.video import read_frames
-
-    folder = Path("clips")
-    folder.mkdir()
-    good = write_good(folder)
-    paths = [folder / name for name in good] * 4
-    for name, data in mutants(good, 20, 3):
-        (folder / name).write_bytes(data)
-        paths.append(folder / name)
-    process = psutil.Process()
-    after: list[int] = []
-    for number in range(240):
-        try:
-            read_frames(paths[number % len(paths)], 4)
-        except VideoError:
-            continue
-        finally:
-            after.append(process.memory_info().rss)
-    assert after[-1] < after[120] * 1.05

@@ -12,7 +12,7 @@ from mutate_clips import CONTAINERS, KINDS, mutants, write_good
 
 from vclip_cli.engine.guarded import Guard, Lost, guarded_calls
 from vclip_cli.errors import VideoError
-from vclip_cli.video import decode
+from vclip_cli.video import decode, read_frames
 from vclip_cli.video.sampling import Sampling
 
 SECONDS = 20
@@ -69,3 +69,29 @@ def test_a_thousand_damaged_clips(tmp_path: Path) -> None:
     print(
         "\n".join(f"{suffix} {outcome}: {n}" for (suffix, outcome), n in sorted(outcomes.items()))
     )
+
+
+@pytest.mark.parametrize(
+    ("openings", "settled"), [(240, 120), pytest.param(20_000, 1_000, marks=pytest.mark.slow)]
+)
+def test_memory_of_many_clip_openings_stays_flat(
+    openings: int, settled: int, tmp_path: Path
+) -> None:
+    """Damaged clips among them."""
+    psutil = pytest.importorskip("psutil")
+    good = write_good(tmp_path)
+    paths = [tmp_path / name for name in good] * 4
+    for name, data in mutants(good, 20, 3):
+        (tmp_path / name).write_bytes(data)
+        paths.append(tmp_path / name)
+    process = psutil.Process()
+    after: list[int] = []
+    for number in range(openings):
+        try:
+            read_frames(paths[number % len(paths)], 4)
+        except VideoError:
+            continue
+        finally:
+            after.append(process.memory_info().rss)
+    print(f"{after[settled] / 1e6:.1f} MB after {settled:,}, {after[-1] / 1e6:.1f} MB at the end")
+    assert after[-1] < after[settled] * 1.05

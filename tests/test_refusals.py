@@ -7,6 +7,8 @@ the same command ends with the bytes of an undisturbed run. Every day one of eac
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +103,15 @@ def test_a_folder_that_cannot_be_made(
     arguments = [part.replace("OUT", str(tmp_path / "file" / "out")) for part in SMALL_WORK[work]]
     assert ended(start(arguments, out)) == 2, printed(out)
     _clear(out, "cannot be written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device here")
+def test_a_result_that_cannot_be_printed() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "vclip_cli", "protocols", "--json"]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == STORAGE, ran.stderr
+    assert "no space left to write" in ran.stderr and "standard output" in ran.stderr
 
 
 def _gone(work: str, number: int, emptied: bool, folder: Path, videos: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from vclip_cli.interruption import INTERRUPTED, exit_code, heed_termination
@@ -24,7 +25,8 @@ def run(arguments: list[str]) -> int:
 
     from vclip_cli.cli import CONTEXT
     from vclip_cli.cli.console import set_verbosity, show_error
-    from vclip_cli.errors import UsageError, VclipError
+    from vclip_cli.errors import StorageError, UsageError, VclipError
+    from vclip_cli.files import NO_SPACE, storage_error
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
     command_line_error = typer.BadParameter.__mro__[2]
@@ -59,6 +61,9 @@ def run(arguments: list[str]) -> int:
             found = f"{str(error.filename)[:100]}…"
             show_error(UsageError("a name is longer than any file's may be", found=found))
             return UsageError.exit_code
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            show_error(storage_error(error, Path(error.filename or "standard output")))
+            return StorageError.exit_code
         _show_fault(error)
         return 1
 

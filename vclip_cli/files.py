@@ -18,7 +18,7 @@ from typing import Any
 
 from vclip_cli.errors import StorageError, UsageError
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 
@@ -82,7 +82,7 @@ def _runs(process: int) -> bool:
 
 def storage_error(error: OSError, path: Path) -> StorageError:
     """The clear form of an operating system's error while writing `path`."""
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return StorageError(
             "no space left to write",
             where=str(path),
@@ -126,7 +126,7 @@ def require_writable_folder(folder: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise storage_error(error, folder) from error
         raise UsageError(
             f"the output folder cannot be written: {error.strerror or error}",

@@ -55,8 +55,11 @@ def _show_runs(folder: Path, as_json: bool) -> None:
         show_json({"runs": [entry.as_dict() for entry in found]})
         return
     for entry in found:
-        counted = ", ".join(f"{value} {key}" for key, value in entry.progress.items())
-        show(f"{entry.folder}: {entry.work} {entry.outcome}" + (f" ({counted})" if counted else ""))
+        counts = entry.progress
+        counted = [f"{counts[key]} {key}" for key in ("done", "failed") if key in counts]
+        counted += [f"of {counts['of']}"] if "of" in counts else []
+        shown = f" ({', '.join(counted)})" if counted else ""
+        show(f"{entry.folder}: {entry.work} {entry.outcome}{shown}")
         show(f"  {entry.attempts} attempts since {entry.started}, last seen {entry.last_event}")
         for text in [*entry.warnings, *([entry.error] if entry.error else [])]:
             show(f"  {text}")

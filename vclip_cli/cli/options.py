@@ -221,8 +221,8 @@ LimitMemory = Annotated[
         "--limit-memory",
         envvar="VCLIP_LIMIT_MEMORY",
         metavar="MB",
-        min=512,
-        help="A clip that makes its worker hold more than this is given up. On Linux only.",
+        min=64,
+        help="A clip whose reading takes more memory than this is given up. On Linux only.",
     ),
 ]
 Out = Annotated[

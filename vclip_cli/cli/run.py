@@ -64,7 +64,7 @@ def run(
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
     from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.matrix import MatrixRequest, plan_matrix, run_job
+    from vclip_cli.engine.matrix import MatrixRequest, matrix_ledger, plan_matrix, run_job
     from vclip_cli.engine.processes import launched_share
 
     if protocol is None or not dataset:
@@ -99,9 +99,11 @@ def run(
             show_json({"jobs": [job.as_dict() for job in jobs]})
         return
     results = []
-    for number, job in enumerate(jobs, start=1):
-        say(f"[{number}/{len(jobs)}] {job}")
-        results.append(_result(job, run_job(request, job, progress=progress)))
+    with matrix_ledger(request, len(jobs)) as log:
+        for number, job in enumerate(jobs, start=1):
+            say(f"[{number}/{len(jobs)}] {job}")
+            results.append(_result(job, run_job(request, job, progress=progress)))
+            log.note("job", job=str(job), done=number)
     if not launched_share().leads:
         return
     if as_json:

@@ -78,7 +78,7 @@ def check_dataset(
     """Look at every listed file once.
 
     probe: says why each of some files cannot be decoded, None for one that can, in order. Only
-    files of the same size are hashed to find duplicates.
+    readable files of the same size are hashed to find duplicates.
     """
     manifest = dataset.manifest
     report = CheckReport(
@@ -100,7 +100,8 @@ def check_dataset(
     whole = [path for path in paths if sizes[path] > 0]
     with progress("reading videos", len(whole)) as advance:
         unreadable |= _probe_all(root, whole, probe, advance)
-    duplicates = _same_bytes(root, {path: sizes[path] for path in whole})
+    # what is no video may be of any size, and is listed anyhow
+    duplicates = _same_bytes(root, {p: sizes[p] for p in whole if p not in unreadable})
     splits = dict(zip(firsts["path"], firsts["splits"], strict=True))
     return CheckReport(
         **{

@@ -25,7 +25,7 @@ from vclip_cli.engine.evaluation_plan import COUNT_AS_WRONG, EvaluationPlan
 from vclip_cli.engine.evaluation_record import RunFacts, build_record
 from vclip_cli.engine.label_embeddings import stored_text
 from vclip_cli.engine.label_probability import applied, decide
-from vclip_cli.engine.ledger import Ledger, ledger
+from vclip_cli.engine.ledger import Ledger, ledger, own_name
 from vclip_cli.engine.methods import (
     order_of_classes,
 )
@@ -82,10 +82,8 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             finished = [_finished(plan, test) for test in plan.tests]
             if all(entry is not None for entry in finished):
                 return [entry for entry in finished if entry is not None]
-        name = "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
-        log = held.enter_context(
-            ledger(plan.folder, "eval", name, total=sum(_videos_of_passes(plan)))
-        )
+        videos = sum(_videos_of_passes(plan))
+        log = held.enter_context(ledger(plan.folder, "eval", own_name(share), total=videos))
         write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
         return _evaluate(plan, log, progress)
 

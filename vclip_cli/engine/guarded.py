@@ -51,8 +51,8 @@ class Guard:
     """How the reading of clips is guarded.
 
     workers: None for as many processes as suit the machine, 0 to read in this one, unguarded;
-    seconds: how long one clip may take; megabytes: what a worker may hold while it reads one.
-    Raises UsageError for a bound on memory that nothing could keep.
+    seconds: how long one clip may take; megabytes: what a worker may hold beyond what it held
+    before the first. Raises UsageError for a bound on memory that nothing could keep.
     """
 
     workers: int | None
@@ -137,12 +137,11 @@ def _pooled(
     from pebble import ProcessPool
 
     workers = guard.workers_for(len(keys))
-    most = None if guard.megabytes is None else guard.megabytes * 1_000_000
     pool = ProcessPool(
         max_workers=workers,
         max_tasks=CALLS_A_WORKER,
         initializer=_keep,
-        initargs=(function, shared, most),
+        initargs=(function, shared, guard.megabytes),
         # forking a process that runs torch's threads may hang
         context=multiprocessing.get_context("spawn"),
     )
@@ -209,15 +208,16 @@ def _death(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _keep(function: Callable[[Any, Any], Any], shared: Any, most: int | None) -> None:
+def _keep(function: Callable[[Any, Any], Any], shared: Any, megabytes: int | None) -> None:
     global _shared, _most
     # at once, even in the midst of C code: a worker has nothing to put in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
         torch.set_num_threads(1)
-    _shared, _most = (function, shared), most
-    if most is not None:
-        threading.Thread(target=_end_when_too_large, args=(most,), daemon=True).start()
+    _shared = (function, shared)
+    if megabytes is not None:
+        _most = most_held() + megabytes * 1_000_000
+        threading.Thread(target=_end_when_too_large, args=(_most,), daemon=True).start()
 
 
 def _end_when_too_large(most: int) -> None:

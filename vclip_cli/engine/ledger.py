@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.engine.environment import library_versions, package_facts
+from vclip_cli.engine.processes import Share
 from vclip_cli.errors import DataError, VclipError
 from vclip_cli.files import storage_error
 
@@ -37,6 +38,11 @@ class Ledger:
                 stream.write(text + "\n")
         except OSError as error:
             raise storage_error(error, self.path) from error
+
+
+def own_name(share: Share) -> str:
+    """What the log of one of several processes in a folder is called."""
+    return "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
 
 
 @contextlib.contextmanager

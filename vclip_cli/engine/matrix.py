@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ from vclip_cli.engine.datasets import open_dataset
 from vclip_cli.engine.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.guarded import UNGUARDED, Guard
+from vclip_cli.engine.ledger import Ledger, ledger, own_name
 from vclip_cli.engine.methods import MethodRequest
 from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
+from vclip_cli.files import require_writable_folder
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
@@ -108,6 +112,18 @@ def plan_matrix(request: MatrixRequest) -> list[Job]:
             else:
                 jobs.append(Job(dataset, method, None, None))
     return jobs
+
+
+@contextlib.contextmanager
+def matrix_ledger(request: MatrixRequest, jobs: int) -> Iterator[Ledger]:
+    """The log of all jobs together, which knows of those that have not begun.
+
+    Raises UsageError where the folder cannot be written.
+    """
+    require_writable_folder(request.folder)
+    share = launched_share()
+    with ledger(request.folder, "run", own_name(share), total=jobs) as log:
+        yield log
 
 
 def run_job(

@@ -62,11 +62,10 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
             _remove_run(plan)
         elif (finished := finished_run(plan)) is not None:
             return finished
-        write_json(
-            plan.folder / RUN_FILE, {"sha256": plan.sha256, "finished": None, **plan.identity}
-        )
-        write_split(plan.split, plan.folder / SPLIT_FILE)
         with ledger(plan.folder, "train", total=_steps(plan)) as log:
+            run = {"sha256": plan.sha256, "finished": None, **plan.identity}
+            write_json(plan.folder / RUN_FILE, run)
+            write_split(plan.split, plan.folder / SPLIT_FILE)
             started = time.perf_counter()
             state = _trained(plan, log, progress)
             write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
