@@ -107,7 +107,7 @@ def test_the_time_is_that_of_the_process_with_the_most() -> None:
 
 
 def test_the_rate_of_a_sample_is_told(vclip: Callable) -> None:
-    extract = ("extract", "toy", "--frames", "8", "--limit", "12", "--dry-run")
+    extract = ("extract", "toy", "--frames", "8", "--limit", "12", "--out", "frames", "--dry-run")
     work = json.loads(vclip(*extract, "--json", "--shard", "2/5").out)["work"]
     assert work["videos_per_process"] == [3, 3, 2, 2, 2]
     assert work["seconds"] == pytest.approx(3 / work["videos_per_second_of_one"])

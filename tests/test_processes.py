@@ -216,12 +216,18 @@ def _same_runs(count: int) -> None:
 @launches
 def test_processes_of_one_launch_evaluate_and_extract_to_the_same_bytes(vclip: Callable) -> None:
     assert vclip(*EVAL, "--out", "whole").code == 0
-    launched = _launch(3, *EVAL, "--out", "run", "--json")
-    assert launched.returncode == 0, launched.stderr
-    assert json.loads(launched.stdout)["results"][0]["test"] == "toy/test"
-    assert _predictions("run") == _predictions("whole")
-    assert read_record(Path("run/toy_test/record.json")).compute.world_size == 3
-    assert launched.stderr.count("scoring toy/test: 130/130") == 1
+    assert vclip(*EXTRACT, "--out", "store").code == 0
+    for count in (2, 3):
+        launched = _launch(count, *EVAL, "--out", f"run{count}", "--json")
+        assert launched.returncode == 0, launched.stderr
+        assert json.loads(launched.stdout)["results"][0]["test"] == "toy/test"
+        assert _predictions(f"run{count}") == _predictions("whole")
+        record = read_record(Path(f"run{count}/toy_test/record.json"))
+        assert record.compute.world_size == count
+        assert launched.stderr.count("scoring toy/test: 130/130") == 1
+        extracted = _launch(count, *EXTRACT, "--out", f"store{count}")
+        assert extracted.returncode == 0, extracted.stderr
+        assert _store(f"store{count}") == _store("store")
 
 
 @launches

@@ -21,6 +21,7 @@ from vclip_cli.engine.guarded import UNGUARDED, Guard
 from vclip_cli.engine.processes import Share
 from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
+from vclip_cli.engine.training.losses import STEPS_BETWEEN_LOOKS, WaitingLosses
 from vclip_cli.engine.training.mixing import (
     draw_mix,
     mix_frames,
@@ -44,15 +45,13 @@ from vclip_cli.engine.training.samples import (
     seed_of,
     updates_of_epoch,
 )
-from vclip_cli.errors import DataError, VclipError
+from vclip_cli.errors import DataError
 from vclip_cli.interruption import Pending, put_off
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
-STEPS_BETWEEN_LOOKS = 20
-"""How long losses stay on the device: to fetch one is to wait for all that was given to it."""
 STARTING_VIDEOS, STARTING_LABELS = 16, 256
 """What the starting bias of a multi-label loss is measured on."""
 
@@ -240,44 +239,6 @@ def fit(
             if stopping:
                 raise KeyboardInterrupt
     return state
-
-
-class WaitingLosses:
-    """Losses that are still on the device, and what happens once they are fetched."""
-
-    def __init__(
-        self, state: ResumeState, after_step: Callable[[int, float, float], None] | None
-    ) -> None:
-        self.state = state
-        self.after_step = after_step
-        self.losses: list[Tensor] = []
-        self.rates: list[float] = []
-
-    def add(self, loss: Tensor, rate: float) -> None:
-        """The loss () of the step that was just made, and its rate."""
-        self.losses.append(loss)
-        self.rates.append(rate)
-
-    def fetch(self) -> None:
-        """Wait for the device and write all down. Raises VclipError for one that is no number."""
-        if not self.losses:
-            return
-        first = self.state.step - len(self.losses) + 1
-        for step, loss, rate in zip(
-            range(first, self.state.step + 1),
-            torch.stack(self.losses).tolist(),
-            self.rates,
-            strict=True,
-        ):
-            if not np.isfinite(loss):
-                raise VclipError(
-                    f"the loss is {loss} at step {step}",
-                    hint="a lower rate (--set learning_rate=…) or --precision fp32",
-                )
-            self.state.losses.append([step, loss, rate])
-            if self.after_step is not None:
-                self.after_step(step, loss, rate)
-        self.losses, self.rates = [], []
 
 
 def _update(
