@@ -16,7 +16,6 @@ from vclip_cli.engine.training.augmentation import (
     is_side_sensitive,
     parse_rand_augment,
 )
-from vclip_cli.engine.training.loop import cut, plan_updates
 from vclip_cli.engine.training.mixing import (
     Mix,
     draw_mix,
@@ -26,8 +25,9 @@ from vclip_cli.engine.training.mixing import (
     soft_targets,
 )
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.samples import seed_of, train_indices, updates_of_epoch
+from vclip_cli.engine.training.samples import train_indices
 from vclip_cli.engine.training.schedule import rate_factor
+from vclip_cli.engine.training.updates import cut, plan_updates, seed_of, updates_of_epoch
 from vclip_cli.errors import SpecError
 from vclip_cli.preprocessing import Preprocessing
 

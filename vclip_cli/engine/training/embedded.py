@@ -25,7 +25,8 @@ from vclip_cli.engine.processes import launched_share
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.scoring import Computing
 from vclip_cli.engine.training.resume import ResumeState
-from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.samples import TrainingItem
+from vclip_cli.engine.training.updates import seed_of
 from vclip_cli.errors import DataError, UsageError
 from vclip_cli.models.fitting import FitOptimizer, Fitting
 from vclip_cli.progress import Progress

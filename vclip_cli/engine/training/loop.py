@@ -42,9 +42,8 @@ from vclip_cli.engine.training.samples import (
     SampleReading,
     TrainingItem,
     micro_batches,
-    seed_of,
-    updates_of_epoch,
 )
+from vclip_cli.engine.training.updates import cut, plan_updates, seed_of, share_of, steps_of
 from vclip_cli.errors import DataError
 from vclip_cli.interruption import Pending, put_off
 from vclip_cli.models.contract import Adapter
@@ -125,46 +124,6 @@ class _Logits(nn.Module):
         if chosen is not None and logits.shape[1] != len(chosen):
             logits = logits[:, to_device(chosen, logits.device)]
         return logits, self.adapter.penalty(frames, video)
-
-
-def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
-    """(steps in all, steps an epoch) for `count` training videos."""
-    assert recipe.schedule is not None  # checked by plan_run
-    an_epoch = -(-count // recipe.batch_size)
-    if recipe.schedule.steps is not None:
-        return recipe.schedule.steps, an_epoch
-    assert recipe.schedule.epochs is not None  # the schema has one of the two
-    return recipe.schedule.epochs * an_epoch, an_epoch
-
-
-def plan_updates(
-    count: int, recipe: Recipe, seed: int, steps: int
-) -> Iterator[list[tuple[int, int]]]:
-    """The (epoch, position) keys of each update, `steps` of them."""
-    done, epoch = 0, 0
-    while done < steps:
-        for update in updates_of_epoch(count, recipe.batch_size, seed, epoch):
-            if done == steps:
-                return
-            yield [(epoch, position) for position in update]
-            done += 1
-        epoch += 1
-
-
-def share_of(
-    update: Sequence[tuple[int, int]], share: Share, paired: bool
-) -> list[tuple[int, int]]:
-    """What one of several processes does of an update; pairs that are mixed stay together."""
-    size = 2 if paired else 1
-    units = [update[start : start + size] for start in range(0, len(update), size)]
-    return [key for unit in share.of(units) for key in unit]
-
-
-def cut(update: Sequence[tuple[int, int]], size: int, paired: bool) -> list[list[tuple[int, int]]]:
-    """An update in pieces of at most `size`; pairs that are mixed stay together."""
-    if paired:
-        size = max(2, size - size % 2)
-    return [list(update[start : start + size]) for start in range(0, len(update), size)]
 
 
 def fit(

@@ -14,9 +14,9 @@ import torch
 
 from vclip_cli.engine.environment import package_facts
 from vclip_cli.engine.processes import launched_share
-from vclip_cli.engine.training.loop import steps_of
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState
+from vclip_cli.engine.training.updates import steps_of
 from vclip_cli.errors import UsageError
 from vclip_cli.files import write_json
 from vclip_cli.hashing import sha256_file

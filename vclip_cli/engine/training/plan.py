@@ -30,8 +30,9 @@ from vclip_cli.engine.prompting import check_templates
 from vclip_cli.engine.training.augmentation import is_side_sensitive
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.samples import TrainingItem
 from vclip_cli.engine.training.start import load_start
+from vclip_cli.engine.training.updates import seed_of
 from vclip_cli.errors import DataError, SpecError, UsageError
 from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.models.registry import find_method

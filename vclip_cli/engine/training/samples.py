@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from vclip_cli.engine.frame_source import decode_listed, require_videos
 from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.engine.training.multi_label import padded
+from vclip_cli.engine.training.updates import seed_of
 from vclip_cli.errors import VclipError
 from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video.frame_store import FrameStore
@@ -52,18 +52,6 @@ class MicroBatch:
 
 Sample = tuple[np.ndarray, int | tuple[int, ...]]
 """Frames uint8 (T,S,S,3) and the target of a training video."""
-
-
-def seed_of(*parts: object) -> int:
-    """A 63-bit seed from anything that names a draw: independent of order, process and worker."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def updates_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """The positions of `count` videos in the order of this epoch, cut into updates."""
-    order = np.random.default_rng(seed_of("order", seed, epoch)).permutation(count).tolist()
-    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
 def train_indices(

@@ -16,7 +16,7 @@ from vclip_cli.engine.ledger import Ledger, ledger
 from vclip_cli.engine.processes import launched_share, wait_until
 from vclip_cli.engine.prompting import class_prompts
 from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
-from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit, steps_of
+from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
 from vclip_cli.engine.training.multi_label import check_recipe
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
@@ -32,6 +32,7 @@ from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.samples import SampleReading
 from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
 from vclip_cli.engine.training.selection import Selector
+from vclip_cli.engine.training.updates import steps_of
 from vclip_cli.errors import UsageError
 from vclip_cli.files import require_writable_folder, write_json, write_text
 from vclip_cli.folder_lock import folder_lock
