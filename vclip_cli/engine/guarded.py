@@ -118,7 +118,7 @@ def guarded_calls(
     """
     if guard.workers == 0:
         for key in keys:
-            yield function(shared, key)
+            yield _made(function, shared, key)
         return
     done, starts = 0, 0
     while done < len(keys):
@@ -226,13 +226,18 @@ def _end_when_too_large(most: int) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def _made(function: Callable[[Any, Any], Any], shared: Any, key: Any) -> Any:
+    try:
+        return function(shared, key)
+    except MemoryError:
+        return Lost("reading it needs more memory than there is")
+
+
 def _call(key: Any) -> Any:
     function, shared = _shared
     _calling.set()
     try:
-        result = function(shared, key)
-    except MemoryError:
-        return Lost("reading it needs more memory than there is")
+        result = _made(function, shared, key)
     finally:
         with _turn:
             _calling.clear()
