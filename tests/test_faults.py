@@ -127,3 +127,24 @@ def test_disturbed_once(
 ) -> None:
     prepare(tmp_path, monkeypatch)
     assert _disturbed_at_flushes(work, range(number, number + 1), [code], tmp_path) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("work", "number"), [("train", 5), ("train", 7), ("eval", 2), ("run", 6)])
+def test_ended_with_all_its_processes(
+    work: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a scheduler does it: the reading processes get the signal as well."""
+    prepare(tmp_path, monkeypatch)
+    arguments, out = SMALL_WORK[work], tmp_path / "out"
+    assert ended(start(arguments, tmp_path / "whole")) == 0, printed(tmp_path / "whole")
+
+    def disturb() -> None:
+        os.setpgid(0, 0)
+        at_flush(number, lambda: os.killpg(os.getpgrp(), signal.SIGTERM))()
+
+    workers = {"VCLIP_WORKERS": "2"}
+    end = ended(start(arguments, out, disturb=disturb, environment=workers))
+    assert end == 143 and "Traceback" not in printed(out), printed(out)
+    assert ended(start(arguments, out, environment=workers)) == 0, printed(out)
+    assert content(out) == content(tmp_path / "whole")

@@ -80,6 +80,15 @@ def test_pictures_of_absurd_sizes(
     assert raised.value.where == str(path)
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 30_000, 3), (1, 30_000, 2, 3)])
+@pytest.mark.parametrize("crops", [1, 3])
+def test_strips_do_not_grow_into_monsters(shape: tuple[int, ...], crops: int) -> None:
+    frames = np.zeros(shape, np.uint8)
+    with pytest.raises(VideoError, match="too thin"):
+        preprocess_frames(frames, Preprocessing(), crops)
+    assert preprocess_frames(frames, Preprocessing(size=16, resize_to=16), crops).shape[1] == 1
+
+
 def test_more_frames_than_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "clip.mp4", 8, options=FAST)
     monkeypatch.setattr(pictures, "MOST_BYTES", 4 * 96 * 64 * 3)

@@ -179,7 +179,7 @@ Workers = Annotated[
         envvar="VCLIP_WORKERS",
         min=0,
         help="Processes that read clips; one that hangs or crashes costs its clip, not the run."
-        " Default: the free cores, at most 8; 0 reads in this process, without that guard.",
+        " Default: one for each core but one, at most 8; 0 reads in this process, unguarded.",
     ),
 ]
 GradientCheckpointing = Annotated[

@@ -37,13 +37,18 @@ CALLS_WORTH_A_WORKER = 8
 AHEAD = 4
 """Calls a worker that may wait or be finished before their turn."""
 STARTS = 3
-"""How often a pool is started again after its workers died outside any call."""
+"""How often a pool is started again, without a result between, after workers died outside calls."""
+SECONDS_TO_STALL = 120
+"""Beyond the time of a call: then a worker died while it answered, and the others wait for it."""
+SECONDS_TO_END = 0.5
+"""For a worker to end by itself before it is made to."""
 TOO_LARGE = 86
 """The exit code of a worker that outgrew its memory."""
 SECONDS_BETWEEN_LOOKS = 0.02
 
 _shared: Any = None
 _most: int | None = None
+_calling, _turn = threading.Event(), threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -113,14 +118,14 @@ def guarded_calls(
     """
     if guard.workers == 0:
         for key in keys:
-            yield function(shared, key)
+            yield _made(function, shared, key)
         return
     done, starts = 0, 0
     while done < len(keys):
         try:
             for result in _pooled(function, shared, keys[done:], guard):
                 yield result
-                done += 1
+                done, starts = done + 1, 0
         except BrokenProcessPool as error:
             starts += 1
             if starts > STARTS:
@@ -134,8 +139,9 @@ def guarded_calls(
 def _pooled(
     function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: Guard
 ) -> Iterator[Any]:
-    from pebble import ProcessPool
+    from pebble import CONSTS, ProcessPool
 
+    CONSTS.term_timeout = SECONDS_TO_END
     workers = guard.workers_for(len(keys))
     pool = ProcessPool(
         max_workers=workers,
@@ -145,21 +151,17 @@ def _pooled(
         # forking a process that runs torch's threads may hang
         context=multiprocessing.get_context("spawn"),
     )
-
-    def start(key: Any) -> Future[Any]:
-        return pool.schedule(_call, args=(key,), timeout=guard.seconds)
-
-    waiting: deque[tuple[Any, Future[Any]]] = deque()
+    waiting: deque[Future[Any]] = deque()
     try:
         with _ctrl_c_for_us_alone():
             if not pool.active:  # asked so, it starts its threads and workers
                 raise BrokenProcessPool("the pool does not start")
         for key in keys:
-            waiting.append((key, start(key)))
+            waiting.append(pool.schedule(_call, args=(key,), timeout=guard.seconds))
             if len(waiting) > AHEAD * workers:
-                yield _result(*waiting.popleft(), start, guard)
+                yield _result(waiting.popleft(), guard)
         while waiting:
-            yield _result(*waiting.popleft(), start, guard)
+            yield _result(waiting.popleft(), guard)
     finally:
         pool.stop()
         pool.join()
@@ -182,24 +184,19 @@ def _ctrl_c_for_us_alone() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result(
-    key: Any, future: Future[Any], start: Callable[[Any], Future[Any]], guard: Guard
-) -> Any:
+def _result(future: Future[Any], guard: Guard) -> Any:
     from pebble import ProcessExpired
 
-    for _ in range(STARTS):
-        try:
-            return future.result()
-        except CallTimeout:
-            return Lost(f"not read within {guard.seconds:g} s")
-        except ProcessExpired as error:
-            if error.exitcode == TOO_LARGE and guard.megabytes is not None:
-                return Lost(f"reading it needs more than {guard.megabytes:,} MB")
-            if error.exitcode not in (-signal.SIGTERM, signal.SIGTERM):
-                return Lost(f"the reading process died ({_death(error.exitcode)})")
-            # somebody ended the worker: a scheduler that ends the whole run, not the clip
-            future = start(key)
-    return Lost("the reading process was terminated each time")
+    try:
+        return future.result(None if guard.seconds is None else guard.seconds + SECONDS_TO_STALL)
+    except CallTimeout:
+        if not future.done():
+            raise BrokenProcessPool("the workers do not answer") from None
+        return Lost(f"not read within {guard.seconds:g} s")
+    except ProcessExpired as error:
+        if error.exitcode == TOO_LARGE and guard.megabytes is not None:
+            return Lost(f"reading it needs more than {guard.megabytes:,} MB")
+        return Lost(f"the reading process died ({_death(error.exitcode)})")
 
 
 def _death(code: int | None) -> str:
@@ -210,8 +207,8 @@ def _death(code: int | None) -> str:
 
 def _keep(function: Callable[[Any, Any], Any], shared: Any, megabytes: int | None) -> None:
     global _shared, _most
-    # at once, even in the midst of C code: a worker has nothing to put in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # a scheduler sends it to all processes of a run: the first one decides, and ends the others
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
         torch.set_num_threads(1)
     _shared = (function, shared)
@@ -221,17 +218,29 @@ def _keep(function: Callable[[Any, Any], Any], shared: Any, megabytes: int | Non
 
 
 def _end_when_too_large(most: int) -> None:
-    while now_held() <= most:
+    while True:
+        _calling.wait()
+        with _turn:  # never while it answers: the others would wait for the rest of the answer
+            if _calling.is_set() and now_held() > most:
+                os._exit(TOO_LARGE)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    os._exit(TOO_LARGE)
+
+
+def _made(function: Callable[[Any, Any], Any], shared: Any, key: Any) -> Any:
+    try:
+        return function(shared, key)
+    except MemoryError:
+        return Lost("reading it needs more memory than there is")
 
 
 def _call(key: Any) -> Any:
     function, shared = _shared
+    _calling.set()
     try:
-        result = function(shared, key)
-    except MemoryError:
-        return Lost("reading it needs more memory than there is")
+        result = _made(function, shared, key)
+    finally:
+        with _turn:
+            _calling.clear()
     if _most is not None and most_held() > _most:  # between two looks
         os._exit(TOO_LARGE)
     return result

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import UsageError
+from vclip_cli.errors import UsageError, VideoError
 from vclip_cli.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
 
 Frames = NDArray[np.uint8]
+
+MOST_PIXELS = 2**26
+"""Of one resized frame: a strip of a few rows would grow to a picture that no memory holds."""
 
 
 def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Frames:
@@ -27,6 +30,7 @@ def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Fr
     `spec.resize_mode` say, and takes the start, the middle and the end of the long side.
     `bicubic` and `bilinear` give the very pixels of open_clip's own transform, `cv2-bilinear` those
     of the published video pipelines; where a side is shorter than S, black is added around it.
+    Raises VideoError for frames that are too thin for it.
     """
     if crops not in (1, 3):
         raise UsageError("the number of crops must be 1 or 3", found=str(crops))
@@ -78,7 +82,8 @@ def resized_size(height: int, width: int, spec: Preprocessing, crops: int = 1) -
     """Height and width after the resize, before the crop.
 
     The rounding differs between Pillow-based pipelines (the long side is cut down to a whole
-    number) and the published video pipelines (both sides are rounded half up).
+    number) and the published video pipelines (both sides are rounded half up). Raises VideoError
+    where a frame is so thin that nobody could hold it afterwards.
     """
     mode = "shortest" if crops == 3 else spec.resize_mode
     if mode == "squash":
@@ -87,6 +92,9 @@ def resized_size(height: int, width: int, spec: Preprocessing, crops: int = 1) -
         ratio = max(height, width) / spec.size
         return max(round(height / ratio), 1), max(round(width / ratio), 1)
     short_side = spec.size if crops == 3 else spec.resize_to
+    if short_side**2 * max(height, width) > MOST_PIXELS * min(height, width):
+        found = f"{width} x {height} pixels"
+        raise VideoError("its frames are too thin to be resized", found=found)
     if spec.interpolation == "cv2-bilinear":
         factor = short_side / min(height, width)
         return int(height * factor + 0.5), int(width * factor + 0.5)

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from vclip_cli.data.protocol import Augmentation, ColorJitter
 from vclip_cli.errors import SpecError
 from vclip_cli.preprocessing import Preprocessing
-from vclip_cli.video.preprocess import preprocess_frames
+from vclip_cli.video.preprocess import preprocess_frames, resized_size
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
 
@@ -70,6 +70,7 @@ def _crop(frames: np.ndarray, spec: Preprocessing, how: Augmentation) -> Tensor:
         return _channels_first(preprocess_frames(frames, spec)[0])
     clip = _channels_first(frames)
     if how.crop == "multi-scale":
+        resized_size(*frames.shape[1:3], spec)  # refuses what would grow without bounds
         short = v2.functional.resize(clip, [spec.resize_to], antialias=True)
         return _multi_scale_crop(short, spec.size, how.scales or MULTI_SCALES)
     scale = tuple(how.scales) if how.scales else (0.08, 1.0)

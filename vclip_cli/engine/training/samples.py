@@ -102,12 +102,12 @@ def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> S
             decoder=reading.decoder,
             store=reading.store,
         )
+        how = reading.recipe.augmentation
+        frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
     except VclipError as error:
         if item.path and reading.store is None:
             require_videos(root)
         return failure_of(item.video, item.path, error)
-    how = reading.recipe.augmentation
-    frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
     return frames, item.target
 
 
