@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import multiprocessing
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,16 @@ from vclip_cli.data.dataset import add_dataset
 from vclip_cli.interruption import heed_termination
 from vclip_cli.results.record import RECORD_FILE, read_record, record_fingerprint
 
+FORKS = multiprocessing.get_context("forkserver")
+"""Children come from a server that has imported what they need, so that disturbances hit work, and
+that has never computed a gradient, after which torch allows none in a child."""
+FORKS.set_forkserver_preload(
+    [
+        *(f"vclip_cli.engine.{name}" for name in ("matrix", "embed", "extract", "training.train")),
+        *("accelerate", "open_clip", "pandas", "rich.table", "sklearn.metrics"),
+        *("torch.utils.flop_counter", "vclip_cli.models.convert", "fault_work"),
+    ]
+)
 MADE_ANEW = {"log.jsonl", "run.json", "lock", "lock-owner.json"}
 """Times and owners stand in these: no part of a result."""
 FEW_SHOT = ("-p", "few-shot", "-d", "mine", "--backbone", "toy", "--batch-size", "4")
@@ -46,14 +58,7 @@ SMALL_WORK = {
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the small work works on, in the working folder; gives the folder of the videos.
-
-    What the children need is imported here, once for all of them, so that disturbances hit work.
-    """
-    for module in ("matrix", "embed", "extract", "training.train"):
-        importlib.import_module(f"vclip_cli.engine.{module}")
-    for module in ("accelerate", "pandas", "rich.table", "scipy.stats", "torch.utils.flop_counter"):
-        importlib.import_module(module)
+    """What the small work works on, in the working folder; gives the folder of the videos."""
     case = Case(SHIPPED, "vificlip_vl_shallow_ctxinit2", folder, monkeypatch)
     base = case.base_weights()
     assert base is not None
@@ -75,20 +80,33 @@ def start(
     *,
     disturb: Callable[[], None] | None = None,
     environment: Mapping[str, str] | None = None,
-) -> int:
-    """The command in a child that has everything imported already; gives its process number.
+) -> BaseProcess:
+    """The command in a child that has everything imported already.
 
     OUT in the arguments is the folder; what it prints goes into the file `out` + `.txt`. disturb:
-    called in the child before the command.
+    called in the child before the command; a function that can be sent to it.
     """
-    child = os.fork()
-    if child:
-        return child
+    variables = {**os.environ, **(environment or {})}
+    if arguments[0] == "embed":
+        variables["VCLIP_CACHE"] = str(out)
+    own = [argument.replace(OUT, str(out)) for argument in arguments]
+    child = FORKS.Process(target=_work, args=(own, out, disturb, variables, Path.cwd()))
+    child.start()
+    return child
+
+
+def _work(
+    arguments: list[str],
+    out: Path,
+    disturb: Callable[[], None] | None,
+    variables: Mapping[str, str],
+    folder: Path,
+) -> None:
     code = 99
     try:
-        os.environ.update(environment or {})
-        if arguments[0] == "embed":
-            os.environ["VCLIP_CACHE"] = str(out)
+        os.environ.clear()
+        os.environ.update(variables)
+        os.chdir(folder)
         stream = os.open(f"{out}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
@@ -97,14 +115,15 @@ def start(
         heed_termination()
         if disturb is not None:
             disturb()
-        code = run([argument.replace(OUT, str(out)) for argument in arguments])
+        code = run(arguments)
     finally:
         os._exit(code)
 
 
-def ended(child: int) -> int:
+def ended(child: BaseProcess) -> int | None:
     """Wait for a child; gives its exit code, or the negative number of what killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    child.join()
+    return child.exitcode
 
 
 def printed(out: Path) -> str:
@@ -128,58 +147,66 @@ def content(folder: Path) -> dict[str, object]:
     return found
 
 
-def at_flush(number: int, act: Callable[[], None]) -> Callable[[], None]:
+Act = Callable[[], object]
+
+
+def at_flush(number: int, act: Act) -> Callable[[], None]:
     """A disturbance: `act` in the place of the child's `number`-th flush of a file to disk."""
-
-    def disturb() -> None:
-        flush, seen = os.fsync, []
-
-        def disturbed(descriptor: int) -> None:
-            seen.append(1)
-            if len(seen) == number:
-                act()
-            flush(descriptor)
-
-        os.fsync = disturbed
-
-    return disturb
+    return partial(_disturb_flush, number, act)
 
 
-def refuse(number: int) -> Callable[[], None]:
+def _disturb_flush(number: int, act: Act) -> None:
+    flush, seen = os.fsync, []
+
+    def disturbed(descriptor: int) -> None:
+        seen.append(1)
+        if len(seen) == number:
+            act()
+        flush(descriptor)
+
+    os.fsync = disturbed
+
+
+def refuse(number: int) -> Act:
     """An act: the operating system refuses with this error."""
-
-    def act() -> None:
-        raise OSError(number, os.strerror(number))
-
-    return act
+    return partial(_refuse, number)
 
 
-def send(number: int) -> Callable[[], None]:
+def _refuse(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def send(number: int) -> Act:
     """An act: the child gets a signal."""
-    return lambda: os.kill(os.getpid(), number)
+    return partial(_send, number)
+
+
+def _send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def send_to_all(number: int) -> None:
+    """An act: the child and all that it started get a signal."""
+    os.killpg(os.getpgrp(), number)
 
 
 def no_file_larger(size: int) -> Callable[[], None]:
     """A disturbance: what a full disk does to a file that grows beyond a size."""
-
-    def disturb() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return disturb
+    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
 
 
-def at_clip(number: int, act: Callable[[], None]) -> Callable[[], None]:
+def at_clip(number: int, act: Act) -> Callable[[], None]:
     """A disturbance: `act` when the child opens its `number`-th video file."""
+    return partial(_disturb_clip, number, act)
 
-    def disturb() -> None:
-        seen: list[str] = []
 
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            if event == "open" and str(arguments[0]).endswith(".mp4"):
-                seen.append(str(arguments[0]))
-                if len(seen) == number:
-                    act()
+def _disturb_clip(number: int, act: Act) -> None:
+    seen: list[str] = []
 
-        sys.addaudithook(hook)
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith(".mp4"):
+            seen.append(str(arguments[0]))
+            if len(seen) == number:
+                act()
 
-    return disturb
+    sys.addaudithook(hook)

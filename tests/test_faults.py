@@ -11,10 +11,23 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fault_work import OUT, SMALL_WORK, at_flush, content, ended, prepare, printed, send, start
+from fault_work import (
+    OUT,
+    SMALL_WORK,
+    at_flush,
+    content,
+    ended,
+    prepare,
+    printed,
+    send,
+    send_to_all,
+    start,
+)
 
 from vclip_cli.engine.run_diagnosis import diagnose_runs
 
@@ -62,7 +75,7 @@ def test_killed_at_random_moments(
         workers = {"VCLIP_WORKERS": "1" if attempt % 4 == 3 else "0"}
         child = start(WORK[work], out, environment=workers)
         time.sleep(draw.uniform(0, seconds))
-        os.kill(child, signal.SIGKILL)
+        child.kill()
         if ended(child) != -signal.SIGKILL:
             continue  # it had ended before
         killed += 1
@@ -138,13 +151,14 @@ def test_ended_with_all_its_processes(
     prepare(tmp_path, monkeypatch)
     arguments, out = SMALL_WORK[work], tmp_path / "out"
     assert ended(start(arguments, tmp_path / "whole")) == 0, printed(tmp_path / "whole")
-
-    def disturb() -> None:
-        os.setpgid(0, 0)
-        at_flush(number, lambda: os.killpg(os.getpgrp(), signal.SIGTERM))()
-
+    disturb = partial(_alone, at_flush(number, partial(send_to_all, signal.SIGTERM)))
     workers = {"VCLIP_WORKERS": "2"}
     end = ended(start(arguments, out, disturb=disturb, environment=workers))
     assert end == 143 and "Traceback" not in printed(out), printed(out)
     assert ended(start(arguments, out, environment=workers)) == 0, printed(out)
     assert content(out) == content(tmp_path / "whole")
+
+
+def _alone(disturb: Callable[[], None]) -> None:
+    os.setpgid(0, 0)
+    disturb()
