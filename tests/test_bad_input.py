@@ -188,11 +188,21 @@ def test_a_label_set_with_doubles(vclip: Callable) -> None:
     _clear(vclip("labels", "show", "mine"), 3, "mine.yaml:7", "'a' stands twice")
 
 
+def test_a_config_file_sets_how_clips_are_read(vclip: Callable) -> None:
+    Path(".vclip").mkdir()
+    Path(".vclip/config.yaml").write_text("clip-timeout: 20\nlimit-memory: 500\nworkers: 0\n")
+    for verb in ("eval", "embed", "extract"):
+        ran = vclip(verb, *(("-d", "toy") if verb == "eval" else ("toy",)), "--limit", 1)
+        _clear(ran, 2, "--limit-memory", "--workers 0")
+    assert vclip("labels", "list").code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("batch_sizes: 3\n", ("config.yaml:1", "unknown key", "batch-size")),
         ("device: cpu\nworkers: many\n", ("config.yaml:2", "workers")),
+        ("xyzxyz: 1\n", ("config.yaml:1", "'xyzxyz'", "protocol, dataset", "limit-memory")),
         ("device: cpu\nframes: 0\n", ("config.yaml:2", "frames", "expected: 1 to")),
         ("a: [\n", ("not valid YAML",)),
         ("- a\n", ("mapping",)),

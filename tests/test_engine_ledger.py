@@ -22,7 +22,7 @@ def test_a_finished_attempt_names_versions_and_times(tmp_path: Path) -> None:
     assert start["libraries"]["torch"] and start["package"]["version"]
     assert end["outcome"] == "finished"
     found = diagnose_run(tmp_path / LEDGER_FILE)
-    assert (found.outcome, found.continues, found.seconds) == ("finished", None, 2.5)
+    assert (found.outcome, found.continues) == ("finished", None)
     assert found.progress == {"of": 8, "done": 8, "failed": 1}
     assert found.warnings == ["one clip is damaged"]
 
@@ -62,8 +62,23 @@ def test_a_kill_leaves_no_end_and_perhaps_half_a_line(tmp_path: Path) -> None:
     assert [entry.outcome for entry in diagnose_runs(tmp_path)] == ["killed", "finished"]
 
 
+def test_the_time_at_work_is_that_of_all_attempts(tmp_path: Path) -> None:
+    events = [
+        ("09:00:00.000", "started"), ("09:00:07.500", "ended"),
+        ("10:00:00.000", "started"), ("10:00:02.000", "part"),
+    ]  # fmt: skip
+    lines = [
+        {"time": f"2026-01-01T{time}+00:00", "event": event, "command": [], "folder": "."}
+        for time, event in events
+    ]
+    path = tmp_path / LEDGER_FILE
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert diagnose_run(path).seconds == 9.5
+
+
 def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / LEDGER_FILE).write_text('{"event": "started"}\nnonsense\n{"event": "ended"}\n')
+    whole = '{"event": "started", "time": "2026-01-01T09:00:00+00:00"}'
+    (tmp_path / LEDGER_FILE).write_text(f"{whole}\nnonsense\n{whole}\n")
     with pytest.raises(DataError) as caught:
         read_ledger(tmp_path / LEDGER_FILE)
     assert f"{LEDGER_FILE}:2" in str(caught.value.where)
@@ -73,6 +88,8 @@ def test_doctor_explains_runs_and_refuses_a_folder_without_any(
     vclip: Callable, tmp_path: Path
 ) -> None:
     assert vclip("doctor", "--run", tmp_path).code == 4
+    missing = vclip("doctor", "--run", tmp_path / "nowhere")
+    assert missing.code == 4 and "no such folder" in missing.err
     with pytest.raises(KeyboardInterrupt), ledger(tmp_path, "eval", total=8):
         raise KeyboardInterrupt
     shown = vclip("doctor", "--run", tmp_path)

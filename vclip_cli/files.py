@@ -115,10 +115,10 @@ def plain_name(name: str) -> str:
     return name
 
 
-def require_writable_folder(folder: Path) -> None:
+def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
     """Make `folder` and prove that a file can be written there, before any work is done.
 
-    Raises UsageError otherwise.
+    named_by: what names another. Raises UsageError otherwise.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def require_writable_folder(folder: Path) -> None:
         if error.errno in NO_SPACE:
             raise storage_error(error, folder) from error
         raise UsageError(
-            f"the output folder cannot be written: {error.strerror or error}",
+            f"the folder cannot be written: {error.strerror or error}",
             where=str(folder),
-            hint="choose another with --out",
+            hint=f"choose another with {named_by}",
         ) from error

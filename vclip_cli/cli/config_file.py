@@ -17,12 +17,17 @@ def known_keys() -> dict[str, type]:
     return {
         "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
         "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
-        "shots": number, "seed": number, "device": text, "precision": text,
-        "batch-size": number, "workers": number, "resume": switch, "cache": switch,
+        "frames-from": text, "shots": number, "seed": number, "device": text, "precision": text,
+        "batch-size": number, "workers": number, "clip-timeout": number, "limit-memory": number,
+        "limit": number, "on-error": text, "gradient-checkpointing": switch, "resume": switch,
+        "cache": switch,
     }  # fmt: skip
 
 
-LEAST = {"frames": 1, "clips": 1, "shots": 1, "seed": 0, "batch-size": 1, "workers": 0}
+LEAST = {
+    "frames": 1, "clips": 1, "shots": 1, "seed": 0, "batch-size": 1, "workers": 0,
+    "clip-timeout": 1, "limit-memory": 64, "limit": 1,
+}  # fmt: skip
 """The least that an option takes."""
 MOST = 2**31 - 1
 CHOICES = {"crops": (1, 3)}
@@ -53,7 +58,10 @@ def _read_one(path: Path) -> dict[str, Any]:
     for key, value in content.items():
         where = f"{path}:{lines.get((key,), 1)}"
         if key not in keys:
-            raise SpecError(f"unknown key {key!r}", where=where, hint=did_you_mean(str(key), keys))
+            near = did_you_mean(str(key), keys)
+            known = None if near and near.startswith("did") else ", ".join(keys)
+            hint = None if known else near
+            raise SpecError(f"unknown key {key!r}", where=where, expected=known, hint=hint)
         if type(value) is not keys[key]:
             raise SpecError(
                 f"{key}: wrong kind of value",

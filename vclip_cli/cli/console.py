@@ -191,6 +191,8 @@ def _lines(description: str, total: int, done: int) -> Callable[[int], None]:
 
     def advance(count: int) -> None:
         nonlocal fresh, last
+        if not count:  # the share of a process that has nothing to do
+            return
         fresh += count
         now = time.monotonic()
         finished = done + fresh >= total

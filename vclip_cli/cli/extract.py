@@ -154,6 +154,8 @@ def _kept(frames: str, clips: int, jitter: int | None) -> KeptFrames:
 
 
 def _show(done: Extracted) -> None:
+    from vclip_cli.engine.frame_source import STORE, default_store
+
     checked = done.checked
     if checked is not None:
         _show_checked(checked, "extracted again")
@@ -170,7 +172,9 @@ def _show(done: Extracted) -> None:
         f" now ({done.changed:,} changed), {_bytes(done.size)}"
     )
     say(f"frame store: {shlex.quote(str(done.folder))}/")
-    say(f"use it with:  vclip eval --dataset {done.dataset} --frames-from store")
+    own = done.folder.resolve() == default_store(done.dataset).resolve()
+    named = STORE if own else shlex.quote(str(done.folder))
+    say(f"use it with:  vclip eval --dataset {done.dataset} --frames-from {named}")
 
 
 def _show_estimate(estimated: Estimate) -> None:

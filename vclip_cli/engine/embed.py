@@ -158,7 +158,7 @@ def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     Of several processes each does its share, and the first one gives what all have done. Raises
     UsageError where the cache cannot be written, StorageError where the disk gets full.
     """
-    require_writable_folder(plan.store.folder)
+    require_writable_folder(plan.store.folder, "VCLIP_CACHE")
     if plan.reading.store is None:
         own = share_of_items(plan.items, plan.request.share, plan.computing.batch_size)
         prepare_videos(plan.request.dataset, [item.video for item in own], progress=progress)

@@ -149,11 +149,11 @@ def fill_store(
     their files had changed, and what a check found. Raises what `extract` raises."""
     request = plan.request
     require_writable_folder(request.folder)
-    prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
     with (
         folder_lock(request.folder, "extracting into"),
         ledger(request.folder, "extract", total=len(plan.videos)) as log,
     ):
+        prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
         if not request.resume:
             remove_store(request.folder)
         with StoreWriter(request.folder, request.dataset, plan.settings) as writer:
@@ -165,18 +165,20 @@ def fill_store(
                 checked.dropped_rows = writer.dropped_rows
             tasks = open_tasks(plan, writer.made_by, index, checked)
             done = len(plan.videos) - len(tasks)
-            written = changed = 0
+            written = changed = failed = 0
             with progress("extracting", len(plan.videos), done) as advance:
                 packed = pack_all([task.video for task in tasks], plan)
                 for task, (clip, _) in zip(tasks, packed, strict=True):
                     fresh = writer.add(clip, trust=not task.damaged)
-                    written += fresh
-                    changed += fresh and task.changed
-                    if clip.head.failure is not None:
+                    sound = clip.head.failure is None
+                    written += fresh and sound
+                    changed += fresh and sound and task.changed
+                    if not sound:
+                        failed += 1
                         text = f"{clip.head.video!r} cannot be read: {clip.head.failure}"
                         log.note("warning", text=text)
                     advance(1)
-            log.note("extracted", done=done + written)
+            log.note("extracted", done=done + written, failed=failed)
         if checked is not None:
             checked.freed = drop_dead_bytes(request.folder)
     return written, changed, checked

@@ -114,8 +114,17 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
             event = json.loads(line)
         except (ValueError, RecursionError):
             event = None
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
+        if _is_event(event):
             events.append(event)
         elif number < len(lines):
             raise DataError("the log is damaged", where=f"{path}:{number}", found=line[:80])
     return events
+
+
+def _is_event(event: Any) -> bool:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    try:
+        return datetime.fromisoformat(event["time"]).tzinfo is not None
+    except (KeyError, TypeError, ValueError):
+        return False

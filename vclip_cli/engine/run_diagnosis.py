@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class RunDiagnosis:
 
 def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
     """Every run in a folder and below it, by path. Raises DataError when there is none."""
+    if not folder.is_dir():
+        raise DataError("no such folder", where=str(folder))
     found = ledgers_below(folder)
     if not found:
         raise DataError(
@@ -70,8 +73,20 @@ def diagnose_run(log: Path) -> RunDiagnosis:
         last_event=attempt[-1]["time"],
         attempts=len(starts),
         progress=progress,
-        seconds=round(sum(event.get("seconds", 0.0) for event in events), 3),
+        seconds=round(_seconds_at_work(events), 3),
         warnings=[event["text"] for event in attempt if event["event"] == "warning"],
         error=end.get("error"),
         continues=None if outcome == "finished" else command,
     )
+
+
+def _seconds_at_work(events: list[dict[str, Any]]) -> float:
+    """From the start of each attempt to its last event."""
+    seconds, began = 0.0, None
+    for number, event in enumerate(events):
+        now = datetime.fromisoformat(event["time"])
+        if event["event"] == "started" or began is None:
+            began = now
+        if number + 1 == len(events) or events[number + 1]["event"] == "started":
+            seconds += (now - began).total_seconds()
+    return seconds

@@ -52,7 +52,7 @@ def _render(
 ) -> list[Clip]:
     from vclip_cli.toy.encoding import encode_clip
 
-    require_writable_folder(folder)
+    require_writable_folder(folder, "VCLIP_CACHE")
     for done, clip in enumerate(clips, start=1):
         path = folder / clip.path
         if not _is_whole(path):
