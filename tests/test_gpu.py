@@ -22,11 +22,11 @@ from gpu_checks import (
 )
 from this_process import ThisProcess
 
-from vclip_cli.engine.bench import training
-from vclip_cli.engine.bench.run import BenchRequest
-from vclip_cli.engine.bench.training import StepRequest
-from vclip_cli.engine.guarded import Guard
-from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.bench import training
+from vclip_cli.bench.run import BenchRequest
+from vclip_cli.bench.training import StepRequest
+from vclip_cli.engine.encoding.model import MethodRequest
+from vclip_cli.engine.loading.workers import Guard
 from vclip_cli.engine.training import loop
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.interruption import INTERRUPTED, exit_code, heed_termination
+from vclip_cli.common.interruption import INTERRUPTED, exit_code, heed_termination
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def run(arguments: list[str]) -> int:
 
     from vclip_cli.cli import CONTEXT
     from vclip_cli.cli.console import set_verbosity, show_error
-    from vclip_cli.errors import StorageError, UsageError, VclipError
-    from vclip_cli.files import NO_SPACE, storage_error
+    from vclip_cli.common.errors import StorageError, UsageError, VclipError
+    from vclip_cli.common.files import NO_SPACE, storage_error
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
     command_line_error = typer.BadParameter.__mro__[2]
@@ -104,7 +104,7 @@ def _show_fault(error: Exception) -> None:
     import traceback
 
     from vclip_cli.cli.console import is_verbose, show_error
-    from vclip_cli.errors import VclipError
+    from vclip_cli.common.errors import VclipError
 
     where = traceback.extract_tb(error.__traceback__)[-1]
     if is_verbose():

@@ -9,12 +9,12 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import printable, progress, say, show, show_json, warn
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.bench.run import Measured
-    from vclip_cli.engine.bench.timing import Part
-    from vclip_cli.engine.bench.training import MeasuredStep, StepRequest
+    from vclip_cli.bench.run import Measured
+    from vclip_cli.bench.timing import Part
+    from vclip_cli.bench.training import MeasuredStep, StepRequest
 
 Sources = Annotated[
     list[str] | None,
@@ -93,7 +93,7 @@ def bench(
     """
     from dataclasses import replace
 
-    from vclip_cli.engine.methods import MethodRequest
+    from vclip_cli.engine.encoding.model import MethodRequest
 
     request = MethodRequest(method, backbone, pretrained, checkpoint)
     if training is not None:
@@ -101,7 +101,7 @@ def bench(
             raise UsageError(
                 "--training measures made-up videos: it takes no clips, store, method or checkpoint"
             )
-        from vclip_cli.engine.bench.training import StepRequest
+        from vclip_cli.bench.training import StepRequest
 
         names = [name.strip() for name in training.split(",") if name.strip()]
         steps = [
@@ -121,9 +121,9 @@ def bench(
         return
     if gradient_checkpointing or compiled:
         raise UsageError("--gradient-checkpointing and --compile are measured with --training")
-    from vclip_cli.engine.bench.run import BenchRequest
-    from vclip_cli.engine.bench.run import bench as measure
-    from vclip_cli.engine.guarded import Guard
+    from vclip_cli.bench.run import BenchRequest
+    from vclip_cli.bench.run import bench as measure
+    from vclip_cli.engine.loading.workers import Guard
 
     measured = measure(
         BenchRequest(
@@ -203,7 +203,7 @@ def _remark(measured: Measured, part: Part) -> str:
 
 
 def _bench_training(requests: list[StepRequest], as_json: bool) -> None:
-    from vclip_cli.engine.bench.training import bench_training, facts
+    from vclip_cli.bench.training import bench_training, facts
     from vclip_cli.models.registry import find_method
 
     if not requests:

@@ -9,10 +9,10 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.cache import CacheEntry
+    from vclip_cli.engine.stores.cache import CacheEntry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,8 +49,8 @@ def list_(
     """
     from rich.table import Table
 
-    from vclip_cli.engine.cache import choose
-    from vclip_cli.folders import cache_folder
+    from vclip_cli.common.folders import cache_folder
+    from vclip_cli.engine.stores.cache import choose
 
     entries = choose(kinds=kinds or (), keys=keys or (), datasets=datasets or ())
     if as_json:
@@ -81,8 +81,8 @@ def clear(
 
     Example:  vclip cache clear --kind embeddings --dataset toy --dry-run
     """
-    from vclip_cli.engine.cache import choose
-    from vclip_cli.engine.cache import clear as delete
+    from vclip_cli.engine.stores.cache import choose
+    from vclip_cli.engine.stores.cache import clear as delete
 
     if not (kinds or keys or datasets or everything):
         raise UsageError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.errors import SpecError, did_you_mean
-from vclip_cli.folders import project_folder, user_config_folder
+from vclip_cli.common.errors import SpecError, did_you_mean
+from vclip_cli.common.folders import project_folder, user_config_folder
 
 FILE_NAME = "config.yaml"
 
@@ -47,7 +47,7 @@ def read_config() -> dict[str, Any]:
 
 
 def _read_one(path: Path) -> dict[str, Any]:
-    from vclip_cli.yaml_files import read_yaml
+    from vclip_cli.common.yaml_files import read_yaml
 
     content, lines = read_yaml(path)
     if content is None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from vclip_cli.errors import VclipError
-from vclip_cli.json_files import json_text
+from vclip_cli.common.errors import VclipError
+from vclip_cli.common.json_files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 Source = Annotated[Path, typer.Argument(help="A released file of X-CLIP, ViFi-CLIP or Vita-CLIP.")]
 Labels = Annotated[
@@ -45,9 +45,9 @@ def convert(
     from dataclasses import asdict
 
     from vclip_cli.cli.label_lists import read_labels
-    from vclip_cli.files import require_writable_folder
+    from vclip_cli.common.files import require_writable_folder
+    from vclip_cli.common.yaml_files import parse_scalar
     from vclip_cli.models.convert import convert_checkpoint
-    from vclip_cli.yaml_files import parse_scalar
 
     out = out or source.with_suffix(".safetensors")
     if out.suffix != ".safetensors":

@@ -9,7 +9,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import UsageError, VclipError
+from vclip_cli.common.errors import UsageError, VclipError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,9 +73,9 @@ def add(
 
     Example:  vclip data add hmdb51 --videos DIR --annotations DIR
     """
+    from vclip_cli.common.resources import list_yaml, shipped_folder
     from vclip_cli.data.dataset import add_dataset, list_datasets
-    from vclip_cli.engine.datasets import EMBEDDED
-    from vclip_cli.resources import list_yaml, shipped_folder
+    from vclip_cli.engine.loading.datasets import EMBEDDED
 
     if name in EMBEDDED:
         raise UsageError(f"the name {name!r} belongs to the embedded benchmark")
@@ -117,7 +117,7 @@ def list_(
 ) -> None:
     """List the registered datasets."""
     from vclip_cli.data.dataset import list_datasets, load_dataset
-    from vclip_cli.engine.datasets import EMBEDDED, open_dataset
+    from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset
 
     rows: list[dict[str, Any]] = []
     for name, path in list_datasets().items():
@@ -157,9 +157,9 @@ def check(
 
     from vclip_cli.data.check import check_dataset
     from vclip_cli.data.dataset import load_dataset
-    from vclip_cli.engine.datasets import EMBEDDED, open_dataset, prepare_videos
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.probing import undecodable
+    from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
+    from vclip_cli.engine.loading.probing import undecodable
+    from vclip_cli.engine.loading.workers import Guard
 
     if name in EMBEDDED:
         dataset = open_dataset(name)

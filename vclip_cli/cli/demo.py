@@ -21,9 +21,9 @@ def demo(
 ) -> None:
     """Render tiny clips, score a tiny CLIP on them without training, and show what comes out."""
     from vclip_cli.cli.evaluate import result_document, show_results
-    from vclip_cli.engine.evaluate import evaluate
-    from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.guarded import Guard
+    from vclip_cli.engine.evaluation.evaluate import evaluate
+    from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
+    from vclip_cli.engine.loading.workers import Guard
 
     evaluated = []
     for dataset in ("toy-shapes", "toy"):

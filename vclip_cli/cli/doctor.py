@@ -32,7 +32,7 @@ def doctor(
     if run is not None:
         _show_runs(run, as_json)
         return
-    from vclip_cli.engine.diagnosis import diagnose
+    from vclip_cli.engine.runs.diagnosis import diagnose
 
     found = diagnose()
     if as_json:
@@ -48,7 +48,7 @@ def doctor(
 
 
 def _show_runs(folder: Path, as_json: bool) -> None:
-    from vclip_cli.engine.run_diagnosis import diagnose_runs
+    from vclip_cli.engine.runs.run_diagnosis import diagnose_runs
 
     found = diagnose_runs(folder)
     if as_json:

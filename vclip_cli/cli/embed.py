@@ -8,10 +8,10 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import DataError, UsageError
+from vclip_cli.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.embed import Embedded, EmbedPlan
+    from vclip_cli.engine.stores.embed import Embedded, EmbedPlan
 
 Name = Annotated[str, typer.Argument(help="A registered dataset, or toy.", metavar="DATASET")]
 Splits = Annotated[
@@ -63,12 +63,12 @@ def embed(
 
     Example:  vclip embed toy --protocol few-shot
     """
-    from vclip_cli.engine.embed import EmbedRequest, plan_embedding
-    from vclip_cli.engine.embed import embed as run
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.methods import MethodRequest
-    from vclip_cli.engine.processes import launched_share, read_shard
-    from vclip_cli.engine.settings import ViewRequest
+    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.encoding.settings import ViewRequest
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.runs.shards import launched_share, read_shard
+    from vclip_cli.engine.stores.embed import EmbedRequest, plan_embedding
+    from vclip_cli.engine.stores.embed import embed as run
 
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")
@@ -112,8 +112,8 @@ def embed(
 
 
 def _planned(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
-    from vclip_cli.engine.embed import bytes_a_video, left_per_process
-    from vclip_cli.engine.workload import Workload
+    from vclip_cli.engine.runs.workload import Workload
+    from vclip_cli.engine.stores.embed import bytes_a_video, left_per_process
 
     left, each = left_per_process(plan), bytes_a_video(plan)
     there = len(plan.items) - sum(left)

@@ -10,13 +10,13 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vclip_cli.engine.evaluate import Evaluated
-    from vclip_cli.engine.evaluation_plan import EvaluationPlan
+    from vclip_cli.engine.evaluation.evaluate import Evaluated
+    from vclip_cli.engine.evaluation.plan import EvaluationPlan
     from vclip_cli.results.record import Decision
 
 DEFAULT_PROTOCOL = "zero-shot"
@@ -78,12 +78,12 @@ def evaluate(
 
     Example:  vclip eval --protocol zero-shot --dataset toy
     """
-    from vclip_cli.engine.evaluate import evaluate as run
-    from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.methods import MethodRequest
-    from vclip_cli.engine.processes import launched_share, read_shard
-    from vclip_cli.engine.settings import ViewRequest, read_templates
+    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates
+    from vclip_cli.engine.evaluation.evaluate import evaluate as run
+    from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.runs.shards import launched_share, read_shard
 
     if not dataset:
         raise UsageError(
@@ -141,8 +141,8 @@ def evaluate(
 
 
 def _planned(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
-    from vclip_cli.engine.evaluate import planned_per_process
-    from vclip_cli.engine.workload import Workload
+    from vclip_cli.engine.evaluation.evaluate import planned_per_process
+    from vclip_cli.engine.runs.workload import Workload
 
     return {
         "work": Workload(planned_per_process(plan), rate).as_dict(),

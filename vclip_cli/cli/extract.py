@@ -9,12 +9,12 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.extract import Extracted
-    from vclip_cli.engine.store_checks import Checked
-    from vclip_cli.engine.store_estimate import Estimate
+    from vclip_cli.engine.stores.checks import Checked
+    from vclip_cli.engine.stores.estimate import Estimate
+    from vclip_cli.engine.stores.extract import Extracted
     from vclip_cli.video.kept_frames import KeptFrames
 
 DAMAGED = 4
@@ -87,11 +87,11 @@ def extract(
     The same command goes on after an interruption, adds new clips and extracts changed ones again.
     Example:  vclip extract toy --frames 8,16
     """
-    from vclip_cli.engine.extract import ExtractRequest, plan_extract
-    from vclip_cli.engine.extract_shards import extract_share, merge_shards
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.processes import launched_share, read_shard
-    from vclip_cli.engine.store_estimate import estimate
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.runs.shards import launched_share, read_shard
+    from vclip_cli.engine.stores.estimate import estimate
+    from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
+    from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
 
     request = ExtractRequest(
         dataset=dataset,
@@ -154,7 +154,7 @@ def _kept(frames: str, clips: int, jitter: int | None) -> KeptFrames:
 
 
 def _show(done: Extracted) -> None:
-    from vclip_cli.engine.frame_source import STORE, default_store
+    from vclip_cli.engine.loading.frame_source import STORE, default_store
 
     checked = done.checked
     if checked is not None:

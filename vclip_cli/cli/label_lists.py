@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
     from vclip_cli.data.label_set import LabelSet
@@ -18,8 +18,8 @@ def read_labels(given: str) -> LabelSet:
     a line; anything else is a list with commas. Raises UsageError for an empty list or a label that
     stands twice.
     """
+    from vclip_cli.common.resources import list_yaml
     from vclip_cli.data.label_set import load_label_set
-    from vclip_cli.resources import list_yaml
 
     if given.endswith((".yaml", ".yml")) or given in list_yaml("label_sets"):
         return load_label_set(given)

@@ -28,8 +28,8 @@ def list_(
     """List the label sets: the shipped ones, and those of your own label_sets/ folders."""
     from rich.table import Table
 
+    from vclip_cli.common.resources import list_yaml
     from vclip_cli.data.label_set import load_label_set
-    from vclip_cli.resources import list_yaml
 
     rows = []
     for name, path in list_yaml("label_sets").items():
@@ -178,12 +178,12 @@ def embed(
     from vclip_cli.cli.console import progress
     from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.data.label_set import NATURAL
-    from vclip_cli.engine.devices import known_precision, pick_device
-    from vclip_cli.engine.label_embeddings import embed_labels
-    from vclip_cli.engine.methods import MethodRequest, load_method
-    from vclip_cli.engine.prompting import class_prompts
-    from vclip_cli.engine.scoring import Computing
-    from vclip_cli.engine.settings import ViewRequest, read_templates, resolve_settings
+    from vclip_cli.engine.encoding.devices import known_precision, pick_device
+    from vclip_cli.engine.encoding.label_embeddings import embed_labels
+    from vclip_cli.engine.encoding.model import MethodRequest, load_method
+    from vclip_cli.engine.encoding.prompts import class_prompts
+    from vclip_cli.engine.encoding.scoring import Computing
+    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
 
     label_set = read_labels(labels)
     computing = Computing(pick_device(device), known_precision(precision))

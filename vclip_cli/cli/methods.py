@@ -42,7 +42,7 @@ def methods(
         )
     counts = {}
     if count:
-        from vclip_cli.engine.parameter_counts import count_trainable
+        from vclip_cli.engine.encoding.parameter_counts import count_trainable
 
         counts = count_trainable()
     if as_json:

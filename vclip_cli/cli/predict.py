@@ -9,7 +9,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, show, show_error, show_json
-from vclip_cli.errors import DataError, UsageError
+from vclip_cli.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vclip_cli.data.label_set import LabelSet
@@ -67,14 +67,14 @@ def predict(
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.engine.devices import known_precision, pick_device
-    from vclip_cli.engine.embeddings import embedding_store
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.label_probability import own_probability, trained_probability
-    from vclip_cli.engine.methods import MethodRequest, load_method
+    from vclip_cli.engine.encoding.devices import known_precision, pick_device
+    from vclip_cli.engine.encoding.embedding_store import embedding_store
+    from vclip_cli.engine.encoding.model import MethodRequest, load_method
+    from vclip_cli.engine.encoding.scoring import Computing
+    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
+    from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
+    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.predict import predict_videos
-    from vclip_cli.engine.scoring import Computing
-    from vclip_cli.engine.settings import ViewRequest, read_templates, resolve_settings
 
     for path in videos:
         if not path.exists():
@@ -134,7 +134,7 @@ def _vocabulary(labels: str | None, label_embeddings: Path | None) -> LabelSet:
         return read_labels(labels)
     if label_embeddings is None:
         raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
-    from vclip_cli.engine.label_embeddings import read_label_embeddings
+    from vclip_cli.engine.encoding.label_embeddings import read_label_embeddings
 
     return label_set_of(read_label_embeddings(label_embeddings).labels, str(label_embeddings))
 

@@ -10,7 +10,7 @@ import typer
 from vclip_cli.cli import options
 
 if TYPE_CHECKING:
-    from vclip_cli.results.report.material import ReportMaterial
+    from vclip_cli.report.material import ReportMaterial
 
 LARGEST = 8_000_000
 
@@ -63,12 +63,12 @@ def report(
     Example: vclip report runs/zero-shot/toy --out report.html
     """
     from vclip_cli.cli.console import progress, say, show, show_json, warn
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.report.gather import ReportRequest, gather
-    from vclip_cli.errors import UsageError, WeightsError
-    from vclip_cli.files import require_writable_folder, write_text
+    from vclip_cli.common.errors import UsageError, WeightsError
+    from vclip_cli.common.files import require_writable_folder, write_text
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.report.gather import ReportRequest, gather
+    from vclip_cli.report.page import render_report, require_report_packages
     from vclip_cli.results.collect import collect_records
-    from vclip_cli.results.report.page import render_report, require_report_packages
 
     require_report_packages()
     path = out or Path("report.html")
@@ -114,7 +114,7 @@ def report(
 
 def _left_out(material: ReportMaterial) -> list[str]:
     """Why parts of some results are missing."""
-    from vclip_cli.results.report.material import Missing
+    from vclip_cli.report.material import Missing
 
     return [
         f"{entry.loaded.path.parent}: {name}: {part.why}"

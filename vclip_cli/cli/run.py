@@ -9,11 +9,11 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.evaluate import Evaluated
-    from vclip_cli.engine.matrix import Job
+    from vclip_cli.engine.evaluation.evaluate import Evaluated
+    from vclip_cli.engine.sweep import Job
 
 Methods = Annotated[
     str, typer.Option("--methods", help="Methods with commas between, such as clip,vita-clip.")
@@ -63,9 +63,9 @@ def run(
 
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.matrix import MatrixRequest, matrix_ledger, plan_matrix, run_job
-    from vclip_cli.engine.processes import launched_share
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.runs.shards import launched_share
+    from vclip_cli.engine.sweep import MatrixRequest, matrix_ledger, plan_matrix, run_job
 
     if protocol is None or not dataset:
         raise UsageError(

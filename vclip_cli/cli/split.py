@@ -10,7 +10,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json, warn
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ def split(
         raise UsageError("no dataset was named", hint="vclip split DATASET --protocol P")
     from vclip_cli.data.overlap import marked
     from vclip_cli.data.protocol import load_protocol
-    from vclip_cli.engine.datasets import open_dataset
+    from vclip_cli.engine.loading.datasets import open_dataset
 
     opened = open_dataset(dataset)
     chosen = load_protocol(protocol) if protocol is not None else None
@@ -186,9 +186,9 @@ def _write(
     from rich.table import Table
     from rich.text import Text
 
+    from vclip_cli.common.files import require_writable_folder
     from vclip_cli.data.overlap import describe_overlap
     from vclip_cli.data.split import write_split
-    from vclip_cli.files import require_writable_folder
 
     require_writable_folder(folder)
     rows: list[dict[str, Any]] = []
@@ -245,9 +245,9 @@ def _show_split(path: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from vclip_cli.common.hashing import sha256_bytes
     from vclip_cli.data.overlap import describe_overlap
     from vclip_cli.data.split import read_split
-    from vclip_cli.hashing import sha256_bytes
 
     found = read_split(path, altered=True)
     facts = found.provenance
@@ -288,7 +288,7 @@ def _show_split(path: Path, as_json: bool) -> None:
 def _verify(path: Path, from_list: Path | None, from_labels: Path | None, as_json: bool) -> None:
     from vclip_cli.data.split import read_split
     from vclip_cli.data.verify import verify_split
-    from vclip_cli.engine.datasets import open_dataset
+    from vclip_cli.engine.loading.datasets import open_dataset
 
     found = read_split(path, altered=True)
     dataset = open_dataset(found.provenance.dataset)

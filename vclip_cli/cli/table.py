@@ -98,8 +98,8 @@ def table(
     import sys
 
     from vclip_cli.cli.console import say, show
-    from vclip_cli.errors import UsageError, did_you_mean
-    from vclip_cli.files import write_text
+    from vclip_cli.common.errors import UsageError, did_you_mean
+    from vclip_cli.common.files import write_text
     from vclip_cli.results.collect import collect_records, leave_out_partial
     from vclip_cli.results.comparison import compare_methods
     from vclip_cli.results.published import load_published

@@ -10,7 +10,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
     from vclip_cli.engine.training.outcome import Trained
@@ -126,9 +126,9 @@ def train(
 
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
-    from vclip_cli.engine.guarded import Guard
-    from vclip_cli.engine.methods import MethodRequest
-    from vclip_cli.engine.processes import launched_share
+    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.runs.shards import launched_share
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run

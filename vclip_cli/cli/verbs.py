@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError, did_you_mean
 
 VERBS = {
     "demo": ("demo", "demo", "The whole story on the embedded benchmark."),

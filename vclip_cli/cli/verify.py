@@ -10,7 +10,7 @@ import typer
 from vclip_cli.cli import options
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.verify import Verified
+    from vclip_cli.engine.verification.verify import Verified
 
 MISMATCH = 4
 """As for damaged data: a file is not what the record says. 6 is for comparisons between results."""
@@ -50,11 +50,11 @@ def verify(
     Example:  vclip verify runs/vita-test --rerun
     """
     from vclip_cli.cli.console import progress, show_json
-    from vclip_cli.engine.guarded import Guard
+    from vclip_cli.common.errors import UsageError
+    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.verification.seen import Seen
-    from vclip_cli.engine.verify import VerifyRequest
-    from vclip_cli.engine.verify import verify as run
-    from vclip_cli.errors import UsageError
+    from vclip_cli.engine.verification.verify import VerifyRequest
+    from vclip_cli.engine.verification.verify import verify as run
     from vclip_cli.results.collect import find_records
 
     if checkpoint is not None and not checkpoint.is_file():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.few_shot import require_enough
-from vclip_cli.errors import DataError
 
 
 def halves_by_counts(

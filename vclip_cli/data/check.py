@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import fold
-from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_file
-from vclip_cli.progress import Progress, no_progress
 
 Probe = Callable[[Sequence[Path]], Iterable[str | None]]
 

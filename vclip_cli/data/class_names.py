@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.text_files import csv_rows, read_lines
-from vclip_cli.errors import DataError
 
 _ID_HEADERS = {"id", "index", "label", "label_id"}
 

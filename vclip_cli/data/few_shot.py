@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from vclip_cli.errors import DataError
+from vclip_cli.common.errors import DataError
 
 _SHOWN = 5
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.hashing import sha256_file
 from vclip_cli.data.class_names import read_class_names
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.readers.list_file import class_behind
@@ -15,8 +17,6 @@ from vclip_cli.data.selection import make_split
 from vclip_cli.data.split import ImportedFile, ProtocolReference, Rule, Split
 from vclip_cli.data.video_list import ListEntry, VideoList, read_video_list
 from vclip_cli.data.videos_on_disk import video_stem, without_ending, without_times
-from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_file
 
 _SHOWN = 3
 

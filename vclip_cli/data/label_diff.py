@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from vclip_cli.errors import DataError, SpecError, UsageError, did_you_mean
-from vclip_cli.files import plain_name, write_text
-from vclip_cli.hashing import sha256_json
-from vclip_cli.resources import find_yaml
-from vclip_cli.yaml_files import ErrorAt, load_model
+from vclip_cli.common.errors import DataError, SpecError, UsageError, did_you_mean
+from vclip_cli.common.files import plain_name, write_text
+from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.resources import find_yaml
+from vclip_cli.common.yaml_files import ErrorAt, load_model
 
 NATURAL = "natural"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from vclip_cli.common.errors import ComparisonRefused, DataError
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.selection import candidate_classes
 from vclip_cli.data.split import Split, read_split
-from vclip_cli.errors import ComparisonRefused, DataError
 
 
 def read_listed(path: Path, dataset: Dataset) -> Split:

@@ -11,15 +11,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vclip_cli import __version__
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import whole_file, write_json
+from vclip_cli.common.hashing import sha256_bytes, sha256_file
+from vclip_cli.common.json_files import read_json
+from vclip_cli.common.parquet_files import read_parquet
 from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.split_names import split_order
 from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
-from vclip_cli.errors import DataError
-from vclip_cli.files import whole_file, write_json
-from vclip_cli.hashing import sha256_bytes, sha256_file
-from vclip_cli.json_files import read_json
-from vclip_cli.parquet_files import read_parquet
 
 COLUMNS = ["video", "path", "class", "splits"]
 FORMAT = "vclip-manifest/1"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError, did_you_mean
 from vclip_cli.data.manifest import Manifest
 from vclip_cli.data.split_names import EVERYTHING
-from vclip_cli.errors import DataError, did_you_mean
 
 JOIN = "+"
 """`train-1+test-1` is the union of two splits."""

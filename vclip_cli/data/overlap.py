@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from vclip_cli.common.errors import ComparisonRefused
 from vclip_cli.data.split import SharedVideos, Split
-from vclip_cli.errors import ComparisonRefused
 
 _SHOWN = 3
 

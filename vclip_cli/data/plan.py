@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.listed import listed_classes, read_listed, with_paths
 from vclip_cli.data.official import has_split
 from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
 from vclip_cli.data.selection import Selection, make_split, select
 from vclip_cli.data.split import Rule, Split
-from vclip_cli.errors import DataError, UsageError, did_you_mean
 
 VALIDATION = "validation"
 

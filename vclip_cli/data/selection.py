@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.hashing import sha256_bytes
 from vclip_cli.data.base_to_novel import draw_base, halves_by_counts
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.few_shot import draw_few_shot
@@ -20,8 +22,6 @@ from vclip_cli.data.split import (
     Split,
     rows_as_csv,
 )
-from vclip_cli.errors import DataError, UsageError
-from vclip_cli.hashing import sha256_bytes
 
 
 @dataclass(frozen=True)

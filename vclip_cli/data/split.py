@@ -15,11 +15,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vclip_cli import __version__
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import whole_file, write_json
+from vclip_cli.common.hashing import sha256_bytes
+from vclip_cli.common.json_files import read_json
 from vclip_cli.data.text_files import csv_rows, read_lines
-from vclip_cli.errors import DataError
-from vclip_cli.files import whole_file, write_json
-from vclip_cli.hashing import sha256_bytes
-from vclip_cli.json_files import read_json
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]

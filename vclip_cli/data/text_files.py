@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vclip_cli.errors import DataError
+from vclip_cli.common.errors import DataError
 
 MAX_BYTES = 512 * 1024 * 1024
 """The longest official list, of Kinetics, has a twentieth of this."""

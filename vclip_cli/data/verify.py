@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli import __version__
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.hashing import sha256_bytes, sha256_file
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.selection import select
 from vclip_cli.data.split import COLUMNS, Split, rows_as_csv
-from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_bytes, sha256_file
 
 _SHOWN = 3
 

@@ -15,9 +15,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.text_files import csv_rows, inside, read_lines
 from vclip_cli.data.videos_on_disk import VIDEO_ENDINGS
-from vclip_cli.errors import DataError
 
 _ENDINGS = "|".join(sorted(ending[1:] for ending in VIDEO_ENDINGS))
 _WITH_ENDING = re.compile(rf"(?is)(?P<path>.+\.(?:{_ENDINGS}))(?:(?P<mark>[,\s])(?P<rest>.*))?")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.label_set import fold
-from vclip_cli.errors import DataError
 
 VIDEO_ENDINGS = frozenset(
     (

@@ -1,0 +1,1 @@
+"""The hall: where data, video, models and results meet."""

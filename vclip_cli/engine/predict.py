@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vclip_cli.common.errors import VclipError, VideoError
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.engine.clips import ClipItem, ClipReading, read_views_and_damage
-from vclip_cli.engine.embedding_pass import encode_batch, score_embeddings
-from vclip_cli.engine.embeddings import EmbeddingStore, StoredEmbeddings
-from vclip_cli.engine.guarded import Lost, guarded_calls
-from vclip_cli.engine.label_embeddings import stored_text
-from vclip_cli.engine.methods import LoadedMethod, order_of_classes
-from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Computing, PerLabel, encode_text, score_batch
-from vclip_cli.errors import VclipError, VideoError
+from vclip_cli.engine.encoding.embedding_pass import encode_batch, score_embeddings
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
+from vclip_cli.engine.encoding.label_embeddings import stored_text
+from vclip_cli.engine.encoding.model import LoadedMethod, order_of_classes
+from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, score_batch
+from vclip_cli.engine.loading.videos import ClipItem, ClipReading, read_views_and_damage
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.models.contract import Adapter
-from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.clip import Damage
 
 SINGLE_VIDEOS = ""

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.common.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.common.resources import list_backbones
 from vclip_cli.models.architecture import read_architecture
 from vclip_cli.models.fetched import verify_fetched
 from vclip_cli.models.tensors import (
@@ -24,8 +26,6 @@ from vclip_cli.models.tensors import (
     state_dict_of,
     tensors_sha256,
 )
-from vclip_cli.preprocessing import Preprocessing
-from vclip_cli.resources import list_backbones
 
 OPENAI_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's own files carry as tensors beside the weights."""

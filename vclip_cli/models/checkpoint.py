@@ -14,16 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
-from vclip_cli.errors import SpecError, WeightsError
-from vclip_cli.files import whole_file, write_json
-from vclip_cli.hashing import sha256_file
-from vclip_cli.json_files import parse_json
+from vclip_cli.common.errors import SpecError, WeightsError
+from vclip_cli.common.files import whole_file, write_json
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.json_files import parse_json
+from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.models.backbone import SCHEMES, Backbone, load_backbone
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.description import check_description
 from vclip_cli.models.registry import find_method
 from vclip_cli.models.tensors import check_tensors
-from vclip_cli.preprocessing import Preprocessing
 
 SCHEMA = 1
 HEADER = "vclip"

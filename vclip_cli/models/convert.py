@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vclip_cli.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.common.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.models.backbone import Backbone, load_backbone
 from vclip_cli.models.checkpoint import save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.models.released import LAYOUTS, Layout, Reading, read_layout, unknown_names
 from vclip_cli.models.tensors import check_tensors, read_tensor_file, state_dict_of
-from vclip_cli.preprocessing import Preprocessing, reference_video_preprocessing
 
 SELF_CONTAINED = "random"
 """The base weights of a checkpoint that holds every tensor itself: any will do."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from vclip_cli.errors import SpecError, WeightsError
-from vclip_cli.yaml_files import validate_model
+from vclip_cli.common.errors import SpecError, WeightsError
+from vclip_cli.common.yaml_files import validate_model
 
 Pixels = Annotated[int, Field(ge=1, le=2048)]
 Channels = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]

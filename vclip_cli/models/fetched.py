@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vclip_cli.errors import WeightsError
-from vclip_cli.hashing import sha256_file
+from vclip_cli.common.errors import WeightsError
+from vclip_cli.common.hashing import sha256_file
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vclip_cli.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.resources import user_folders
+from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.resources import user_folders
 
 if TYPE_CHECKING:
     from vclip_cli.models.contract import Adapter

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vclip_cli.errors import WeightsError
+from vclip_cli.common.errors import WeightsError
 
 
 class Rule(NamedTuple):

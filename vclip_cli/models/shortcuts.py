@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.tensors import to_device

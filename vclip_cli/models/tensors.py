@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from vclip_cli.errors import WeightsError
+from vclip_cli.common.errors import WeightsError
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.errors import UsageError
+from vclip_cli.common.errors import UsageError
 from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 

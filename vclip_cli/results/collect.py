@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vclip_cli.errors import ComparisonRefused, DataError
+from vclip_cli.common.errors import ComparisonRefused, DataError
 from vclip_cli.results.record import RECORD_FILE, Record, RecordError, read_record
 
 

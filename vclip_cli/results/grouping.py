@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vclip_cli.errors import ComparisonRefused
+from vclip_cli.common.errors import ComparisonRefused
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.names import dataset_order
 from vclip_cli.results.record import Record

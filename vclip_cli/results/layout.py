@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vclip_cli.errors import ComparisonRefused, UsageError, did_you_mean
+from vclip_cli.common.errors import ComparisonRefused, UsageError, did_you_mean
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.names import metric_order
 

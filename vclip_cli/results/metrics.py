@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError
+from vclip_cli.common.errors import DataError
 from vclip_cli.results.average_precision import average_precision
 from vclip_cli.results.intervals import (
     resampled_counts,

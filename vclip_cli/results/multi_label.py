@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError
+from vclip_cli.common.errors import DataError
 from vclip_cli.results.intervals import resampled_weights, standard_error_interval
 from vclip_cli.results.measure import Evaluation, Metric
 from vclip_cli.results.metrics import RANKING_RESAMPLES, evaluate_multi_label

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError
-from vclip_cli.files import whole_file
-from vclip_cli.hashing import sha256_file
-from vclip_cli.parquet_files import read_parquet
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import whole_file
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.parquet_files import read_parquet
 from vclip_cli.results.scores import check_classes, check_scores
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vclip_cli.yaml_files import ErrorAt, load_model
+from vclip_cli.common.yaml_files import ErrorAt, load_model
 
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
 HARMONIC_PART = "harmonic_mean"

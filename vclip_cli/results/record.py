@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vclip_cli.errors import DataError, SpecError
-from vclip_cli.files import write_json
-from vclip_cli.hashing import sha256_json
-from vclip_cli.json_files import read_json
+from vclip_cli.common.errors import DataError, SpecError
+from vclip_cli.common.files import write_json
+from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.json_files import read_json
+from vclip_cli.common.yaml_files import ErrorAt, validate_model
 from vclip_cli.results.measure import Closed, Metric, PerClass
-from vclip_cli.yaml_files import ErrorAt, validate_model
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"

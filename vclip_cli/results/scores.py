@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError, did_you_mean
+from vclip_cli.common.errors import DataError, did_you_mean
 
 
 def check_scores(scores: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.results.average_precision import average_precision
 from vclip_cli.results.metrics import ranks_of_truth
 from vclip_cli.results.predictions import Predictions

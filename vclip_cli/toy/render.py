@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vclip_cli.errors import UsageError, did_you_mean
-from vclip_cli.files import require_writable_folder, whole_file
+from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.files import require_writable_folder, whole_file
 from vclip_cli.toy.world import FRAMES, RATE, ToyClip, toy_clips
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, log_softmax, normalize
 
-from vclip_cli.files import whole_file
-from vclip_cli.preprocessing import CLIP_MEAN, CLIP_STD
+from vclip_cli.common.files import whole_file
+from vclip_cli.common.preprocessing import CLIP_MEAN, CLIP_STD
 from vclip_cli.toy.drawing import generator
 from vclip_cli.toy.stills import FACETS, caption_words, draw_caption, draw_sentence, draw_still
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError, did_you_mean
 
 _LIBRARY = {"exact": "av", "decord": "decord"}
 _MODE = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import VideoError
+from vclip_cli.common.errors import VideoError
 from vclip_cli.video.clip import Damage, DecodedClip
 from vclip_cli.video.groups import Unforeseen, decode_groups
 from vclip_cli.video.opening import Source, open_video

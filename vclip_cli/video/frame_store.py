@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError, VideoError
+from vclip_cli.common.errors import DataError, VideoError
 from vclip_cli.video.clip import DecodedClip
 from vclip_cli.video.plan import Plan, planned
 from vclip_cli.video.sampling import Indices

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vclip_cli.errors import VideoError
+from vclip_cli.common.errors import VideoError
 
 # What PyAV raises: its own errors, and plain ones of many kinds.
 LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, LookupError, ArithmeticError)

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from vclip_cli.errors import VideoError
+from vclip_cli.common.errors import VideoError
 from vclip_cli.video.opening import library_errors
 
 EachFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]

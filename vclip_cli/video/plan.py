@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vclip_cli.errors import UsageError, VideoError
+from vclip_cli.common.errors import UsageError, VideoError
 
 Plan = Callable[[int], ArrayLike]
 

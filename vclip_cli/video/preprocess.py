@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import UsageError, VideoError
-from vclip_cli.preprocessing import Preprocessing
+from vclip_cli.common.errors import UsageError, VideoError
+from vclip_cli.common.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

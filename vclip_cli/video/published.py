@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import UsageError, VideoError
+from vclip_cli.common.errors import UsageError, VideoError
 from vclip_cli.video.clip import Damage, DecodedClip
 from vclip_cli.video.opening import reason
 from vclip_cli.video.pictures import EachFrame

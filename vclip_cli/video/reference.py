@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import VideoError
-from vclip_cli.preprocessing import Preprocessing
+from vclip_cli.common.errors import VideoError
+from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.video.preprocess import resize, resized_size
 from vclip_cli.video.published import load_decord, unreadable
 from vclip_cli.video.sampling import midpoint_indices

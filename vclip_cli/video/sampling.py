@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError, did_you_mean
 
 Rule = Literal["uniform", "random", "dense"]
 Indices = NDArray[np.int64]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.files import storage_error, whole_file
+from vclip_cli.common.files import storage_error, whole_file
 from vclip_cli.video.store_format import INDEX_FILE, read_rows, row_crc, shard_path
 from vclip_cli.video.store_index import StoreIndex
 

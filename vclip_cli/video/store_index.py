@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError
+from vclip_cli.common.errors import DataError
 from vclip_cli.video.store_format import INDEX_FILE, ROW, key_of, read_rows
 
 

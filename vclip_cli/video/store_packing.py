@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import VideoError
+from vclip_cli.common.errors import VideoError
 from vclip_cli.video.preprocess import shrink_frame
 from vclip_cli.video.reading import decode
 from vclip_cli.video.store_format import ClipHead, StoreSettings

@@ -18,8 +18,8 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.errors import DataError, UsageError
-from vclip_cli.files import storage_error, whole_file, write_json
+from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.files import storage_error, whole_file, write_json
 from vclip_cli.video.store_format import (
     INDEX_FILE,
     ROW,

@@ -11,7 +11,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from vclip_cli.errors import DataError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from vclip_cli.data.annotations import Annotations

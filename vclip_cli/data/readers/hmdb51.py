@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers._listing import (
@@ -26,7 +27,6 @@ from vclip_cli.data.readers._listing import (
 )
 from vclip_cli.data.text_files import inside, read_lines
 from vclip_cli.data.videos_on_disk import video_stem
-from vclip_cli.errors import DataError
 
 TITLE = "HMDB51 train and test splits"
 LABEL_SET = "hmdb51"

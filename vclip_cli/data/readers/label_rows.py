@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers.list_file import list_files, read_lists
 from vclip_cli.data.video_list import read_video_list
-from vclip_cli.errors import DataError
 
 TITLE = "CSV with a row for each video and label: `video,label`"
 LABEL_SET = None

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import plain_name
 from vclip_cli.data.annotations import COLUMNS, Annotations
 from vclip_cli.data.class_names import read_class_names
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.split_names import split_name, split_order
 from vclip_cli.data.video_list import ListEntry, read_video_list
 from vclip_cli.data.videos_on_disk import without_ending
-from vclip_cli.errors import DataError
-from vclip_cli.files import plain_name
 
 TITLE = "list of videos: `path label`, `path,label`, `path l1 l2 …`, or a CSV with a header"
 LABEL_SET = None

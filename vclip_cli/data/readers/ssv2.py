@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.json_files import parse_json
 from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers._listing import (
@@ -28,8 +30,6 @@ from vclip_cli.data.readers._listing import (
     require_videos,
 )
 from vclip_cli.data.text_files import inside, read_lines
-from vclip_cli.errors import DataError
-from vclip_cli.json_files import parse_json
 
 TITLE = "Something-Something v2 JSON lists"
 LABEL_SET = "ssv2"

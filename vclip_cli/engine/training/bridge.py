@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
-from vclip_cli.engine.methods import MethodRequest
+from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run, recipe_of
 from vclip_cli.engine.training.train import train
-from vclip_cli.progress import Progress, no_progress
 
 
 def bridge_of(request: TrainingRequest) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vclip_cli.errors import VclipError
+from vclip_cli.common.errors import VclipError
 from vclip_cli.models.contract import Adapter
 
 

@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.progress import Progress
 from vclip_cli.data.protocol import Recipe, Schedule
-from vclip_cli.engine.clips import ClipItem, ClipReading
-from vclip_cli.engine.datasets import prepare_videos
-from vclip_cli.engine.devices import autocast
-from vclip_cli.engine.embedding_pass import embedded_batches, pool_batch
-from vclip_cli.engine.embedding_shares import embed_shared, share_of_items
-from vclip_cli.engine.embeddings import embedding_store
-from vclip_cli.engine.frame_source import require_kept
-from vclip_cli.engine.processes import launched_share
-from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Computing
+from vclip_cli.engine.encoding.devices import autocast
+from vclip_cli.engine.encoding.embedding_pass import embedded_batches, pool_batch
+from vclip_cli.engine.encoding.embedding_shares import embed_shared, share_of_items
+from vclip_cli.engine.encoding.embedding_store import embedding_store
+from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.scoring import Computing
+from vclip_cli.engine.loading.datasets import prepare_videos
+from vclip_cli.engine.loading.frame_source import require_kept
+from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.runs.shards import launched_share
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.engine.training.samples import TrainingItem
 from vclip_cli.engine.training.updates import seed_of
-from vclip_cli.errors import DataError, UsageError
 from vclip_cli.models.fitting import FitOptimizer, Fitting
-from vclip_cli.progress import Progress
 from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:

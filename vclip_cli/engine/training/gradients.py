@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.errors import VclipError
+from vclip_cli.common.errors import VclipError
 
 
 def sum_over_processes(

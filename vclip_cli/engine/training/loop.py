@@ -16,9 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.interruption import Pending, put_off
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.guarded import UNGUARDED, Guard
-from vclip_cli.engine.processes import Share
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.runs.shards import Share
 from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.losses import STEPS_BETWEEN_LOOKS, WaitingLosses
@@ -44,11 +47,8 @@ from vclip_cli.engine.training.samples import (
     micro_batches,
 )
 from vclip_cli.engine.training.updates import cut, plan_updates, seed_of, share_of, steps_of
-from vclip_cli.errors import DataError
-from vclip_cli.interruption import Pending, put_off
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
-from vclip_cli.progress import Progress, no_progress
 from vclip_cli.video.preprocess import normalise
 
 STARTING_VIDEOS, STARTING_LABELS = 16, 256

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.training.resume import ResumeState
-from vclip_cli.errors import VclipError
 
 STEPS_BETWEEN_LOOKS = 20
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.training.mixing import partners
-from vclip_cli.errors import DataError, UsageError
 from vclip_cli.models.tensors import to_device
 
 NO_LABEL = -1

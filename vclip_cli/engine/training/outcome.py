@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vclip_cli.engine.environment import package_facts
-from vclip_cli.engine.processes import launched_share
+from vclip_cli.common.errors import UsageError
+from vclip_cli.common.files import write_json
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.runs.shards import launched_share
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState
 from vclip_cli.engine.training.updates import steps_of
-from vclip_cli.errors import UsageError
-from vclip_cli.files import write_json
-from vclip_cli.hashing import sha256_file
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.yaml_files import parse_scalar, validate_model
 from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
-from vclip_cli.errors import UsageError, did_you_mean
-from vclip_cli.yaml_files import parse_scalar, validate_model
 
 _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
 _FIELDS = {"optimizer": Optimizer, "schedule": Schedule}

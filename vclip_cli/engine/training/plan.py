@@ -10,33 +10,33 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli import __version__
+from vclip_cli.common.errors import DataError, SpecError, UsageError
+from vclip_cli.common.hashing import sha256_file, sha256_json
+from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.split import Split
-from vclip_cli.engine.datasets import open_dataset
-from vclip_cli.engine.devices import known_precision, pick_device
-from vclip_cli.engine.frame_source import (
+from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
+from vclip_cli.engine.encoding.prompts import check_templates
+from vclip_cli.engine.loading.datasets import open_dataset
+from vclip_cli.engine.loading.frame_source import (
     SOURCE,
     open_frames,
     require_draws,
     require_kept,
     require_large_enough,
 )
-from vclip_cli.engine.guarded import UNGUARDED, Guard
-from vclip_cli.engine.methods import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
-from vclip_cli.engine.prompting import check_templates
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.training.augmentation import is_side_sensitive
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
 from vclip_cli.engine.training.samples import TrainingItem
 from vclip_cli.engine.training.start import load_start
 from vclip_cli.engine.training.updates import seed_of
-from vclip_cli.errors import DataError, SpecError, UsageError
-from vclip_cli.hashing import sha256_file, sha256_json
 from vclip_cli.models.registry import find_method
-from vclip_cli.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import Sampling

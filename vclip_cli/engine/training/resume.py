@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vclip_cli.errors import WeightsError
-from vclip_cli.files import whole_file
+from vclip_cli.common.errors import WeightsError
+from vclip_cli.common.files import whole_file
 from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
 
 STATE_FILE = "resume.pt"

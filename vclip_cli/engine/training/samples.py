@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from vclip_cli.common.errors import VclipError
+from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.clips import Failure, failure_of
-from vclip_cli.engine.frame_source import decode_listed, require_videos
-from vclip_cli.engine.guarded import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
+from vclip_cli.engine.loading.videos import Failure, failure_of
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.engine.training.multi_label import padded
 from vclip_cli.engine.training.updates import seed_of
-from vclip_cli.errors import VclipError
-from vclip_cli.preprocessing import Preprocessing
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 

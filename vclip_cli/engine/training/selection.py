@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vclip_cli.common.errors import UsageError
+from vclip_cli.common.progress import Progress
 from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
-from vclip_cli.engine.clips import ClipItem, ClipReading, clip_batches
-from vclip_cli.engine.label_probability import LogitsAlone
-from vclip_cli.engine.prefetch import ahead
-from vclip_cli.engine.prompting import class_prompts
-from vclip_cli.engine.scoring import Computing, encode_text, score_batch
+from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.scoring import Computing, encode_text, score_batch
+from vclip_cli.engine.evaluation.calibration import LogitsAlone
+from vclip_cli.engine.loading.prefetch import ahead
+from vclip_cli.engine.loading.videos import ClipItem, ClipReading, clip_batches
 from vclip_cli.engine.training.resume import ResumeState
-from vclip_cli.errors import UsageError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
-from vclip_cli.progress import Progress
 from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
 from vclip_cli.results.scores import class_indices, label_matrix
 from vclip_cli.video.sampling import Sampling
@@ -52,7 +52,7 @@ class Selector:
         Raises UsageError for a split that the dataset lacks, ComparisonRefused when it shares
         videos with a test list: an epoch chosen on them would be reported on them.
         """
-        from vclip_cli.engine.datasets import prepare_videos
+        from vclip_cli.engine.loading.datasets import prepare_videos
 
         name = plan.request.select_on
         assert name is not None

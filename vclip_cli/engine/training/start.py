@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vclip_cli.engine.methods import LoadedMethod, MethodRequest, load_method
-from vclip_cli.errors import WeightsError
+from vclip_cli.common.errors import WeightsError
+from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
 from vclip_cli.models.checkpoint import read_checkpoint, read_info, refuse_foreign_backbone
-from vclip_cli.preprocessing import Preprocessing
 
 
 def load_start(

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vclip_cli.common.errors import UsageError
+from vclip_cli.common.files import require_writable_folder, write_json, write_text
+from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
 from vclip_cli.data.split import write_split
-from vclip_cli.engine.datasets import prepare_videos
-from vclip_cli.engine.ledger import Ledger, ledger
-from vclip_cli.engine.processes import launched_share, wait_until
-from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.loading.datasets import prepare_videos
+from vclip_cli.engine.runs.run_log import Ledger, ledger
+from vclip_cli.engine.runs.shards import launched_share, wait_until
 from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
 from vclip_cli.engine.training.multi_label import check_recipe
@@ -33,10 +37,6 @@ from vclip_cli.engine.training.samples import SampleReading
 from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
 from vclip_cli.engine.training.selection import Selector
 from vclip_cli.engine.training.updates import steps_of
-from vclip_cli.errors import UsageError
-from vclip_cli.files import require_writable_folder, write_json, write_text
-from vclip_cli.folder_lock import folder_lock
-from vclip_cli.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     pass

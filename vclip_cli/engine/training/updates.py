@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.processes import Share
+from vclip_cli.engine.runs.shards import Share
 
 
 def seed_of(*parts: object) -> int:

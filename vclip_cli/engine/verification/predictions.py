@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from vclip_cli.common.errors import DataError
 from vclip_cli.engine.verification.checks import (
     DIFFERS,
     MATCH,
@@ -14,7 +15,6 @@ from vclip_cli.engine.verification.checks import (
     some,
 )
 from vclip_cli.engine.verification.seen import Seen
-from vclip_cli.errors import DataError
 from vclip_cli.results.measure import Evaluation, Metric
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.multi_label import evaluate_labels

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from vclip_cli.engine.evaluate import evaluate
-from vclip_cli.engine.evaluation_plan import EvaluationRequest, plan_evaluation
-from vclip_cli.engine.frame_source import SOURCE, STORE
-from vclip_cli.engine.guarded import UNGUARDED, Guard
-from vclip_cli.engine.methods import MethodRequest
-from vclip_cli.engine.settings import ViewRequest
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.engine.encoding.model import MethodRequest
+from vclip_cli.engine.encoding.settings import ViewRequest
+from vclip_cli.engine.evaluation.evaluate import evaluate
+from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
+from vclip_cli.engine.loading.frame_source import SOURCE, STORE
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.verification.sources import splits_of
-from vclip_cli.errors import DataError
-from vclip_cli.progress import Progress, no_progress
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import Record
 

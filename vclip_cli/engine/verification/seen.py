@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vclip_cli.errors import DataError
-from vclip_cli.hashing import sha256_file
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.hashing import sha256_file
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vclip_cli.common.errors import VclipError
+from vclip_cli.common.hashing import sha256_bytes
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.split import read_split
-from vclip_cli.engine.datasets import open_dataset
-from vclip_cli.engine.evaluate import labels_of
-from vclip_cli.engine.prompting import class_prompts
+from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.evaluation.evaluate import labels_of
+from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.verification.checks import (
     DIFFERS,
     MATCH,
@@ -21,8 +23,6 @@ from vclip_cli.engine.verification.checks import (
     some,
 )
 from vclip_cli.engine.verification.seen import Seen
-from vclip_cli.errors import VclipError
-from vclip_cli.hashing import sha256_bytes
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 from vclip_cli.results.settings import test_set_of

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vclip_cli.errors import ComparisonRefused, SpecError, UsageError
+from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
@@ -19,7 +20,6 @@ from vclip_cli.models.fitting import FitOptimizer, Fitted, Fitting, shots_of
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts, with_placeholder
 from vclip_cli.models.shared_prefix import encode_behind_prefix, encode_with_prefixes
 from vclip_cli.models.towers import text_tower
-from vclip_cli.progress import Progress, no_progress
 
 WARM_UP_RATE = 1e-5
 OPTIMIZER = FitOptimizer("sgd", learning_rate=2e-3, weight_decay=5e-4)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.errors import SpecError
+from vclip_cli.common.errors import SpecError
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
 from vclip_cli.models.fitting import Fitted, Fitting, hold_back, shots_of
-from vclip_cli.progress import Progress, no_progress
 
 UNSEARCHED = 100.0
 """C where nothing can be held back to choose it on."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from vclip_cli.errors import SpecError
+from vclip_cli.common.errors import SpecError
+from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable
 from vclip_cli.models.fitting import FitOptimizer, Fitted, Fitting, hold_back, shots_of
-from vclip_cli.progress import Progress, no_progress
 
 ALPHA, BETA = 1.0, 5.5
 """The authors' start values, which stay where there is nothing to search on."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from vclip_cli.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
+from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
 from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable

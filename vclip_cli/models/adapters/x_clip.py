@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
-from vclip_cli.errors import SpecError, UsageError
+from vclip_cli.common.errors import SpecError, UsageError
 from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable

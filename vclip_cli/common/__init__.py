@@ -1,0 +1,1 @@
+"""The ground floor: errors, files, hashes, locks, limited readers, progress, interruption."""

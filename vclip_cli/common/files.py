@@ -1,0 +1,135 @@
+"""Whole-file writes: a temporary name in the same folder, then a rename.
+
+A process that is killed leaves either the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.errors import StorageError, UsageError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+
+    What killed processes left of the same file is removed. Raises StorageError when the disk is
+    full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        try:
+            yield temporary
+        except Exception as error:
+            if found := _OS_ERROR.search(str(error)):  # safetensors words it so
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+            raise
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """Names the space in which a process number means one process."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers, on this machine, are no more."""
+    begin, end = f".{path.name}.{_machine()}-", ".part"
+    with os.scandir(path.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(begin) and e.name.endswith(end)]
+    for name in names:
+        number = name.removeprefix(begin).removesuffix(end)
+        if number.isdecimal() and not _runs(int(number)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """The clear form of an operating system's error while writing `path`."""
+    if error.errno in NO_SPACE:
+        return StorageError(
+            "no space left to write",
+            where=str(path),
+            hint="free some space and run the same command again: it goes on from where it was",
+        )
+    return StorageError(f"cannot write: {error.strerror or error}", where=str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with LF line ends, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON with a final newline, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain_name(name: str) -> str:
+    """`name` itself, fit to name a file or a folder anywhere.
+
+    Raises ValueError where it could lead elsewhere, is hidden, or cannot be seen.
+    """
+    bad = not name.isprintable() or any(character in name for character in "/\\:")
+    if bad or not name.strip() or name[0] in ". -" or len(name) > 100:
+        raise ValueError(
+            "a name has at most 100 visible characters, none of / \\ :, and no . or - in front"
+        )
+    return name
+
+
+def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
+    """Make `folder` and prove that a file can be written there, before any work is done.
+
+    named_by: what names another. Raises UsageError otherwise.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".vclip-probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise storage_error(error, folder) from error
+        raise UsageError(
+            f"the folder cannot be written: {error.strerror or error}",
+            where=str(folder),
+            hint=f"choose another with {named_by}",
+        ) from error

@@ -1,0 +1,201 @@
+"""Label embeddings as a file: computed once, extended at any time, refused for other weights.
+
+A .safetensors file with one row a label; its header holds each label's name and prompts and what
+identifies the method, the backbone and the checkpoint that computed them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
+from vclip_cli.common.files import whole_file
+from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.engine.encoding.model import LoadedMethod
+from vclip_cli.engine.encoding.scoring import Computing, encode_text
+
+FORMAT = "vclip-label-embeddings/1"
+HEADER = "vclip"
+BATCH = 256
+"""Labels encoded at once."""
+SAVE_EVERY = 8
+"""Batches between two writes: a run that is killed goes on from the last one."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEmbeddings:
+    """embeddings: (K,…), what the adapter's `encode_text` gave; labels, prompts: of each row."""
+
+    labels: list[str]
+    prompts: list[list[str]]
+    embeddings: Tensor
+    identity: dict[str, Any]
+
+    def rows(self, prompts: Sequence[Sequence[str]], where: str) -> Tensor:
+        """The rows of these prompts, in their order. Raises DataError for those that are missing.
+
+        where: the file, for the error.
+        """
+        index = {tuple(known): position for position, known in enumerate(self.prompts)}
+        missing = [own for own in prompts if tuple(own) not in index]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(prompts):,} labels have no embedding in this file",
+                where=where,
+                found=f"such as the prompt {missing[0][0]!r}",
+                hint="add them: vclip labels embed LABELS --out FILE, with the same templates",
+            )
+        return self.embeddings[[index[tuple(own)] for own in prompts]]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embed_labels` did: rows that it computed, rows that lay there, rows in all."""
+
+    encoded: int
+    kept: int
+    total: int
+
+
+def identity_of(method: LoadedMethod, precision: str) -> dict[str, Any]:
+    """What embeddings depend on besides the prompts: names, config and hashes, but no places."""
+    facts = method.describe()
+    config = {name: value for name, value in facts["config"].items() if name != "language_model"}
+    return {
+        "method": facts["method"],
+        "config": config,
+        "backbone_sha256": facts["backbone"]["weights_sha256"],
+        "quick_gelu": facts["backbone"]["quick_gelu"],
+        "checkpoint_sha256": facts["checkpoint_sha256"],
+        "precision": precision,
+        "interpolate": facts.get("interpolate"),
+    }
+
+
+def embed_labels(
+    method: LoadedMethod,
+    labels: Sequence[str],
+    prompts: Sequence[Sequence[str]],
+    computing: Computing,
+    path: Path,
+    *,
+    progress: Progress = no_progress,
+) -> Embedded:
+    """Write the embeddings of labels, encoding only those whose prompts the file lacks.
+
+    Raises ComparisonRefused for a text side that is tied to its training classes, WeightsError
+    where the file holds embeddings of other weights, StorageError.
+    """
+    adapter = method.adapter.to(computing.device)
+    if adapter.tied_classes is not None:
+        raise ComparisonRefused(
+            f"the text side of this {adapter.name!r} is tied to its training classes",
+            hint="train with a context that all classes share",
+        )
+    identity = identity_of(method, computing.precision)
+    store = LabelEmbeddings([], [], torch.zeros(0), identity)
+    if path.exists():
+        store = read_label_embeddings(path)
+        check_identity(store, method, computing.precision, str(path))
+    known = {tuple(own) for own in store.prompts}
+    fresh = [(n, list(p)) for n, p in zip(labels, prompts, strict=True) if tuple(p) not in known]
+    with progress("encoding labels", len(labels), len(labels) - len(fresh)) as advance:
+        for number, start in enumerate(range(0, len(fresh), BATCH), start=1):
+            batch = fresh[start : start + BATCH]
+            encoded = encode_text(adapter, [own for _, own in batch], computing)
+            if not isinstance(encoded, Tensor) or len(encoded) != len(batch):
+                raise UsageError(f"the text side of {adapter.name!r} is not one row a label")
+            rows = encoded.float().cpu()
+            store = LabelEmbeddings(
+                [*store.labels, *(name for name, _ in batch)],
+                [*store.prompts, *(own for _, own in batch)],
+                torch.cat([store.embeddings, rows]) if store.labels else rows,
+                identity,
+            )
+            if number % SAVE_EVERY == 0:
+                write_label_embeddings(store, path)
+            advance(len(batch))
+    if fresh:
+        write_label_embeddings(store, path)
+    return Embedded(len(fresh), len(labels) - len(fresh), len(store.labels))
+
+
+def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:
+    """Write the file, whole or not at all. Raises StorageError."""
+    from safetensors.torch import save_file
+
+    header = {
+        "format": FORMAT,
+        "identity": store.identity,
+        "labels": store.labels,
+        "prompts": store.prompts,
+    }
+    with whole_file(path) as temporary:
+        text = json.dumps(header, sort_keys=True)
+        save_file({"embeddings": store.embeddings.contiguous()}, temporary, metadata={HEADER: text})
+
+
+def read_label_embeddings(path: Path) -> LabelEmbeddings:
+    """The inverse of `write_label_embeddings`. Raises DataError for any other file."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise DataError(
+            "no such file of label embeddings",
+            where=str(path),
+            hint="make one: vclip labels embed LABELS --out FILE",
+        )
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = json.loads((stream.metadata() or {})[HEADER])
+            if header["format"] != FORMAT:
+                raise KeyError("format")
+            embeddings = stream.get_tensor("embeddings")
+        store = LabelEmbeddings(header["labels"], header["prompts"], embeddings, header["identity"])
+    except Exception as error:  # the format's reader has no common error for damaged files
+        raise DataError(
+            "not a file of label embeddings, or a damaged one",
+            where=str(path),
+            found=f"{type(error).__name__}: {error}"[:200],
+        ) from None
+    if not len(store.labels) == len(store.prompts) == len(embeddings):
+        raise DataError("the file of label embeddings is damaged", where=str(path))
+    return store
+
+
+def check_identity(
+    store: LabelEmbeddings, method: LoadedMethod, precision: str, where: str
+) -> None:
+    """Raises WeightsError when the embeddings come from another method, backbone or checkpoint."""
+    wanted = identity_of(method, precision)
+    for key, value in wanted.items():
+        if store.identity.get(key) != value:
+            raise WeightsError(
+                "the label embeddings were computed by other weights or settings",
+                where=where,
+                found=f"{key} {_short(store.identity.get(key))}",
+                expected=_short(value),
+                hint="name the checkpoint that they belong to, or embed the labels anew into"
+                " another file",
+            )
+
+
+def stored_text(
+    path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], computing: Computing
+) -> Tensor:
+    """What `encode_text` would give, read from the file, on the run's device."""
+    store = read_label_embeddings(path)
+    check_identity(store, method, computing.precision, str(path))
+    return store.rows(prompts, str(path)).to(computing.device)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:12]}…" if isinstance(value, str) and len(text) == 64 else text[:200]

@@ -1,0 +1,167 @@
+"""A method, its backbone and its weights, put together from names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.errors import ComparisonRefused, UsageError
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.models.backbone import default_weights, load_backbone
+from vclip_cli.models.checkpoint import (
+    CheckpointInfo,
+    load_adapter,
+    read_info,
+    refuse_foreign_backbone,
+)
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.registry import find_method, list_methods
+
+DEFAULT_METHOD = "clip"
+DEFAULT_BACKBONE = "ViT-B-16"
+
+
+@dataclass(frozen=True)
+class MethodRequest:
+    """What a person named; None where they named nothing.
+
+    options: values of the method's own config, over its defaults. interpolate: the share of the
+    tuned weights, 0..1, over the original ones (`vifi_clip`), None for the checkpoint as it is.
+    """
+
+    method: str | None = None
+    backbone: str | None = None
+    pretrained: str | None = None
+    checkpoint: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    interpolate: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedMethod:
+    """An adapter in eval mode, and what identifies its weights.
+
+    backbone: the backbone's description, hashed before a checkpoint changed its towers.
+    """
+
+    adapter: Adapter
+    backbone: dict[str, Any]
+    checkpoint_sha256: str | None
+    info: CheckpointInfo | None
+    interpolate: float | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the scores that this method gives: names, config and hashes."""
+        return {
+            "method": self.adapter.name,
+            "config": self.adapter.config.as_dict(),
+            "backbone": self.backbone,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            **({} if self.interpolate is None else {"interpolate": self.interpolate}),
+        }
+
+    def stated_views(self) -> dict[str, Any]:
+        """What a checkpoint states of frames, views, text and templates: as it was trained."""
+        if self.info is None:
+            return {}
+        stated = dict(self.info.training.get("evaluation", {}))
+        if self.info.templates:
+            stated["templates"] = tuple(self.info.templates)
+        return stated
+
+
+def order_of_classes(method: LoadedMethod, classes: Sequence[str], where: str) -> tuple[str, ...]:
+    """The candidate classes in the order that the method's text side needs.
+
+    Raises ComparisonRefused when it is tied to other classes than these.
+    """
+    tied = method.adapter.tied_classes
+    if tied is None:
+        return tuple(classes)
+    if not tied:
+        raise UsageError(
+            f"the method {method.adapter.name!r} must be trained before it can score anything",
+            hint=f"vclip train --method {method.adapter.name} …, then --checkpoint FILE",
+        )
+    if set(classes) != set(tied):
+        foreign = sorted(set(classes) - set(tied))
+        raise ComparisonRefused(
+            f"the text side of this {method.adapter.name!r} is tied to its training classes",
+            where=where,
+            found=f"{len(foreign)} classes that it was not trained on"
+            + (f", such as {foreign[0]!r}" if foreign else "; some of its own are missing"),
+            expected=f"exactly its {len(tied)} training classes",
+            hint="train with a generic context to score other classes",
+        )
+    return tied
+
+
+def load_method(
+    request: MethodRequest, *, default_backbone: str = DEFAULT_BACKBONE
+) -> LoadedMethod:
+    """Build the adapter that was asked for, on the CPU in float32, in eval mode.
+
+    Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
+    """
+    if request.checkpoint is not None:
+        return _load_checkpoint(request)
+    if request.interpolate is not None:
+        raise UsageError(
+            "--interpolate weighs a checkpoint against the weights that it was tuned from",
+            hint="--checkpoint FILE",
+        )
+    method = find_method(request.method or DEFAULT_METHOD)
+    name = request.backbone or default_backbone
+    backbone = load_backbone(name, request.pretrained or default_weights(name))
+    facts = backbone.describe()
+    adapter = method(backbone, method.Config.from_dict(request.options)).eval()
+    return LoadedMethod(adapter, facts, None, None)
+
+
+def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
+    assert request.checkpoint is not None
+    info = read_info(request.checkpoint)
+    if request.method not in (None, info.method):
+        raise UsageError(
+            "the checkpoint belongs to another method",
+            where=str(request.checkpoint),
+            found=info.method,
+            expected=request.method,
+            hint=f"--method {info.method}",
+        )
+    name = request.backbone or info.backbone["name"]
+    if request.backbone is None:
+        refuse_foreign_backbone(name, request.checkpoint)
+    complete = not info.backbone["weights_sha256"]  # the file holds every tensor of the backbone
+    source = request.pretrained or info.backbone["pretrained"]
+    if source is None:
+        source = "random" if complete else default_weights(name)
+    backbone = load_backbone(name, source)
+    facts = backbone.describe()
+    adapter = load_adapter(request.checkpoint, backbone=backbone)
+    if request.interpolate is not None:
+        named = request.pretrained or info.backbone["pretrained"]
+        _interpolate(adapter, request.interpolate, known=not complete or named is not None)
+    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info, request.interpolate)
+
+
+def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:
+    """Set the weights between the original (if known) and the tuned ones, where the method can."""
+    interpolate = getattr(adapter, "interpolate", None)
+    if interpolate is None:
+        able = [name for name in list_methods() if hasattr(find_method(name), "interpolate")]
+        raise UsageError(
+            f"the weights of {adapter.name!r} cannot be interpolated",
+            found=f"--interpolate {alpha:g}",
+            expected=f"a checkpoint of {' or '.join(able)}" if able else None,
+            hint="leave out --interpolate",
+        )
+    if not known:
+        raise UsageError(
+            "the checkpoint does not say which weights it was tuned from: it holds them all",
+            found=f"--interpolate {alpha:g}",
+            hint="name them with --pretrained",
+        )
+    interpolate(alpha)

@@ -1,0 +1,1 @@
+"""Evaluation: the plan, scoring, calibration, the record."""

@@ -1,0 +1,27 @@
+"""Whether video files can be decoded, tried in guarded workers. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vclip_cli.common.errors import VclipError
+from vclip_cli.engine.loading.workers import Guard, Lost, guarded_calls
+from vclip_cli.video.inspect import probe
+
+
+def undecodable(paths: Sequence[Path], guard: Guard, *, full: bool = False) -> Iterator[str | None]:
+    """Why each file cannot be decoded, None for one that can, in order.
+
+    full: decode every frame, not only the first.
+    """
+    for found in guarded_calls(_reason, full, paths, guard):
+        yield found.reason if isinstance(found, Lost) else found
+
+
+def _reason(full: bool, path: Path) -> str | None:
+    try:
+        probe(path, full=full)
+    except VclipError as error:
+        return error.what
+    return None

@@ -1,0 +1,1 @@
+"""What any long work needs: shards, parts, the run log, diagnosis."""

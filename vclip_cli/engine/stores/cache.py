@@ -1,0 +1,204 @@
+"""What lies in the cache folder, what made it, and how it is cleared. Loads no torch.
+
+Only what this package puts there is known here; anything else is left alone, whatever is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.errors import DataError, StorageError, UsageError, did_you_mean
+from vclip_cli.common.folders import cache_folder
+from vclip_cli.engine.encoding.embedding_files import SUFFIX, read_header
+
+KINDS = ("embeddings", "frames", "report", "toy")
+_OWN = {
+    "embeddings": re.compile(
+        r"description\.json|[0-9a-f]{24}\.safetensors|done-\d+-of-\d+\.json|\..*\.part"
+    ),
+    "frames": re.compile(
+        r"store\.json|index\.bin|frames-\d+\.bin|lock|lock-owner\.json|log.*\.jsonl|\..*\.part"
+    ),
+    "report": re.compile(r"\d{8}\.safetensors|\..*\.part"),
+    "toy": re.compile(r".*\.(mp4|avi|webm)|\..*\.part"),
+}
+"""The names of the files that each kind consists of: nothing else is ever deleted."""
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One folder of the cache. key: its name, by which it is cleared; datasets: whose videos it
+    holds; items: how many; made_by: what made it, in words."""
+
+    kind: str
+    key: str
+    folder: Path
+    datasets: tuple[str, ...]
+    items: int
+    size: int
+    made_by: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {**asdict(self), "folder": str(self.folder), "datasets": list(self.datasets)}
+
+
+def list_cache() -> list[CacheEntry]:
+    """Every store of the cache, by kind and name."""
+    return [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
+
+
+def _folders(kind: str) -> Iterator[Path]:
+    root = cache_folder()
+    pattern = "toy-*" if kind == "toy" else f"{kind}/*"
+    for folder in root.glob(pattern):
+        links = folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != root)
+        if folder.is_dir() and not links and (kind != "toy" or _is_toy(folder.name)):
+            yield folder
+
+
+def _is_toy(name: str) -> bool:
+    return re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", name) is not None
+
+
+def _describe(kind: str, folder: Path) -> CacheEntry:
+    files = list(_files(kind, folder))
+    size = sum(_size(path) for path in files)
+    if kind == "embeddings":
+        datasets, items = _embedded(files)
+        made_by = _embeddings_made_by(_json(folder / "description.json"))
+    elif kind == "frames":
+        facts = _json(folder / "store.json")
+        datasets = (str(facts.get("dataset", folder.name)),)
+        items, made_by = _size(folder / "index.bin") // 64, f"vclip extract {datasets[0]}"
+    elif kind == "report":
+        datasets, items, made_by = (), len(files), "vclip report"
+    else:
+        videos = [path for path in files if not path.name.endswith(".part")]
+        datasets = ("toy-multi",) if "multi" in folder.name else ("toy", "toy-shapes")
+        items, made_by = len(videos), "the embedded benchmark"
+    return CacheEntry(kind, folder.name, folder, datasets, items, size, made_by)
+
+
+def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
+    datasets, items = set(), 0
+    for path in files:
+        if path.suffix == SUFFIX:
+            with contextlib.suppress(DataError):  # damaged: it is shown by its size alone
+                shard = read_header(path)
+                datasets |= {shard.rows.dataset} - {""}
+                items += len(shard.rows.videos)
+    return tuple(sorted(datasets)), items
+
+
+def _embeddings_made_by(facts: dict[str, Any]) -> str:
+    side, sampling = facts.get("image_side", {}), facts.get("reading", {}).get("sampling", {})
+    if not side or not sampling:
+        return "unknown: its description is missing or damaged"
+    method = side.get("method", "frozen CLIP")
+    return (
+        f"{method} on {side.get('backbone')} ({str(side.get('weights_sha256'))[:12]}), "
+        f"{sampling.get('frames')} frames x {sampling.get('clips')} clips, "
+        f"{facts.get('precision')}, {facts.get('device')}"
+    )
+
+
+def choose(
+    *,
+    kinds: Collection[str] = (),
+    keys: Collection[str] = (),
+    datasets: Collection[str] = (),
+) -> list[CacheEntry]:
+    """The entries of these kinds, names (or their beginnings) and datasets, all of them together.
+
+    Raises UsageError for a kind, name or dataset that is not there.
+    """
+    entries = list_cache()
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind {kind!r}", hint=did_you_mean(kind, KINDS))
+    for key in keys:
+        if not key or not any(entry.key.startswith(key) for entry in entries):
+            known = [entry.key for entry in entries]
+            raise UsageError(
+                f"nothing in the cache is called {key!r}", hint=did_you_mean(key, known)
+            )
+    present = {name for entry in entries for name in entry.datasets}
+    for name in datasets:
+        if name not in present:
+            raise UsageError(
+                f"the cache holds nothing of the dataset {name!r}", hint=did_you_mean(name, present)
+            )
+    return [
+        entry
+        for entry in entries
+        if (not kinds or entry.kind in kinds)
+        and (not keys or any(entry.key.startswith(key) for key in keys))
+        and (not datasets or set(datasets) & set(entry.datasets))
+    ]
+
+
+def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
+    """Delete an entry, or only the shards of some datasets; gives the bytes that became free.
+
+    Files that are not the package's own stay, and so does the folder around them. Raises
+    StorageError where something cannot be deleted.
+    """
+    freed = 0
+    for path in list(_files(entry.kind, entry.folder)):
+        if entry.kind == "embeddings" and datasets and not _is_of(path, datasets):
+            continue
+        size = _size(path)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot delete: {error.strerror}", where=str(path)) from error
+        freed += size
+    remaining = [path for path in _files(entry.kind, entry.folder) if path.suffix == SUFFIX]
+    if not remaining:
+        with contextlib.suppress(OSError):
+            (entry.folder / "description.json").unlink(missing_ok=True)
+        inner = [
+            path for path in entry.folder.rglob("*") if path.is_dir() and not path.is_symlink()
+        ]
+        for folder in [*sorted(inner, reverse=True), entry.folder]:
+            with contextlib.suppress(OSError):  # somebody's own files may lie there as well
+                folder.rmdir()
+    return freed
+
+
+def _is_of(path: Path, datasets: Collection[str]) -> bool:
+    if path.suffix != SUFFIX:
+        return False
+    try:
+        return read_header(path).rows.dataset in datasets
+    except DataError:
+        return False
+
+
+def _files(kind: str, folder: Path) -> Iterator[Path]:
+    """The package's own files of an entry; links are not followed."""
+    for path in sorted(folder.rglob("*") if kind == "toy" else folder.glob("*")):
+        if path.is_file() and not path.is_symlink() and _OWN[kind].fullmatch(path.name):
+            yield path
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

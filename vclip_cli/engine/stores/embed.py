@@ -1,0 +1,175 @@
+"""`vclip embed`: the embeddings of a dataset's videos, computed before anybody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.files import require_writable_folder
+from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.data.protocol import load_protocol
+from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.embedding_pass import encode_batch
+from vclip_cli.engine.encoding.embedding_shares import Embedded, embed_shared, share_of_items
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
+from vclip_cli.engine.encoding.model import (
+    DEFAULT_BACKBONE,
+    LoadedMethod,
+    MethodRequest,
+    load_method,
+)
+from vclip_cli.engine.encoding.scoring import Computing
+from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
+from vclip_cli.engine.evaluation.plan import protocol_views
+from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.loading.frame_source import (
+    SOURCE,
+    open_frames,
+    require_kept,
+    require_large_enough,
+)
+from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.runs.shards import Share
+
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """What a person asked of `vclip embed`.
+
+    protocol: whose frames and views are taken where `views` says nothing; frames_from: `source`,
+    `store`, or a frame store's folder; splits: official ones, None for all videos; share: the part
+    of the work that this process does.
+    """
+
+    dataset: str
+    method: MethodRequest = field(default_factory=MethodRequest)
+    views: ViewRequest = field(default_factory=ViewRequest)
+    protocol: str | None = None
+    frames_from: str = SOURCE
+    splits: tuple[str, ...] | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 8
+    guard: Guard = UNGUARDED
+    limit: int | None = None
+    share: Share = field(default_factory=Share)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedPlan:
+    """All that is decided before the first video is read."""
+
+    request: EmbedRequest
+    method: LoadedMethod
+    reading: ClipReading
+    computing: Computing
+    store: EmbeddingStore
+    root: Path
+    items: list[ClipItem]
+
+
+def plan_embedding(request: EmbedRequest) -> EmbedPlan:
+    """Resolve names and load the weights. Raises UsageError for a method that cannot be stored."""
+    dataset = open_dataset(request.dataset)
+    if dataset.videos_root is None:
+        raise DataError(
+            f"the dataset {request.dataset!r} was registered without videos",
+            hint=f"vclip data add {request.dataset} --videos DIR",
+        )
+    items = _items(dataset, request.splits, request.limit)
+    computing = Computing(
+        pick_device(request.device),
+        known_precision(request.precision),
+        request.batch_size,
+        request.guard,
+    )
+    method = load_method(
+        request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
+    )
+    planned = method.stated_views()
+    if request.protocol is not None:
+        planned = protocol_views(load_protocol(request.protocol), dataset, method)
+    settings = resolve_settings(method.adapter, request.views, planned)
+    frames = open_frames(request.frames_from, request.dataset, settings.reading.decoder)
+    require_kept(frames, settings.reading.sampling)
+    require_large_enough(frames, settings.reading.preprocessing, settings.reading.crops)
+    reading = replace(settings.reading, store=frames)
+    method.adapter.to(computing.device)
+    store = embedding_store(
+        method.adapter,
+        reading,
+        request.precision,
+        computing.device.type,
+        stores_all=True,
+    )
+    if store is None:
+        raise UsageError(
+            f"nothing of what {method.adapter.name!r} computes can be stored and reused",
+            hint="see the column 'cacheable' of: vclip methods --json",
+        )
+    return EmbedPlan(request, method, reading, computing, store, dataset.videos_root, items)
+
+
+def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ClipItem]:
+    """The videos of some official splits, or all, once each, in the manifest's order."""
+    rows = dataset.manifest.rows
+    for name in splits or ():
+        if name not in dataset.manifest.splits:
+            raise UsageError(
+                f"the dataset has no split {name!r}", expected=", ".join(dataset.manifest.splits)
+            )
+    if splits is not None:
+        wanted = set(splits)
+        rows = rows[[bool(wanted & set(names.split(";"))) for names in rows["splits"]]]
+    rows = rows.drop_duplicates("video")
+    items = [ClipItem(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)]
+    return items if limit is None else items[:limit]
+
+
+def left_per_process(plan: EmbedPlan) -> list[int]:
+    """How many videos each process would encode: those of its share that are not stored."""
+    stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
+    left = {item.video for place, item in enumerate(plan.items) if place not in stored}
+    size = plan.computing.batch_size
+    shares = (share_of_items(plan.items, one, size) for one in plan.request.share.everyone)
+    return [sum(item.video in left for item in share) for share in shares]
+
+
+def bytes_a_video(plan: EmbedPlan) -> int:
+    """What one video's embedding takes, by encoding an empty one."""
+    size, reading = plan.reading.preprocessing.size, plan.reading
+    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
+    one = encode_batch(plan.method.adapter, empty, reading, plan.computing)
+    return one.nbytes * reading.views
+
+
+def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
+    """Encode and store the videos that are not yet stored; a killed pass goes on from there.
+
+    Of several processes each does its share, and the first one gives what all have done. Raises
+    UsageError where the cache cannot be written, StorageError where the disk gets full.
+    """
+    require_writable_folder(plan.store.folder, "VCLIP_CACHE")
+    if plan.reading.store is None:
+        own = share_of_items(plan.items, plan.request.share, plan.computing.batch_size)
+        prepare_videos(plan.request.dataset, [item.video for item in own], progress=progress)
+    return embed_shared(
+        plan.method.adapter,
+        plan.root,
+        plan.items,
+        plan.reading,
+        plan.computing,
+        plan.store,
+        plan.request.dataset,
+        plan.request.share,
+        progress=progress,
+    )

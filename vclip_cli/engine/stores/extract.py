@@ -1,0 +1,298 @@
+"""`vclip extract`: the frames of a dataset's clips, decoded once and kept as JPEGs. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import require_writable_folder
+from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
+from vclip_cli.engine.loading.frame_source import default_store, require_videos
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.engine.runs.run_log import ledger
+from vclip_cli.engine.stores.checks import Checked, check_store
+from vclip_cli.video.frame_store import FrameStore
+from vclip_cli.video.kept_frames import KeptFrames
+from vclip_cli.video.store_compaction import drop_dead_bytes
+from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
+from vclip_cli.video.store_index import StoreIndex
+from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
+from vclip_cli.video.store_writer import (
+    StoreWriter,
+    refuse_other_versions,
+    remove_store,
+    store_files,
+)
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What a person asked of `vclip extract`.
+
+    out: the store's folder, None for the dataset's own; verify: check every byte of what is there,
+    and extract again what is damaged.
+    """
+
+    dataset: str
+    kept: KeptFrames
+    quality: int = 95
+    short_side: int = 256
+    decoder: str = "exact"
+    guard: Guard = UNGUARDED
+    limit: int | None = None
+    out: Path | None = None
+    resume: bool = True
+    verify: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the store lies, or will lie."""
+        return self.out or default_store(self.dataset)
+
+
+@dataclass(frozen=True)
+class ListedVideo:
+    """A video of the dataset; path: None where it is not on disk."""
+
+    video: str
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """What is decided before the first video is read."""
+
+    request: ExtractRequest
+    settings: StoreSettings
+    root: Path
+    videos: list[ListedVideo]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A store after a run.
+
+    listed: videos of the run; stored: of these, with frames; written: in this run; changed: of
+    these, because their files had changed; damaged_sources: stored clips with signs of damage in
+    the video; failures: video and reason; checked: what `--verify` found; size: bytes on disk.
+    """
+
+    dataset: str
+    folder: Path
+    listed: int
+    stored: int
+    written: int
+    changed: int
+    damaged_sources: int
+    failures: list[tuple[str, str]]
+    size: int
+    settings: dict[str, Any]
+    checked: Checked | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            **{name: getattr(self, name) for name in ("dataset", "listed", "stored", "written")},
+            "folder": str(self.folder),
+            "changed": self.changed,
+            "damaged_sources": self.damaged_sources,
+            "failed": len(self.failures),
+            "failures": [{"video": video, "reason": reason} for video, reason in self.failures],
+            "bytes": self.size,
+            "frames": self.settings,
+            "checked": self.checked.as_dict() if self.checked is not None else None,
+        }
+
+
+def plan_extract(request: ExtractRequest) -> ExtractPlan:
+    """Resolve the dataset and the settings. Raises UsageError, or DataError without videos."""
+    dataset = open_dataset(request.dataset)
+    root = dataset.videos_root
+    if root is None:
+        raise DataError(
+            f"the dataset {request.dataset!r} was registered without videos",
+            hint=f"vclip data add {request.dataset} --videos DIR",
+        )
+    rows = dataset.manifest.rows.drop_duplicates("video")
+    listed = [
+        ListedVideo(video, root / path if path else None)
+        for video, path in zip(rows["video"], rows["path"], strict=True)
+    ]
+    settings = make_settings(
+        request.kept,
+        quality=request.quality,
+        short_side=request.short_side,
+        decoder=request.decoder,
+    )
+    return ExtractPlan(request, settings, root, listed[: request.limit])
+
+
+def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
+    """Extract what the store lacks; a killed run goes on to the bytes of an undisturbed one.
+
+    Waits while another process works on the store. Raises UsageError when it has other settings,
+    DataError when no video at all could be decoded, StorageError when the disk is full.
+    """
+    return outcome(plan, *fill_store(plan, progress=progress))
+
+
+def fill_store(
+    plan: ExtractPlan, *, progress: Progress = no_progress
+) -> tuple[int, int, Checked | None]:
+    """Extract what the store lacks; gives how many clips were written, how many of these because
+    their files had changed, and what a check found. Raises what `extract` raises."""
+    request = plan.request
+    require_writable_folder(request.folder)
+    with (
+        folder_lock(request.folder, "extracting into"),
+        ledger(request.folder, "extract", total=len(plan.videos)) as log,
+    ):
+        prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
+        if not request.resume:
+            remove_store(request.folder)
+        with StoreWriter(request.folder, request.dataset, plan.settings) as writer:
+            index = writer.open(repair=request.verify)
+            checked = None
+            if request.verify:
+                store = FrameStore(request.folder, request.dataset, plan.settings)
+                checked = check_store(store, guard=request.guard, progress=progress)
+                checked.dropped_rows = writer.dropped_rows
+            tasks = open_tasks(plan, writer.made_by, index, checked)
+            done = len(plan.videos) - len(tasks)
+            written = changed = failed = 0
+            with progress("extracting", len(plan.videos), done) as advance:
+                packed = pack_all([task.video for task in tasks], plan)
+                for task, (clip, _) in zip(tasks, packed, strict=True):
+                    fresh = writer.add(clip, trust=not task.damaged)
+                    sound = clip.head.failure is None
+                    written += fresh and sound
+                    changed += fresh and sound and task.changed
+                    if not sound:
+                        failed += 1
+                        text = f"{clip.head.video!r} cannot be read: {clip.head.failure}"
+                        log.note("warning", text=text)
+                    advance(1)
+            log.note("extracted", done=done + written, failed=failed)
+        if checked is not None:
+            checked.freed = drop_dead_bytes(request.folder)
+    return written, changed, checked
+
+
+@dataclass(frozen=True)
+class Task:
+    """A video to extract. changed: its file is another than before; damaged: its bytes are; again:
+    it could not be decoded before, and is the same file."""
+
+    video: ListedVideo
+    changed: bool = False
+    damaged: bool = False
+    again: bool = False
+
+
+def open_tasks(
+    plan: ExtractPlan, made_by: StoreSettings, index: StoreIndex, checked: Checked | None = None
+) -> list[Task]:
+    """What a store that was made with these settings lacks.
+
+    Raises UsageError where other versions made it and something must be added; what those could not
+    decode is not tried again.
+    """
+    tasks = [task for v in plan.videos if (task := what_to_do(v, index, checked)) is not None]
+    if made_by != plan.settings:
+        tasks = [task for task in tasks if not task.again]
+        if tasks:
+            refuse_other_versions(plan.request.folder, made_by, plan.settings)
+    return tasks
+
+
+def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -> Task | None:
+    """Whether a video must be decoded: new, changed, damaged in the store, or a failure before.
+
+    The frames of a video whose file is gone stay as they are.
+    """
+    kept = index.kept(video.video)
+    if kept is None:
+        return Task(video)
+    source = SourceFile.of(video.path) if video.path is not None else SourceFile()
+    damaged = checked is not None and kept.position in checked.damaged
+    if kept.frames and source.size < 0:
+        return None
+    changed = (source.size, source.mtime) != (kept.source_size, kept.source_mtime)
+    if kept.frames and not changed and not damaged:
+        return None
+    return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
+
+
+def pack_all(
+    videos: Sequence[ListedVideo], plan: ExtractPlan
+) -> Iterator[tuple[PackedClip, float]]:
+    """Decode and compress videos in order, with the seconds that each took.
+
+    Raises DataError when their folder has gone.
+    """
+    guard = plan.request.guard
+    calls = guarded_calls(_pack, (plan.root, plan.settings), videos, guard)
+    for listed, result in zip(videos, calls, strict=True):
+        lost = isinstance(result, Lost)
+        yield (_lost(listed, result), guard.seconds or 0.0) if lost else result
+
+
+def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> tuple[PackedClip, float]:
+    root, settings = where
+    began = time.perf_counter()
+    packed = pack_clip(listed.video, listed.path, settings)
+    if packed.head.failure is not None and listed.path is not None:
+        require_videos(root)
+    return packed, time.perf_counter() - began
+
+
+def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:
+    source = SourceFile.of(listed.path) if listed.path is not None else SourceFile()
+    return PackedClip(ClipHead(listed.video, failure=lost.reason), b"", source)
+
+
+def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
+    """What there is after a run. Raises DataError when no video at all could be decoded."""
+    store = FrameStore.open(plan.request.folder)
+    index = store.index
+    failures = []
+    stored = damaged = 0
+    for video in plan.videos:
+        position = index.position(video.video)
+        assert position is not None  # each was kept or has been written
+        if index.rows[position]["frames"]:
+            stored += 1
+            damaged += bool(index.rows[position]["damage"])
+        else:
+            failures.append((video.video, store.head(position, video.video).failure or ""))
+    if not stored:
+        raise DataError(
+            f"none of the {len(plan.videos):,} listed videos could be extracted",
+            where=str(plan.request.folder),
+            found=failures[0][1] if failures else None,
+            hint=f"vclip data check {plan.request.dataset}",
+        )
+    return Extracted(
+        dataset=plan.request.dataset,
+        folder=plan.request.folder,
+        listed=len(plan.videos),
+        stored=stored,
+        written=written,
+        changed=changed,
+        damaged_sources=damaged,
+        failures=failures,
+        size=size_on_disk(plan.request.folder),
+        settings=store.describe(),
+        checked=checked,
+    )
+
+
+def size_on_disk(folder: Path) -> int:
+    """The bytes of a store's files."""
+    return sum(path.stat().st_size for path in store_files(folder) if path.is_file())

@@ -1,0 +1,120 @@
+"""`vclip verify`: every hash of a record against its files, and the evaluation done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
+from vclip_cli.engine.verification.predictions import check_predictions
+from vclip_cli.engine.verification.rerun import TOLERANCE, Rerun, rerun
+from vclip_cli.engine.verification.seen import Seen
+from vclip_cli.engine.verification.sources import (
+    check_backbone,
+    check_checkpoint,
+    check_dataset,
+    check_protocol,
+)
+from vclip_cli.results.record import read_record
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What a person asked of `vclip verify`.
+
+    checkpoint: None to search near the record; pretrained: where the backbone's weights lie now;
+    rerun: evaluate again, on `device`, and allow metrics to move by `tolerance` points.
+    """
+
+    checkpoint: Path | None = None
+    pretrained: str | None = None
+    rerun: bool = False
+    tolerance: float = TOLERANCE
+    device: str = "auto"
+    guard: Guard = UNGUARDED
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found of one record; remarks: what is other without being wrong."""
+
+    path: Path
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...]
+    again: Rerun | None = None
+
+    @property
+    def differing(self) -> list[Check]:
+        """The checks that did not match."""
+        return [check for check in self.checks if check.status == DIFFERS]
+
+    @property
+    def unchecked(self) -> list[Check]:
+        """What could not be looked at."""
+        return [check for check in self.checks if check.status == UNCHECKED]
+
+    @property
+    def matches(self) -> bool:
+        """Whether nothing that could be looked at differs."""
+        return not self.differing and (self.again is None or self.again.matches)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "record": str(self.path),
+            "matches": self.matches,
+            "checks": [check.as_dict() for check in self.checks],
+            "remarks": list(self.remarks),
+            "rerun": self.again.as_dict() if self.again else None,
+        }
+
+
+def verify(
+    path: Path,
+    request: VerifyRequest,
+    seen: Seen | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> Verified:
+    """Look at everything that a record names.
+
+    seen: the hashes of a command that looks at many records. What is missing here (a dataset,
+    weights) is not checked, and said so; a missing predictions file differs. Raises RecordError for
+    a damaged record; with `rerun` also what evaluation raises.
+    """
+    seen = seen if seen is not None else Seen()
+    record = read_record(path)
+    checks, predictions = check_predictions(path, record, seen)
+    of_protocol, protocol = check_protocol(record)
+    of_checkpoint, checkpoint = check_checkpoint(record, path, request.checkpoint, seen)
+    checks += of_protocol
+    checks += check_dataset(record, protocol, predictions)
+    checks.append(check_backbone(record, seen, request.pretrained))
+    checks += of_checkpoint
+    again = None
+    if request.rerun:
+        named = str(record.config.get("protocol") or record.protocol.name)
+        again = rerun(
+            record,
+            predictions,
+            protocol=named if Path(named).is_file() else record.protocol.name,
+            checkpoint=checkpoint,
+            pretrained=request.pretrained,
+            device=request.device,
+            guard=request.guard,
+            tolerance=request.tolerance,
+            progress=progress,
+        )
+    here = package_facts()
+    remarks = []
+    if record.package.model_dump() != here:
+        stated = record.package
+        remarks.append(
+            f"computed by vclip {stated.version}, commit {(stated.commit or 'unknown')[:12]};"
+            f" this is {here['version']}, commit {(here['commit'] or 'unknown')[:12]}"
+        )
+    return Verified(path, tuple(checks), tuple(remarks), again)

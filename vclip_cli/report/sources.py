@@ -1,0 +1,159 @@
+"""What a record refers to: its predictions, its videos, how they were read, and its model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from vclip_cli.common.errors import DataError, VclipError
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.engine.encoding.embedding_store import (
+    EmbeddingStore,
+    embedding_store,
+    recorded_store,
+)
+from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.encoding.scoring import Computing
+from vclip_cli.engine.loading.datasets import open_dataset
+from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.models.contract import Adapter
+from vclip_cli.report.material import Missing
+from vclip_cli.results.collect import LoadedRecord
+from vclip_cli.results.predictions import Predictions, read_predictions
+from vclip_cli.results.record import Record
+from vclip_cli.video.decoders import known_decoder
+from vclip_cli.video.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Videos:
+    """root: the folder of the videos; paths: id to relative path, empty where it is not on disk."""
+
+    root: Path
+    paths: dict[str, str]
+    changed: bool
+
+
+def predictions_of(loaded: LoadedRecord) -> Predictions | Missing:
+    """The predictions that a record names.
+
+    Raises DataError when they are not those that the record was made from, or are damaged.
+    """
+    file = loaded.record.predictions
+    if file is None:
+        return Missing("The record names no predictions file.")
+    path = loaded.path.parent / file.file
+    if not path.is_file():
+        return Missing(f"The predictions file {file.file} is not beside the record.")
+    found = sha256_file(path)
+    if found != file.sha256:
+        raise DataError(
+            "the predictions are not those that the record was made from",
+            where=str(path),
+            found=found[:12],
+            expected=file.sha256[:12],
+            hint="evaluate again: vclip eval --no-resume",
+        )
+    predictions = read_predictions(path)
+    if list(predictions.classes) != loaded.record.dataset.classes:
+        raise DataError(
+            "the predictions are of other classes than the record",
+            where=str(path),
+            hint="evaluate again: vclip eval --no-resume",
+        )
+    return predictions
+
+
+def videos_of(record: Record) -> Videos | Missing:
+    """Where the videos of a record's dataset lie on this machine."""
+    name = record.dataset.name
+    try:
+        dataset = open_dataset(name)
+    except VclipError as error:
+        return Missing(f"The videos are not at hand: {error.what}.")
+    if dataset.videos_root is None:
+        return Missing(f"The videos are not at hand: {name} was registered without any.")
+    rows = dataset.manifest.rows
+    paths = dict(zip(rows["video"], rows["path"], strict=True))
+    return Videos(
+        dataset.videos_root, paths, dataset.manifest.sha256 != record.dataset.manifest_sha256
+    )
+
+
+def reading_of(record: Record) -> ClipReading | Missing:
+    """How the videos of a record were read."""
+    video = record.video
+    try:
+        return ClipReading(
+            sampling=Sampling(**video.sampling),
+            preprocessing=Preprocessing.from_dict(video.preprocessing),
+            crops=video.views.crops,
+            decoder=known_decoder(str(video.decoder.get("name"))),
+        )
+    except (VclipError, TypeError) as error:
+        return Missing(f"This version cannot read videos as the record says: {error}.")
+
+
+def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod | Missing:
+    """The model of a record, if its very weights are at hand.
+
+    checkpoints: files to look at first, before the one that the record's command names and the one
+    that `vclip run` puts beside the test's folder.
+    """
+    record = loaded.record
+    checkpoint = None
+    if record.adapter.checkpoint_sha256 is not None:
+        checkpoint = _find_checkpoint(loaded, checkpoints)
+        if checkpoint is None:
+            return Missing(
+                f"The checkpoint {record.adapter.checkpoint_sha256[:12]} is not at hand; "
+                "name its file with --checkpoint."
+            )
+    backbone = record.backbone
+    options = {} if checkpoint else record.adapter.config
+    try:
+        method = load_method(
+            MethodRequest(
+                record.adapter.name, backbone.name, backbone.pretrained, checkpoint, options
+            )
+        )
+    except VclipError as error:
+        return Missing(f"The model is not at hand: {error.what}.")
+    found = str(method.backbone["weights_sha256"])
+    if found != backbone.weights_sha256:
+        return Missing(
+            f"The weights of {backbone.name} at hand ({found[:12]}) are not those of the record "
+            f"({backbone.weights_sha256[:12]})."
+        )
+    return method
+
+
+def store_of(
+    record: Record, adapter: Adapter, reading: ClipReading, computing: Computing
+) -> EmbeddingStore | None:
+    """Where embeddings of the clips come from: the store of the recorded run, where that is not at
+    hand the one that would be filled here; None for a method without."""
+    own = embedding_store(adapter, reading, computing.precision, computing.device.type)
+    key = record.video.embeddings
+    if own is None or key is None or own.key == key:
+        return own
+    return recorded_store(key, adapter) or own
+
+
+def _find_checkpoint(loaded: LoadedRecord, given: Sequence[Path]) -> Path | None:
+    """The file whose content is the record's checkpoint."""
+    command = loaded.record.command
+    named = [Path(value) for option, value in pairwise(command) if option == "--checkpoint"]
+    named += [
+        Path(word.removeprefix("--checkpoint="))
+        for word in command
+        if word.startswith("--checkpoint=")
+    ]
+    beside = loaded.path.resolve().parent.parent.parent / "train" / "checkpoint.safetensors"
+    for path in [*given, *named, beside]:
+        if path.is_file() and sha256_file(path) == loaded.record.adapter.checkpoint_sha256:
+            return path
+    return None

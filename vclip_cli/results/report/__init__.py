@@ -1,1 +1,0 @@
-"""A report as one HTML file, from plain material: records, predictions, pictures, vectors."""
