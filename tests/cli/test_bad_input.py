@@ -190,7 +190,7 @@ def test_a_label_set_with_doubles(vclip: Callable) -> None:
 
 def test_a_config_file_sets_how_clips_are_read(vclip: Callable) -> None:
     Path(".vclip").mkdir()
-    Path(".vclip/config.yaml").write_text("clip-timeout: 20\nlimit-memory: 500\nworkers: 0\n")
+    Path(".vclip/config.yaml").write_text("video-timeout: 20\nlimit-memory: 500\nworkers: 0\n")
     for verb in ("eval", "embed", "extract"):
         ran = vclip(verb, *(("-d", "toy") if verb == "eval" else ("toy",)), "--limit", 1)
         _clear(ran, 2, "--limit-memory", "--workers 0")

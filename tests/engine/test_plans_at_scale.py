@@ -11,9 +11,9 @@ import pytest
 from vclip_cli.data.dataset import load_dataset
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.engine.encoding.embedding_shares import share_of_items
-from vclip_cli.engine.loading.videos import ClipItem
+from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.parts import part_size, videos_per_process
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.runs.workload import Workload
 
 PROCESSES = 64
@@ -53,7 +53,7 @@ def test_every_process_is_told_the_clips_that_it_would_do(
     Path(".vclip/protocols/all-of-it.yaml").write_text(OWN)
     clips = len(kinetics600)
     plan = ("--dry-run", "--rate", 25, "--shard", f"1/{PROCESSES}")
-    shares = [Share(index, PROCESSES) for index in range(PROCESSES)]
+    shares = [Shard(index, PROCESSES) for index in range(PROCESSES)]
 
     ran = vclip("extract", "kinetics600", *plan, "--json")
     assert ran.code == 0, ran.err
@@ -64,7 +64,7 @@ def test_every_process_is_told_the_clips_that_it_would_do(
     assert work["seconds"] == pytest.approx(-(-clips // PROCESSES) / 25)
 
     batch = 24  # whole batches make parts of 72 videos
-    items = [ClipItem(video, "") for video in kinetics600]
+    items = [ListedVideo(video, "") for video in kinetics600]
     real = [len(share_of_items(items, share, batch)) for share in shares]
     small = ("--backbone", "toy", "--batch-size", batch)
     ran = vclip("embed", "kinetics600", *small, "--frames", 8, *plan)

@@ -314,25 +314,25 @@ def test_what_is_held_back_is_stratified_and_seeded():
 
 def test_who_shares_embeddings_and_who_does_not():
     backbone = tiny_backbone()
-    plain = ClipAdapter(backbone).image_side
+    plain = ClipAdapter(backbone).video_identity
     sharing = [*map(build, KINDS), VifiClipAdapter(backbone, VifiClipConfig("text"))]
-    assert all(adapter.image_side == plain for adapter in sharing)
+    assert all(adapter.video_identity == plain for adapter in sharing)
     others = [
         VifiClipAdapter(backbone),
         VlPromptAdapter(backbone, VlPromptConfig(3, 6, 2, 2)),
         VitaClipAdapter(backbone, VitaClipConfig(4)),
         ClipAdapter(tiny_backbone(seed=1)),
     ]
-    sides = [plain, *(adapter.image_side for adapter in others)]
+    sides = [plain, *(adapter.video_identity for adapter in others)]
     assert all(a != b for i, a in enumerate(sides) for b in sides[:i])
 
 
 def test_the_image_side_follows_the_weights_and_the_code():
     tuned = VifiClipAdapter(tiny_backbone())
-    before = tuned.image_side
+    before = tuned.video_identity
     with torch.no_grad():
         tuned.clip.visual.proj.add_(1)
-    assert tuned.image_side != before
+    assert tuned.video_identity != before
 
     class Flipped(ClipAdapter):
         name = "flipped"
@@ -340,7 +340,7 @@ def test_the_image_side_follows_the_weights_and_the_code():
         def encode_frames(self, frames):
             return super().encode_frames(frames.flip(-1))
 
-    assert Flipped(tiny_backbone()).image_side != ClipAdapter(tiny_backbone()).image_side
+    assert Flipped(tiny_backbone()).video_identity != ClipAdapter(tiny_backbone()).video_identity
 
 
 def test_embeddings_are_what_the_video_side_says():

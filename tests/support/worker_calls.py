@@ -1,5 +1,6 @@
 """What tests let worker processes do: importable by name, as a worker needs it."""
 
+import hashlib
 import os
 import signal
 import time

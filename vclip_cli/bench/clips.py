@@ -13,7 +13,7 @@ from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE
 from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-from vclip_cli.engine.loading.videos import ClipItem, Failure, failure_of
+from vclip_cli.engine.loading.videos import Failure, ListedVideo, failure_of
 from vclip_cli.video import decode
 from vclip_cli.video.sampling import midpoint_indices
 
@@ -26,7 +26,7 @@ class Source:
     """Listed clips, paths relative to `root`; `dataset` is None for files and folders."""
 
     root: Path
-    items: list[ClipItem]
+    items: list[ListedVideo]
     dataset: str | None = None
     backbone: str = DEFAULT_BACKBONE
 
@@ -53,7 +53,7 @@ def find_source(names: Sequence[str], limit: int, *, progress: Progress = no_pro
         paths += [path / found for found in scan_videos(path).paths] if path.is_dir() else [path]
     if not paths:
         raise DataError("no video lies in the folder", where=", ".join(names))
-    items = [ClipItem(str(path), str(path.absolute())) for path in _spread(paths, limit)]
+    items = [ListedVideo(str(path), str(path.absolute())) for path in _spread(paths, limit)]
     return Source(Path(), items)
 
 
@@ -68,7 +68,7 @@ def _of_dataset(name: str, limit: int, progress: Progress) -> Source:
             hint=f"vclip data add {name} --videos DIR",
         )
     pairs = list(zip(rows["video"], rows["path"], strict=True))
-    items = [ClipItem(video, path) for video, path in _spread(pairs, limit)]
+    items = [ListedVideo(video, path) for video, path in _spread(pairs, limit)]
     prepare_videos(name, [item.video for item in items], progress=progress)
     backbone = dataset.config.backbone or DEFAULT_BACKBONE
     return Source(dataset.videos_root, items, name, backbone)
@@ -82,13 +82,13 @@ def _spread(items: Sequence[Item], limit: int) -> list[Item]:
 
 def sound_clips(
     source: Source, frames: int, *, progress: Progress = no_progress
-) -> tuple[list[ClipItem], list[Failure]]:
+) -> tuple[list[ListedVideo], list[Failure]]:
     """Decode each clip once: those that can be measured, and those that cannot, with the reason.
 
     The files then lie in the page cache, and damage costs nobody time. Raises DataError when no
     clip is sound.
     """
-    sound: list[ClipItem] = []
+    sound: list[ListedVideo] = []
     left_out: list[Failure] = []
     with progress("looking at the clips", len(source.items)) as advance:
         for item in source.items:

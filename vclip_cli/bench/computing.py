@@ -9,7 +9,7 @@ from vclip_cli.bench.timing import Part, timed
 from vclip_cli.engine.encoding.costs import counted_operations
 from vclip_cli.engine.encoding.devices import PRECISIONS, autocast
 from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 
 PRODUCT = (2048, 768, 3072)
@@ -19,7 +19,7 @@ LARGE_PRODUCT = (8192, 8192, 8192)
 PRODUCTS = 3
 
 
-def made_up_videos(reading: ClipReading, batch: int, device: torch.device) -> Tensor:
+def made_up_videos(reading: VideoReading, batch: int, device: torch.device) -> Tensor:
     """Normalised frames (B,T,3,S,S) of noise: speed does not depend on what they show."""
     size = reading.preprocessing.size
     generator = torch.Generator().manual_seed(0)
@@ -29,7 +29,7 @@ def made_up_videos(reading: ClipReading, batch: int, device: torch.device) -> Te
 
 @torch.inference_mode()
 def measure_encoder(
-    adapter: Adapter, reading: ClipReading, computing: Computing, rounds: int
+    adapter: Adapter, reading: VideoReading, computing: Computing, rounds: int
 ) -> tuple[Part, Part]:
     """Videos through the image side, and a large matrix product beside it, in turns.
 
@@ -69,7 +69,7 @@ def count_flops(adapter: Adapter, videos: Tensor) -> float:
     return float(counter.get_total_flops())
 
 
-def measure_transfer(reading: ClipReading, computing: Computing, rounds: int) -> Part:
+def measure_transfer(reading: VideoReading, computing: Computing, rounds: int) -> Part:
     """A batch of uint8 frames from pinned memory to the device; only where that is a GPU."""
     part = Part("transfer", computing.batch_size)
     if computing.device.type != "cuda":

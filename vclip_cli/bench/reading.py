@@ -12,7 +12,7 @@ from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, Failure, clip_batches
+from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading, video_batches
 from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
@@ -22,7 +22,7 @@ from vclip_cli.video.sampling import midpoint_indices
 
 REFERENCE = "REF"
 READ_STORE = "read store"
-Reader = Callable[[ClipItem], object]
+Reader = Callable[[ListedVideo], object]
 
 
 def make_readers(
@@ -48,10 +48,10 @@ def make_readers(
 
 
 def readable_by_all(
-    items: Sequence[ClipItem], readers: dict[str, Reader]
-) -> tuple[list[ClipItem], list[Failure]]:
+    items: Sequence[ListedVideo], readers: dict[str, Reader]
+) -> tuple[list[ListedVideo], list[Failure]]:
     """The clips that every reader reads, each once to warm up, and those that some does not."""
-    good: list[ClipItem] = []
+    good: list[ListedVideo] = []
     left_out: list[Failure] = []
     for item in items:
         for name, read in readers.items():
@@ -66,7 +66,7 @@ def readable_by_all(
 
 
 def measure_readers(
-    items: Sequence[ClipItem],
+    items: Sequence[ListedVideo],
     readers: dict[str, Reader],
     rounds: int,
     *,
@@ -94,7 +94,11 @@ def measure_readers(
 
 
 def measure_preprocessing(
-    root: Path, items: Sequence[ClipItem], reading: ClipReading, device: torch.device, rounds: int
+    root: Path,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
+    device: torch.device,
+    rounds: int,
 ) -> Part:
     """Resize and crop on the CPU as the weights ask for, then normalisation on the device."""
     frames = [
@@ -118,7 +122,11 @@ def loading_name(store: bool, workers: int) -> str:
 
 
 def measure_loading(
-    root: Path, clips: Sequence[ClipItem], reading: ClipReading, computing: Computing, rounds: int
+    root: Path,
+    clips: Sequence[ListedVideo],
+    reading: VideoReading,
+    computing: Computing,
+    rounds: int,
 ) -> Part:
     """Batches read and preprocessed by the evaluation's own workers, and nothing done with them."""
     size, workers = computing.batch_size, computing.guard.most_workers
@@ -127,7 +135,7 @@ def measure_loading(
     part = Part(loading_name(reading.store is not None, workers), len(clips))
     for _ in range(rounds):
         marks = Marks()
-        for batch in clip_batches(root, items, reading, batches, guard=computing.guard):
+        for batch in video_batches(root, items, reading, batches, guard=computing.guard):
             marks.add(len(batch.positions))
         seconds = marks.seconds_for(len(clips), workers)
         assert seconds is not None  # there are workers

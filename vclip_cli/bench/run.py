@@ -31,7 +31,7 @@ from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_me
 from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, score_videos
 from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
 from vclip_cli.engine.loading.frame_source import default_store
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, Failure
+from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.environment import library_versions, package_facts
 from vclip_cli.video.frame_store import FrameStore
@@ -67,7 +67,7 @@ class Measured:
     """What came out; workers: how many processes read beside the one that computes."""
 
     parts: list[Part]
-    clips: list[ClipItem]
+    clips: list[ListedVideo]
     left_out: list[Failure]
     facts: dict[str, Any]
     workers: int = 0
@@ -157,7 +157,7 @@ def _with_weights(request: MethodRequest) -> MethodRequest:
 
 
 def find_store(
-    asked: Path | None, source: Source, reading: ClipReading, clips: Sequence[ClipItem]
+    asked: Path | None, source: Source, reading: VideoReading, clips: Sequence[ListedVideo]
 ) -> FrameStore | None:
     """The store that was named, or the dataset's own if it keeps these clips and frames.
 
@@ -188,8 +188,8 @@ def find_store(
 def measure_whole(
     method: LoadedMethod,
     root: Path,
-    clips: Sequence[ClipItem],
-    reading: ClipReading,
+    clips: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     rounds: int,
     progress: Progress,
@@ -221,7 +221,7 @@ def measure_whole(
 
 
 def _facts(
-    request: BenchRequest, method: LoadedMethod, source: Source, reading: ClipReading
+    request: BenchRequest, method: LoadedMethod, source: Source, reading: VideoReading
 ) -> dict[str, Any]:
     device = next(method.adapter.parameters()).device
     return {

@@ -18,7 +18,7 @@ def known_keys() -> dict[str, type]:
         "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
         "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
         "frames-from": text, "shots": number, "seed": number, "device": text, "precision": text,
-        "batch-size": number, "workers": number, "clip-timeout": number, "limit-memory": number,
+        "batch-size": number, "workers": number, "video-timeout": number, "limit-memory": number,
         "limit": number, "on-error": text, "gradient-checkpointing": switch, "resume": switch,
         "cache": switch,
     }  # fmt: skip
@@ -26,7 +26,7 @@ def known_keys() -> dict[str, type]:
 
 LEAST = {
     "frames": 1, "clips": 1, "shots": 1, "seed": 0, "batch-size": 1, "workers": 0,
-    "clip-timeout": 1, "limit-memory": 64, "limit": 1,
+    "video-timeout": 1, "limit-memory": 64, "limit": 1,
 }  # fmt: skip
 """The least that an option takes."""
 MOST = 2**31 - 1

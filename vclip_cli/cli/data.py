@@ -142,7 +142,7 @@ def check(
         bool, typer.Option("--full", help="Decode every frame, not only the first.")
     ] = False,
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -167,7 +167,7 @@ def check(
     else:
         open_dataset(name)  # knows all names, for the near misses
         dataset = load_dataset(name, rescan=True)
-    guard = Guard(workers, clip_timeout, limit_memory)
+    guard = Guard(workers, video_timeout, limit_memory)
     report = check_dataset(dataset, partial(undecodable, guard=guard, full=full), progress=progress)
     if as_json:
         show_json(report.as_dict())

@@ -49,7 +49,7 @@ def embed(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     shard: Shard = None,
@@ -66,13 +66,13 @@ def embed(
     from vclip_cli.engine.encoding.model import MethodRequest
     from vclip_cli.engine.encoding.settings import ViewRequest
     from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.engine.runs.shards import launched_share, read_shard
+    from vclip_cli.engine.runs.shards import launched_shard, read_shard
     from vclip_cli.engine.stores.embed import EmbedRequest, plan_embedding
     from vclip_cli.engine.stores.embed import embed as run
 
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")
-    share = read_shard(shard) if shard is not None else launched_share()
+    share = read_shard(shard) if shard is not None else launched_shard()
     plan = plan_embedding(
         EmbedRequest(
             dataset=dataset,
@@ -84,17 +84,17 @@ def embed(
             device=device,
             precision=precision,
             batch_size=batch_size,
-            guard=Guard(workers, clip_timeout, limit_memory),
+            guard=Guard(workers, video_timeout, limit_memory),
             limit=limit,
-            share=share,
+            shard=share,
         )
     )
     if dry_run:
-        if share.speaks:
+        if share.prints:
             show_json(_planned(plan, rate))
         return
     done = run(plan, progress=progress)
-    if not share.speaks:
+    if not share.prints:
         return
     if as_json:
         show_json(_document(plan, done))

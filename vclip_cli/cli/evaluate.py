@@ -58,7 +58,7 @@ def evaluate(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     on_error: OnError = "skip",
@@ -83,7 +83,7 @@ def evaluate(
     from vclip_cli.engine.evaluation.evaluate import evaluate as run
     from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
     from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.engine.runs.shards import launched_share, read_shard
+    from vclip_cli.engine.runs.shards import launched_shard, read_shard
 
     if not dataset:
         raise UsageError(
@@ -95,8 +95,8 @@ def evaluate(
         raise UsageError("--rate is for --dry-run")
     if shard is not None and merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
-    share = read_shard(shard) if shard is not None else launched_share()
-    guard = Guard(workers, clip_timeout, limit_memory)
+    share = read_shard(shard) if shard is not None else launched_shard()
+    guard = Guard(workers, video_timeout, limit_memory)
     evaluated: list[Evaluated] = []
     plans: list[EvaluationPlan] = []
     for name in dataset:
@@ -116,7 +116,7 @@ def evaluate(
             out=out,
             resume=resume,
             cache=cache,
-            share=share,
+            shard=share,
             merge=merge,
             on_error=on_error,
             command=("vclip", *sys.argv[1:]),
@@ -126,13 +126,13 @@ def evaluate(
         plans.append(plan)
         if not dry_run:
             evaluated += run(plan, progress=progress)
-    if dry_run and share.speaks:
+    if dry_run and share.prints:
         show_json({"plans": [_planned(plan, rate) for plan in plans]})
     elif dry_run:
         return
-    elif share.apart:
+    elif share.manual:
         show(f"shard {shard} is done; when all are: the same command with --merge for --shard")
-    elif not share.leads:
+    elif not share.is_main:
         return
     elif as_json:
         show_json({"results": [result_document(entry) for entry in evaluated]})

@@ -68,7 +68,7 @@ def extract(
     size: Size = 256,
     decoder: options.Decoder = "exact",
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     shard: options.Shard = None,
@@ -88,7 +88,7 @@ def extract(
     Example:  vclip extract toy --frames 8,16
     """
     from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.engine.runs.shards import launched_share, read_shard
+    from vclip_cli.engine.runs.shards import launched_shard, read_shard
     from vclip_cli.engine.stores.estimate import estimate
     from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
     from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
@@ -99,7 +99,7 @@ def extract(
         quality=quality,
         short_side=size,
         decoder=decoder,
-        guard=Guard(workers, clip_timeout, limit_memory),
+        guard=Guard(workers, video_timeout, limit_memory),
         limit=limit,
         out=out,
         resume=resume,
@@ -109,10 +109,10 @@ def extract(
         raise UsageError("--verify and --no-resume exclude each other")
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")
-    share = read_shard(shard) if shard is not None else launched_share()
+    share = read_shard(shard) if shard is not None else launched_shard()
     plan = plan_extract(request)
     if dry_run:
-        if not share.speaks:
+        if not share.prints:
             return
         estimated = estimate(plan, share, rate, progress=progress)
         if as_json:
@@ -129,7 +129,7 @@ def extract(
     else:
         finished = extract_share(plan, share, progress=progress)
         if finished is None:
-            if share.apart:
+            if share.manual:
                 show(f"shard {shard} is done; when all are: the same command with --merge")
             return
         done = finished

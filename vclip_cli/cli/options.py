@@ -105,7 +105,7 @@ Interpolate = Annotated[
         metavar="ALPHA",
         min=0,
         max=1,
-        help="Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
+        help="Shard of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
     ),
 ]
 Frames = Annotated[
@@ -206,11 +206,11 @@ Merge = Annotated[
     bool,
     typer.Option("--merge", help="Join what all shards have done, with the same options."),
 ]
-ClipTimeout = Annotated[
+VideoTimeout = Annotated[
     float,
     typer.Option(
-        "--clip-timeout",
-        envvar="VCLIP_CLIP_TIMEOUT",
+        "--video-timeout",
+        envvar="VCLIP_VIDEO_TIMEOUT",
         min=0.1,
         help="Seconds after which a worker that still reads a clip is ended.",
     ),

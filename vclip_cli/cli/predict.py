@@ -53,7 +53,7 @@ def predict(
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     top: Top = 5,
     multi_label: Several = None,
@@ -80,7 +80,7 @@ def predict(
         if not path.exists():
             raise DataError("no such video", where=str(path))
     label_set = _vocabulary(labels, label_embeddings)
-    guard = Guard(workers, clip_timeout, limit_memory)
+    guard = Guard(workers, video_timeout, limit_memory)
     computing = Computing(pick_device(device), known_precision(precision), 1, guard)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)

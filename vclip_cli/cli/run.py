@@ -46,7 +46,7 @@ def run(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     gradient_checkpointing: options.GradientCheckpointing = False,
     compiled: options.Compile = False,
@@ -64,14 +64,14 @@ def run(
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
     from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.engine.runs.shards import launched_share
-    from vclip_cli.engine.sweep import MatrixRequest, matrix_ledger, plan_matrix, run_job
+    from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.engine.sweep import SweepRequest, plan_sweep, run_job, sweep_log
 
     if protocol is None or not dataset:
         raise UsageError(
             "a protocol and a dataset are needed", hint="--protocol base-to-novel --dataset toy"
         )
-    request = MatrixRequest(
+    request = SweepRequest(
         protocol=protocol,
         datasets=tuple(dataset),
         methods=_names(methods),
@@ -84,7 +84,7 @@ def run(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        guard=Guard(workers, clip_timeout, limit_memory),
+        guard=Guard(workers, video_timeout, limit_memory),
         gradient_checkpointing=gradient_checkpointing,
         compiled=compiled,
         limit=limit,
@@ -93,18 +93,18 @@ def run(
         cache=cache,
         command=("vclip", *sys.argv[1:]),
     )
-    jobs = plan_matrix(request)
+    jobs = plan_sweep(request)
     if dry_run:
-        if launched_share().speaks:
+        if launched_shard().prints:
             show_json({"jobs": [job.as_dict() for job in jobs]})
         return
     results = []
-    with matrix_ledger(request, len(jobs)) as log:
+    with sweep_log(request, len(jobs)) as log:
         for number, job in enumerate(jobs, start=1):
             say(f"[{number}/{len(jobs)}] {job}")
             results.append(_result(job, run_job(request, job, progress=progress)))
             log.note("job", job=str(job), done=number)
-    if not launched_share().leads:
+    if not launched_shard().is_main:
         return
     if as_json:
         show_json({"results": results})

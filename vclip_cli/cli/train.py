@@ -109,7 +109,7 @@ def train(
     precision: options.Precision = "fp32",
     batch_size: options.BatchSize = 8,
     workers: options.Workers = None,
-    clip_timeout: options.ClipTimeout = 300.0,
+    video_timeout: options.VideoTimeout = 300.0,
     limit_memory: options.LimitMemory = None,
     limit: options.Limit = None,
     allow_overlap: options.Overlap = False,
@@ -128,7 +128,7 @@ def train(
     """
     from vclip_cli.engine.encoding.model import MethodRequest
     from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.engine.runs.shards import launched_share
+    from vclip_cli.engine.runs.shards import launched_shard
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
@@ -156,7 +156,7 @@ def train(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        guard=Guard(workers, clip_timeout, limit_memory),
+        guard=Guard(workers, video_timeout, limit_memory),
         decoder=decoder,
         frames_from=frames_from,
         limit=limit,
@@ -172,7 +172,7 @@ def train(
     )
     bridge = bridge_of(request)
     if dry_run:
-        if launched_share().speaks:
+        if launched_shard().prints:
             show_json({**_planned(plan_run(request)), "bridge": bridge})
         return
     if bridge is not None:
@@ -180,7 +180,7 @@ def train(
     plan = plan_run(with_bridge(request, progress=progress))
     say(_headline(plan))
     trained = run(plan, progress=progress)
-    if not launched_share().leads:
+    if not launched_shard().is_main:
         return
     if as_json:
         show_json(training_document(plan, trained))

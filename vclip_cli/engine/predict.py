@@ -15,10 +15,10 @@ from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.embedding_pass import encode_batch, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.encoding.label_embeddings import stored_text
-from vclip_cli.engine.encoding.model import LoadedMethod, order_of_classes
+from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, score_batch
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, read_views_and_damage
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, read_views_and_damage
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.clip import Damage
@@ -41,7 +41,7 @@ def predict_videos(
     method: LoadedMethod,
     videos: Sequence[Path],
     label_set: LabelSet,
-    reading: ClipReading,
+    reading: VideoReading,
     computing: Computing,
     *,
     variant: str,
@@ -59,7 +59,7 @@ def predict_videos(
     files that were seen before come from, and those of others go to.
     """
     adapter = method.adapter.to(computing.device)
-    names = order_of_classes(method, label_set.names, "the labels")
+    names = candidate_classes(method, label_set.names, "the labels")
     if variant not in label_set.variants:  # a paper's variant, for labels given by hand
         variant = NATURAL
     prompts = class_prompts(label_set, names, variant, templates)
@@ -67,7 +67,9 @@ def predict_videos(
         text = stored_text(label_embeddings, method, prompts, computing)
     else:
         text = encode_text(adapter, prompts, computing)
-    items = [ClipItem(str(path), (path.parent.resolve() / path.name).as_posix()) for path in videos]
+    items = [
+        ListedVideo(str(path), (path.parent.resolve() / path.name).as_posix()) for path in videos
+    ]
     stored = store.open(SINGLE_VIDEOS, Path(), items) if store is not None else None
     fresh = [p for p in range(len(videos)) if stored is None or p not in stored]
     read = guarded_calls(_read, reading, [videos[p] for p in fresh], computing.guard)
@@ -98,7 +100,7 @@ def predict_videos(
     return results
 
 
-def _read(reading: ClipReading, path: Path) -> tuple[np.ndarray, Damage] | VclipError:
+def _read(reading: VideoReading, path: Path) -> tuple[np.ndarray, Damage] | VclipError:
     """A video's views and its damage, or the error that says why it cannot be read."""
     try:
         return read_views_and_damage(path, reading)
@@ -110,7 +112,7 @@ def _embedding(
     adapter: Adapter,
     position: int,
     found: tuple[np.ndarray, Damage] | None,
-    reading: ClipReading,
+    reading: VideoReading,
     computing: Computing,
     stored: StoredEmbeddings,
 ) -> np.ndarray:

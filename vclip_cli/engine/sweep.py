@@ -18,8 +18,8 @@ from vclip_cli.engine.evaluation.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
-from vclip_cli.engine.runs.run_log import Ledger, ledger, own_name
-from vclip_cli.engine.runs.shards import launched_share
+from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
@@ -31,7 +31,7 @@ log = logging.getLogger("vclip")
 
 
 @dataclass(frozen=True)
-class MatrixRequest:
+class SweepRequest:
     """What a person asked of `vclip run`; seeds and shots None for the protocol's own."""
 
     protocol: str
@@ -94,7 +94,7 @@ def trains(method: str) -> bool:
     return find_method(method).trainable is not Adapter.trainable
 
 
-def plan_matrix(request: MatrixRequest) -> list[Job]:
+def plan_sweep(request: SweepRequest) -> list[Job]:
     """The jobs in order: by dataset, method, shots, seed. Methods that train nothing appear once.
 
     Raises UsageError for unknown names before anything is run.
@@ -115,19 +115,19 @@ def plan_matrix(request: MatrixRequest) -> list[Job]:
 
 
 @contextlib.contextmanager
-def matrix_ledger(request: MatrixRequest, jobs: int) -> Iterator[Ledger]:
+def sweep_log(request: SweepRequest, jobs: int) -> Iterator[RunLog]:
     """The log of all jobs together, which knows of those that have not begun.
 
     Raises UsageError where the folder cannot be written.
     """
     require_writable_folder(request.folder)
-    share = launched_share()
-    with ledger(request.folder, "run", own_name(share), total=jobs) as log:
+    share = launched_shard()
+    with open_run_log(request.folder, "run", log_name(share), total=jobs) as log:
         yield log
 
 
 def run_job(
-    request: MatrixRequest, job: Job, *, progress: Progress = no_progress
+    request: SweepRequest, job: Job, *, progress: Progress = no_progress
 ) -> list[Evaluated]:
     """Train if the method trains, then evaluate on all of the protocol's test sets.
 
@@ -178,14 +178,14 @@ def run_job(
             out=folder / "test",
             resume=request.resume,
             cache=request.cache,
-            share=launched_share(),
+            shard=launched_shard(),
             command=request.command,
         )
     )
     return evaluate(evaluation, progress=progress)
 
 
-def _scorable(request: MatrixRequest, job: Job, checkpoint: Path) -> tuple[str, ...] | None:
+def _scorable(request: SweepRequest, job: Job, checkpoint: Path) -> tuple[str, ...] | None:
     """The test sets that a checkpoint's own classes allow; None for all, or where none is left."""
     tied = read_info(checkpoint).classes
     tests = plan_tests(load_protocol(request.protocol), open_dataset(job.dataset))

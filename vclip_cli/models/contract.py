@@ -72,7 +72,7 @@ class Adapter(nn.Module):
     """The prompt that the method's paper used, where the user and the protocol say nothing."""
     fits: ClassVar[bool] = False
     """Whether `fit` on stored embeddings takes the place of the training loop over videos."""
-    fit_heeds: ClassVar[tuple[str, ...]] = ()
+    fit_uses: ClassVar[tuple[str, ...]] = ()
     """What of a recipe `fit` heeds: `batch_size`, `optimizer`, `schedule.epochs`."""
     learning_rate_factors: ClassVar[dict[str, float]] = {"base": 1.0}
     """The factor on the base rate of each learning-rate group that `trainable` names."""
@@ -101,7 +101,7 @@ class Adapter(nn.Module):
         return None
 
     @property
-    def image_side(self) -> dict[str, Any]:
+    def video_identity(self) -> dict[str, Any]:
         """What identifies everything that `encode_frames` and `encode_video` depend on, JSON-able.
 
         Stored embeddings are reused where it is equal. Unless an adapter knows better, every tensor

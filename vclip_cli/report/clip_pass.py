@@ -23,7 +23,7 @@ from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, p
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.encoding.model import LoadedMethod
 from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import ClipBatch, ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
 from vclip_cli.engine.runs.parts import part_size
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.material import Strip
@@ -51,8 +51,8 @@ class ClipPass:
 
 def pass_over_clips(
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     method: LoadedMethod | None,
     *,
@@ -85,7 +85,7 @@ def pass_over_clips(
     unseen = stored is not None and strip_bytes is None
     wanted = left_to_encode(batches, stored) if unseen else batches
     with progress(description, len(items), done) as advance:
-        read = clip_batches(root, items, reading, wanted, guard=computing.guard)
+        read = video_batches(root, items, reading, wanted, guard=computing.guard)
         for positions, batch in zip(batches, read, strict=True):
             videos = [items[position].video for position in batch.positions]
             if batch.frames is not None and strip_bytes is not None:
@@ -111,10 +111,10 @@ def pass_over_clips(
 
 def _vectors(
     adapter: Adapter,
-    items: Sequence[ClipItem],
+    items: Sequence[ListedVideo],
     positions: Sequence[int],
-    batch: ClipBatch,
-    reading: ClipReading,
+    batch: VideoBatch,
+    reading: VideoReading,
     computing: Computing,
     stored: StoredEmbeddings | None,
 ) -> dict[str, np.ndarray]:
@@ -151,8 +151,8 @@ def embed(adapter: Adapter, encoded: Any, views: int) -> np.ndarray:
 
 def _parts_folder(
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     method: LoadedMethod | None,
     strip_bytes: int | None,

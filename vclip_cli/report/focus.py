@@ -16,7 +16,7 @@ from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_pass import score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
 from vclip_cli.engine.encoding.scoring import Computing, encode_text
-from vclip_cli.engine.loading.videos import ClipReading, read_views
+from vclip_cli.engine.loading.videos import VideoReading, read_views
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.attention import attention_of_first, watch_attention
 from vclip_cli.report.material import ClipAttention, Missing, Strip
@@ -45,7 +45,7 @@ def focus_clips(
     prompts: Sequence[Sequence[str]],
     root: Path,
     paths: dict[str, str],
-    reading: ClipReading,
+    reading: VideoReading,
     computing: Computing,
     predictions: Predictions,
     *,
@@ -114,7 +114,7 @@ def _look(
     adapter: Adapter,
     text: object,
     views: np.ndarray,
-    reading: ClipReading,
+    reading: VideoReading,
     computing: Computing,
     multi_label: bool,
 ) -> tuple[np.ndarray, ClipAttention | Missing]:

@@ -16,7 +16,7 @@ from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.encoding.model import LoadedMethod
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.report.clip_pass import pass_over_clips
 from vclip_cli.report.focus import Focus, focus_clips
@@ -142,7 +142,7 @@ def _gather_one(
     focus = Focus()
     if request.frames or request.embedding:  # the map as well needs the model to be the recorded
         paths = {video: path for video in shown.focus if (path := videos.paths.get(video))}
-        items = [ClipItem(*pair) for pair in paths.items()]
+        items = [ListedVideo(*pair) for pair in paths.items()]
         focus = focus_clips(
             adapter,
             record.prompts.texts,
@@ -189,7 +189,7 @@ def _look_through(
     record: Record,
     shown: Sequence[str],
     videos: Videos,
-    reading: ClipReading,
+    reading: VideoReading,
     method: LoadedMethod | Missing,
     store: EmbeddingStore | None,
     computing: Computing,
@@ -207,7 +207,7 @@ def _look_through(
     try:
         passed = pass_over_clips(
             videos.root,
-            [ClipItem(video, videos.paths.get(video, "")) for video in shown],
+            [ListedVideo(video, videos.paths.get(video, "")) for video in shown],
             reading,
             computing,
             None if isinstance(method, Missing) else method,

@@ -18,7 +18,7 @@ from vclip_cli.engine.encoding.embedding_store import (
 from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.material import Missing
 from vclip_cli.results.collect import LoadedRecord
@@ -83,11 +83,11 @@ def videos_of(record: Record) -> Videos | Missing:
     )
 
 
-def reading_of(record: Record) -> ClipReading | Missing:
+def reading_of(record: Record) -> VideoReading | Missing:
     """How the videos of a record were read."""
     video = record.video
     try:
-        return ClipReading(
+        return VideoReading(
             sampling=Sampling(**video.sampling),
             preprocessing=Preprocessing.from_dict(video.preprocessing),
             crops=video.views.crops,
@@ -132,7 +132,7 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
 
 
 def store_of(
-    record: Record, adapter: Adapter, reading: ClipReading, computing: Computing
+    record: Record, adapter: Adapter, reading: VideoReading, computing: Computing
 ) -> EmbeddingStore | None:
     """Where embeddings of the clips come from: the store of the recorded run, where that is not at
     hand the one that would be filled here; None for a method without."""

@@ -10,7 +10,7 @@ import torch
 from tiny_clip import ARCHITECTURE, BUILDS, FRAMES, PROMPTS, tiny_backbone
 
 from vclip_cli.engine.encoding.costs import count_multiply_adds
-from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.results.record import read_record
 from vclip_cli.video.sampling import Sampling
@@ -27,7 +27,7 @@ def vit_multiply_adds(size: int, patch: int, width: int, layers: int, embedding:
 def counted(adapter, classes=3, frames=FRAMES) -> int | None:
     with torch.no_grad():
         text = adapter.encode_text(PROMPTS[:classes])
-    return count_multiply_adds(adapter, text, ClipReading(Sampling(frames), adapter.preprocessing))
+    return count_multiply_adds(adapter, text, VideoReading(Sampling(frames), adapter.preprocessing))
 
 
 def test_a_vision_transformer_by_hand():

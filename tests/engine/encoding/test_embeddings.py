@@ -22,14 +22,14 @@ from vclip_cli.engine.encoding import embedding_store as embeddings
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.loading import videos as clips
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos, toy_folder
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.results.predictions import read_predictions
 from vclip_cli.results.record import read_record, record_fingerprint
 from vclip_cli.video.sampling import Sampling
 
 EVAL = ("eval", "-p", "zero-shot", "-d", "toy", "--split", "zero-shot", "--limit", 20)
-READING = ClipReading(Sampling(4), Preprocessing(size=32))
+READING = VideoReading(Sampling(4), Preprocessing(size=32))
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(clips, "_views_and_damage", refuse)
 
 
-def files(folder: Path, count: int = 6) -> list[ClipItem]:
+def files(folder: Path, count: int = 6) -> list[ListedVideo]:
     folder.mkdir(exist_ok=True)
     for number in range(count):
         (folder / f"{number}.mp4").write_bytes(bytes([number]) * 10)
-    return [ClipItem(f"video {number}", f"{number}.mp4") for number in range(count)]
+    return [ListedVideo(f"video {number}", f"{number}.mp4") for number in range(count)]
 
 
 def a_store(**changes: object) -> EmbeddingStore:
@@ -71,7 +71,7 @@ def values(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 1, 4, 64)).astype(np.float32)
 
 
-def fill(folder: Path, items: list[ClipItem]) -> np.ndarray:
+def fill(folder: Path, items: list[ListedVideo]) -> np.ndarray:
     stored = a_store().open("some", folder, items)
     kept = values(len(items))
     stored.add(range(len(items)), kept, {items[2].video: {"corrupt_frames": 3}})

@@ -36,7 +36,7 @@ REASONS = {
     "right/grow": "reading it needs more than 200 MB",
     "right/hang": "not read within 5 s",
 }
-BOUNDS = ("--clip-timeout", 5, "--limit-memory", 200)
+BOUNDS = ("--video-timeout", 5, "--limit-memory", 200)
 
 pytestmark = pytest.mark.skipif(not memory_is_known(), reason="--limit-memory needs Linux")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vclip_cli.engine.loading.prefetch import ahead
+from vclip_cli.engine.loading.prefetch import prefetched
 
 
 def test_items_keep_their_order_and_are_made_ahead() -> None:
@@ -21,7 +21,7 @@ def test_items_keep_their_order_and_are_made_ahead() -> None:
                 third.set()
             yield number
 
-    items = ahead(make(), depth=2)
+    items = prefetched(make(), depth=2)
     assert next(items) == 0
     assert third.wait(10), "nothing is made while the first is used"
     assert list(items) == list(range(1, 50)) == made[1:]
@@ -32,7 +32,7 @@ def test_an_error_comes_in_its_turn() -> None:
         yield 1
         raise KeyboardInterrupt
 
-    items = ahead(make())
+    items = prefetched(make())
     assert next(items) == 1
     with pytest.raises(KeyboardInterrupt):
         next(items)
@@ -47,7 +47,7 @@ def test_who_leaves_early_closes_what_was_begun() -> None:
         finally:
             closed.set()
 
-    items = ahead(make(), depth=1)
+    items = prefetched(make(), depth=1)
     assert next(items) == 0
     items.close()  # type: ignore[attr-defined]
     assert closed.wait(10)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.engine.encoding.embedding_files import read_header, read_rows
-from vclip_cli.engine.runs.shards import Share, launched_share, read_shard
+from vclip_cli.engine.runs.shards import Shard, launched_shard, read_shard
 from vclip_cli.results.record import read_record
 
 EVAL = (
@@ -75,16 +75,16 @@ def test_a_shard_that_makes_no_sense_is_refused(text: str) -> None:
 
 def test_shares_divide_without_padding_or_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in (1, 2, 3, 7, 40):
-        shares = [Share(index, count).of(range(10)) for index in range(count)]
+        shares = [Shard(index, count).of(range(10)) for index in range(count)]
         assert sorted(part for share in shares for part in share) == list(range(10))
-    assert read_shard("2/3") == Share(1, 3, apart=True)
-    assert launched_share() == Share(0, 1)
+    assert read_shard("2/3") == Shard(1, 3, manual=True)
+    assert launched_shard() == Shard(0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert launched_share() == Share(2, 4)
+    assert launched_shard() == Shard(2, 4)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError):
-        launched_share()
+        launched_shard()
 
 
 def test_evaluation_in_shards_is_joined_to_the_same_bytes(vclip: Callable) -> None:

@@ -22,7 +22,7 @@ from vclip_cli.common.locks import OWNER_FILE
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.frame_source import default_store
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
 from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
 from vclip_cli.engine.stores.extract import extract as run_extract
 from vclip_cli.engine.training.samples import SampleReading, TrainingItem, micro_batches
@@ -512,14 +512,14 @@ def test_views_decode_each_frame_once_and_are_those_of_the_source(
     extract(vclip, "--clips", 3)
     [video] = FrameStore.open(default_store("mine")).index.latest()
     name = FrameStore.open(default_store("mine")).head(video).video
-    items = [ClipItem(name, "wide.mp4")]
+    items = [ListedVideo(name, "wide.mp4")]
     decoded = []
     real = simplejpeg.decode_jpeg
     monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: decoded.append(real(*a, **k)))
     views = []
     for store in (None, FrameStore.open(default_store("mine"))):
-        reading = ClipReading(Sampling(4, clips), SMALL, crops=crops, store=store)
-        [batch] = clip_batches(tmp_path / "videos", items, reading, [range(1)])
+        reading = VideoReading(Sampling(4, clips), SMALL, crops=crops, store=store)
+        [batch] = video_batches(tmp_path / "videos", items, reading, [range(1)])
         views.append(batch.frames.numpy().astype(int))
     assert len(decoded) == 4 * clips
     assert views[0].shape == (1, crops * clips, 4, 32, 32, 3)

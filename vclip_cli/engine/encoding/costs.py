@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 
 FLOPS_PER_MULTIPLY_ADD = 2
 """torch counts a multiplication and an addition; what papers print as FLOPs are multiply-adds."""
 
 
-def count_multiply_adds(adapter: Adapter, text: Any, reading: ClipReading) -> int | None:
+def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> int | None:
     """The multiply-adds of one view: `encode_video` of T frames, and `score` against all classes.
 
     text: what the adapter's `encode_text` gave; encoding it, once for all videos, is not counted.

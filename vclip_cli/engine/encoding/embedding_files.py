@@ -46,7 +46,7 @@ class ShardRows:
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardFile:
     """A shard whose header could be read; offset: of the first value in the file, in bytes."""
 
     path: Path
@@ -77,7 +77,7 @@ def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
     return path
 
 
-def read_header(path: Path) -> Shard:
+def read_header(path: Path) -> ShardFile:
     """Everything of a shard but its values, which are not yet checked. Raises DataError."""
     try:
         with path.open("rb") as stream:
@@ -87,7 +87,7 @@ def read_header(path: Path) -> Shard:
             header = json.loads(stream.read(length))
         facts, tensor = header["__metadata__"], header[TENSOR]
         rows = ShardRows(**json.loads(facts["vclip"]))
-        shard = Shard(
+        shard = ShardFile(
             path, rows, tuple(tensor["shape"]), _LENGTH.size + length, str(facts["sha256"])
         )
         columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
@@ -103,7 +103,7 @@ def read_header(path: Path) -> Shard:
     return shard
 
 
-def check_values(shard: Shard) -> None:
+def check_values(shard: ShardFile) -> None:
     """Compare a shard's values and rows with its checksum. Raises DataError."""
     header = _header_of(shard.rows)
     with shard.path.open("rb") as stream:
@@ -112,7 +112,7 @@ def check_values(shard: Shard) -> None:
             raise _damaged(shard.path, "the checksum differs")
 
 
-def read_rows(shard: Shard, rows: Sequence[int]) -> np.ndarray:
+def read_rows(shard: ShardFile, rows: Sequence[int]) -> np.ndarray:
     """The values of some rows, float32 (len(rows), …), read in place. Raises DataError."""
     values = np.empty((len(rows), *shard.shape[1:]), np.float32)
     try:

@@ -16,8 +16,8 @@ import torch
 
 from vclip_cli.engine.encoding.devices import autocast, one_thread
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
-from vclip_cli.engine.loading.prefetch import ahead
-from vclip_cli.engine.loading.videos import ClipBatch, ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.loading.prefetch import prefetched
+from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.video.preprocess import normalise
@@ -34,11 +34,11 @@ def left_to_encode(batches: Sequence[Sequence[int]], stored: StoredEmbeddings) -
 def complete(
     adapter: Adapter,
     positions: Sequence[int],
-    batch: ClipBatch,
-    reading: ClipReading,
+    batch: VideoBatch,
+    reading: VideoReading,
     computing: Computing,
     stored: StoredEmbeddings,
-) -> tuple[ClipBatch, np.ndarray | None]:
+) -> tuple[VideoBatch, np.ndarray | None]:
     """Join what was decoded of a batch with what is stored of it, in the order of `positions`.
 
     Gives the batch without its frames, and float32 embeddings (B,V,…), None when all failed. What
@@ -62,7 +62,7 @@ def complete(
 
 @torch.inference_mode()
 def encode_batch(
-    adapter: Adapter, frames: torch.Tensor, reading: ClipReading, computing: Computing
+    adapter: Adapter, frames: torch.Tensor, reading: VideoReading, computing: Computing
 ) -> np.ndarray:
     """Frames uint8 (B,V,T,S,S,3) to what the adapter's `cacheable` names, float32 (B,V,…)."""
     frames = to_device(frames, computing.device)
@@ -104,18 +104,18 @@ def score_embeddings(
 def embedded_batches(
     adapter: Adapter,
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     stored: StoredEmbeddings | None,
     *,
     flush_every: int = 64,
-) -> Iterator[tuple[ClipBatch, np.ndarray | None]]:
+) -> Iterator[tuple[VideoBatch, np.ndarray | None]]:
     """Every item's embedding, batch by batch in order, written as the pass goes."""
     size = computing.batch_size
     batches = [range(s, min(s + size, len(items))) for s in range(0, len(items), size)]
     wanted = batches if stored is None else left_to_encode(batches, stored)
-    loader = clip_batches(
+    loader = video_batches(
         root,
         items,
         reading,
@@ -124,7 +124,7 @@ def embedded_batches(
         pin_memory=computing.device.type == "cuda",
     )
     if computing.device.type == "cuda":
-        loader = ahead(loader)
+        loader = prefetched(loader)
     fresh = 0
     for positions, left, batch in zip(batches, wanted, loader, strict=True):
         if stored is None:

@@ -18,9 +18,9 @@ from vclip_cli.common.files import write_json
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_pass import embedded_batches
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, Failure
+from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
 from vclip_cli.engine.runs.parts import part_size
-from vclip_cli.engine.runs.shards import Share, wait_until
+from vclip_cli.engine.runs.shards import Shard, wait_until
 from vclip_cli.models.contract import Adapter
 
 if TYPE_CHECKING:
@@ -36,22 +36,24 @@ class Embedded:
     failures: list[Failure]
 
 
-def share_of_items(items: Sequence[ClipItem], share: Share, batch_size: int) -> list[ClipItem]:
+def share_of_items(
+    items: Sequence[ListedVideo], shard: Shard, batch_size: int
+) -> list[ListedVideo]:
     """The videos that a process encodes, in order: whole batches of one process."""
     size = part_size(batch_size)
-    starts = share.of(range(0, len(items), size))
+    starts = shard.of(range(0, len(items), size))
     return [item for start in starts for item in items[start : start + size]]
 
 
 def embed_shared(
     adapter: Adapter,
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     store: EmbeddingStore,
     dataset: str,
-    share: Share,
+    shard: Shard,
     *,
     progress: Progress = no_progress,
 ) -> Embedded:
@@ -61,16 +63,16 @@ def embed_shared(
     gives what it has done itself. The store must take embeddings of any size. Raises StorageError
     when it cannot be written.
     """
-    own = share_of_items(items, share, computing.batch_size)
-    note = store.folder / _note_name(share)
-    if share.count > 1 and not share.apart:
+    own = share_of_items(items, shard, computing.batch_size)
+    note = store.folder / _note_name(shard)
+    if shard.count > 1 and not shard.manual:
         note.unlink(missing_ok=True)
     stored = store.open(dataset, root, own)
     missing = [item for position, item in enumerate(own) if position not in stored]
     fresh = store.open(dataset, root, missing)
     failures: list[Failure] = []
     encoded, there = 0, len(own) - len(missing)
-    total = len(items) if share.leads else len(own)
+    total = len(items) if shard.is_main else len(own)
     with progress("embedding", total, there) as advance:
         for batch, _ in embedded_batches(adapter, root, missing, reading, computing, fresh):
             failures += batch.failures
@@ -83,14 +85,14 @@ def embed_shared(
                 hint="free some space, or name another folder with VCLIP_CACHE",
             )
         done = Embedded(there, encoded, failures)
-        if share.count == 1 or share.apart:
+        if shard.count == 1 or shard.manual:
             return done
-        if not share.leads:
+        if not shard.is_main:
             write_json(note, asdict(done))
             return done
-        for index in range(1, share.count):
-            theirs = share_of_items(items, Share(index, share.count), computing.batch_size)
-            other = _wait_for(store, dataset, root, theirs, Share(index, share.count))
+        for index in range(1, shard.count):
+            theirs = share_of_items(items, Shard(index, shard.count), computing.batch_size)
+            other = _wait_for(store, dataset, root, theirs, Shard(index, shard.count))
             advance(len(theirs))
             done = Embedded(
                 done.reused + other.reused,
@@ -101,13 +103,13 @@ def embed_shared(
 
 
 def _wait_for(
-    store: EmbeddingStore, dataset: str, root: Path, items: Sequence[ClipItem], share: Share
+    store: EmbeddingStore, dataset: str, root: Path, items: Sequence[ListedVideo], shard: Shard
 ) -> Embedded:
     """What another process says that it has done, once the store bears it out.
 
     A note that a killed launch has left is not taken for this one's.
     """
-    path = store.folder / _note_name(share)
+    path = store.folder / _note_name(shard)
     seen: list[Embedded] = []
 
     def is_done() -> bool:
@@ -125,8 +127,8 @@ def _wait_for(
     return seen[-1]
 
 
-def _note_name(share: Share) -> str:
-    return f"done-{share.index + 1}-of-{share.count}.json"
+def _note_name(shard: Shard) -> str:
+    return f"done-{shard.index + 1}-of-{shard.count}.json"
 
 
 def _read_note(path: Path) -> Embedded | None:

@@ -24,7 +24,7 @@ from vclip_cli.common.folders import cache_folder
 from vclip_cli.common.hashing import sha256_json
 from vclip_cli.engine.encoding.embedding_files import (
     SUFFIX,
-    Shard,
+    ShardFile,
     ShardRows,
     check_values,
     read_header,
@@ -32,7 +32,7 @@ from vclip_cli.engine.encoding.embedding_files import (
     remove_shard,
     write_shard,
 )
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.frame_store import FrameStore
 
@@ -45,7 +45,7 @@ LARGEST_VIEW = 256 * 1024
 log = logging.getLogger("vclip")
 
 
-def describe_reading(reading: ClipReading) -> dict[str, Any]:
+def describe_reading(reading: VideoReading) -> dict[str, Any]:
     """Every field of a reading, JSON-able: whatever it will hold one day counts in the key."""
     described = {entry.name: getattr(reading, entry.name) for entry in dataclasses.fields(reading)}
     described["decoder"] = reading.decoder_facts
@@ -84,14 +84,14 @@ class EmbeddingStore:
         """Where the shards lie."""
         return cache_folder() / FOLDER / self.key[:16]
 
-    def open(self, dataset: str, root: Path, items: Sequence[ClipItem]) -> StoredEmbeddings:
+    def open(self, dataset: str, root: Path, items: Sequence[ListedVideo]) -> StoredEmbeddings:
         """Look up the videos of a pass. Warns of damaged shards, which it removes."""
         return StoredEmbeddings(self, dataset, root, items)
 
 
 def embedding_store(
     adapter: Adapter,
-    reading: ClipReading,
+    reading: VideoReading,
     precision: str,
     device: str,
     *,
@@ -106,7 +106,7 @@ def embedding_store(
     description = {
         "format": FORMAT,
         "kind": adapter.cacheable,
-        "image_side": adapter.image_side,
+        "video_identity": adapter.video_identity,
         "reading": describe_reading(reading),
         "precision": precision,
         "device": device,
@@ -125,7 +125,7 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         return None
     store = EmbeddingStore(description, read_only=True)
-    same = store.key == key and description.get("image_side") == adapter.image_side
+    same = store.key == key and description.get("video_identity") == adapter.video_identity
     return store if same else None
 
 
@@ -139,9 +139,9 @@ class StoredEmbeddings:
     store: EmbeddingStore
     dataset: str
     root: Path
-    items: Sequence[ClipItem]
+    items: Sequence[ListedVideo]
     reused: int = 0
-    _places: dict[int, tuple[Shard, int]] = field(default_factory=dict)
+    _places: dict[int, tuple[ShardFile, int]] = field(default_factory=dict)
     _stamps: list[tuple[int, int]] = field(default_factory=list)
     _checked: set[Path] = field(default_factory=set)
     _positions: list[int] = field(default_factory=list)
@@ -239,14 +239,14 @@ class StoredEmbeddings:
             log.warning("embeddings are not stored: %s", error)
         self._positions, self._values, self._damage = [], [], {}
 
-    def _header(self, path: Path) -> Shard | None:
+    def _header(self, path: Path) -> ShardFile | None:
         try:
             return read_header(path)
         except DataError as error:
             self._drop(path, error)
             return None
 
-    def _check(self, shard: Shard) -> None:
+    def _check(self, shard: ShardFile) -> None:
         self._checked.add(shard.path)
         try:
             check_values(shard)
@@ -269,7 +269,7 @@ def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
     return root / path, "" if path else video
 
 
-def _stamp(root: Path, item: ClipItem, frames: FrameStore | None) -> tuple[int, int]:
+def _stamp(root: Path, item: ListedVideo, frames: FrameStore | None) -> tuple[int, int]:
     """Size and modification time of a source, or of what its stored frames were made from; -1 where
     there is none."""
     if frames is not None:

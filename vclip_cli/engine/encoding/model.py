@@ -72,7 +72,7 @@ class LoadedMethod:
         return stated
 
 
-def order_of_classes(method: LoadedMethod, classes: Sequence[str], where: str) -> tuple[str, ...]:
+def candidate_classes(method: LoadedMethod, classes: Sequence[str], where: str) -> tuple[str, ...]:
     """The candidate classes in the order that the method's text side needs.
 
     Raises ComparisonRefused when it is tied to other classes than these.

@@ -16,8 +16,8 @@ from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast
 from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
-from vclip_cli.engine.loading.prefetch import ahead
-from vclip_cli.engine.loading.videos import ClipBatch, ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.loading.prefetch import prefetched
+from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.parts import (
     GrowingPart,
@@ -30,8 +30,8 @@ from vclip_cli.engine.runs.parts import (
     read_part,
     write_part,
 )
-from vclip_cli.engine.runs.run_log import Ledger
-from vclip_cli.engine.runs.shards import Share, wait_until
+from vclip_cli.engine.runs.run_log import RunLog
+from vclip_cli.engine.runs.shards import Shard, wait_until
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.video.preprocess import normalise
@@ -54,23 +54,23 @@ class Computing:
 class Pass:
     """How a scoring pass is carried out, none of which changes a score.
 
-    parts: the folder of its parts; share: the parts that this process does; merge: only join what
+    parts: the folder of its parts; shard: the parts that this process does; merge: only join what
     shards have done; stop: break off at the first video that cannot be read.
     """
 
     parts: Path
-    share: Share = field(default_factory=Share)
+    shard: Shard = field(default_factory=Shard)
     merge: bool = False
     stop: bool = False
-    log: Ledger | None = None
+    log: RunLog | None = None
 
 
 def score_videos(
     adapter: Adapter,
     text: Any,
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     computing: Computing,
     how: Pass,
     *,
@@ -90,11 +90,11 @@ def score_videos(
     size = part_size(computing.batch_size)
     starts = list(range(0, len(items), size))
     finished = {start: part for start in starts if (part := read_part(how.parts, start))}
-    processes = merged_shards(how.parts, starts, finished) if how.merge else how.share.count
+    processes = merged_shards(how.parts, starts, finished) if how.merge else how.shard.count
     done = sum(len(part.videos) + len(part.failures) for part in finished.values())
     batches = [
         range(first, min(first + computing.batch_size, start + size, len(items)))
-        for start in how.share.of(starts)
+        for start in how.shard.of(starts)
         if start not in finished
         for first in range(start, min(start + size, len(items)), computing.batch_size)
     ]
@@ -102,7 +102,7 @@ def score_videos(
     growing = GrowingPart()
     seconds_a_video: list[float] = []
     wanted = batches if stored is None else left_to_encode(batches, stored)
-    clips = clip_batches(
+    clips = video_batches(
         root,
         items,
         reading,
@@ -111,7 +111,7 @@ def score_videos(
         pin_memory=on_gpu,
     )
     if on_gpu:
-        clips = ahead(clips)
+        clips = prefetched(clips)
     part_began = time.perf_counter()
     with progress(description, len(items), done) as advance:
         for positions, batch in zip(batches, clips, strict=True):
@@ -142,9 +142,9 @@ def score_videos(
                     _note(how.log, finished, start, seconds)
                 growing, part_began = GrowingPart(), time.perf_counter()
             advance(len(positions))
-        if how.share.apart:
-            note_shard(how.parts, how.share, starts)
-        if not how.share.leads:
+        if how.shard.manual:
+            note_shard(how.parts, how.shard, starts)
+        if not how.shard.is_main:
             return None
         for start in starts:
             if start not in finished:
@@ -164,7 +164,7 @@ def _done_elsewhere(parts: Path, start: int) -> Scores:
     return part
 
 
-def _stop_at_failures(batch: ClipBatch, how: Pass) -> None:
+def _stop_at_failures(batch: VideoBatch, how: Pass) -> None:
     if how.stop and batch.failures:
         failure = batch.failures[0]
         raise DataError(
@@ -175,7 +175,7 @@ def _stop_at_failures(batch: ClipBatch, how: Pass) -> None:
         )
 
 
-def _note(log: Ledger, finished: dict[int, Scores], start: int, seconds: float) -> None:
+def _note(log: RunLog, finished: dict[int, Scores], start: int, seconds: float) -> None:
     part = finished[start]
     counted = finished.values()
     log.note(
@@ -201,7 +201,7 @@ def score_batch(
     adapter: Adapter,
     text: Any,
     frames: torch.Tensor,
-    reading: ClipReading,
+    reading: VideoReading,
     computing: Computing,
     per_label: PerLabel | None = None,
 ) -> torch.Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError
-from vclip_cli.engine.loading.videos import ClipReading
+from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.decoders import known_decoder
 from vclip_cli.video.sampling import Sampling
@@ -34,7 +34,7 @@ class ViewRequest:
 class Settings:
     """The resolved settings; `overrides` holds the protocol's own values that were changed."""
 
-    reading: ClipReading
+    reading: VideoReading
     templates: tuple[str, ...]
     text: str
     overrides: dict[str, Any]
@@ -87,7 +87,7 @@ def resolve_settings(
         rule=plan.get("rule", "uniform"),
         stride=plan.get("stride", 1),
     )
-    reading = ClipReading(
+    reading = VideoReading(
         sampling=sampling,
         preprocessing=adapter.preprocessing,
         crops=merged["crops"],

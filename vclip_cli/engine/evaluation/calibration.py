@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from vclip_cli.data.plan import TestSet, plan_validation
-from vclip_cli.engine.encoding.model import LoadedMethod, order_of_classes
+from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.results.multi_label import best_threshold, fit_sigmoid
 from vclip_cli.results.record import Decision
@@ -50,7 +50,7 @@ class LabelProbability:
 
 
 @dataclass(frozen=True)
-class LogitsAlone:
+class RawLogits:
     """Logits as they are, for what is fitted to them."""
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ def decide(plan: EvaluationPlan, progress: Progress) -> Decision:
     if part is None:
         note = "the dataset has no validation part of its own: only the threshold 0.5 is used"
         return Decision(slope=own.slope, bias=own.bias, source=own.source, note=note)
-    ordered = order_of_classes(plan.method, part.classes, part.name)
+    ordered = candidate_classes(plan.method, part.classes, part.name)
     scores = _validation_logits(plan, part, ordered, progress)
     every = labels_of(part)
     positive = label_matrix([every[video] for video in scores.videos], ordered)
@@ -137,7 +137,7 @@ def _validation_logits(
     label_set, settings = plan.dataset.label_set, plan.settings
     prompts = class_prompts(label_set, ordered, settings.text, settings.templates)
     store = embeddings_of(plan)
-    scores, _ = score_tests(plan, [part], prompts, progress, LogitsAlone(), store=store)
+    scores, _ = score_tests(plan, [part], prompts, progress, RawLogits(), store=store)
     assert scores is not None  # every process scores the whole of it
     return scores
 

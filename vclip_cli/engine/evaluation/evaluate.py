@@ -1,6 +1,6 @@
 """One method on all test sets of a protocol for one dataset: predictions and records.
 
-Videos that several test sets share are scored once. Exactly the listed ids are scored; what cannot
+Videos that several test sets shard are scored once. Exactly the listed ids are scored; what cannot
 be read is listed with its reason.
 """
 
@@ -30,7 +30,7 @@ from vclip_cli.engine.encoding.embedding_store import (
 )
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
-    order_of_classes,
+    candidate_classes,
 )
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Pass, PerLabel, encode_text, score_videos
@@ -38,10 +38,10 @@ from vclip_cli.engine.evaluation.calibration import applied, decide
 from vclip_cli.engine.evaluation.plan import COUNT_AS_WRONG, EvaluationPlan
 from vclip_cli.engine.evaluation.record import RunFacts, build_record
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ClipItem
+from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.parts import Scores, videos_per_process
-from vclip_cli.engine.runs.run_log import Ledger, ledger, own_name
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
 
@@ -73,11 +73,11 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
     run.
     """
     require_writable_folder(plan.folder)
-    share = plan.request.share
-    if not plan.request.resume and share.count > 1:
+    shard = plan.request.shard
+    if not plan.request.resume and shard.count > 1:
         raise UsageError("--no-resume is for one process: the others might come too late for it")
     with contextlib.ExitStack() as held:
-        if share.leads:
+        if shard.is_main:
             held.enter_context(folder_lock(plan.folder, "evaluating into"))
         if not plan.request.resume:
             _remove_run(plan.folder)
@@ -87,7 +87,7 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
             if all(entry is not None for entry in finished):
                 return [entry for entry in finished if entry is not None]
         videos = sum(_videos_of_passes(plan))
-        log = held.enter_context(ledger(plan.folder, "eval", own_name(share), total=videos))
+        log = held.enter_context(open_run_log(plan.folder, "eval", log_name(shard), total=videos))
         write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
         return _evaluate(plan, log, progress)
 
@@ -99,19 +99,19 @@ def _videos_of_passes(plan: EvaluationPlan) -> list[int]:
 
 def planned_per_process(plan: EvaluationPlan) -> list[int]:
     """How many videos each process of the request's division scores, over all passes."""
-    size, count = plan.computing.batch_size, plan.request.share.count
+    size, count = plan.computing.batch_size, plan.request.shard.count
     passes = [videos_per_process(videos, size, count) for videos in _videos_of_passes(plan)]
     return [sum(of_one) for of_one in zip(*passes, strict=True)]
 
 
-def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Evaluated]:
+def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Evaluated]:
     plan.method.adapter.to(plan.computing.device)
     decision = decide(plan, progress) if plan.tests[0].multi_label else None
     per_label = applied(decision) if decision is not None else None
     store = embeddings_of(plan)
     done = []
     for classes, tests in _by_classes(plan.tests).items():
-        ordered = order_of_classes(plan.method, classes, tests[0].name)
+        ordered = candidate_classes(plan.method, classes, tests[0].name)
         prompts = class_prompts(
             plan.dataset.label_set, ordered, plan.settings.text, plan.settings.templates
         )
@@ -125,7 +125,7 @@ def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Eva
             per_label,
             text=text,
             store=store,
-            share=plan.request.share,
+            shard=plan.request.shard,
             log=log,
         )
         if scores is None:
@@ -145,7 +145,7 @@ def _evaluate(plan: EvaluationPlan, log: Ledger, progress: Progress) -> list[Eva
             decision=decision,
         )
         done += [_finish(plan, test, *_narrowed(test, scores, facts)) for test in tests]
-    if plan.request.share.leads:
+    if plan.request.shard.is_main:
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
 
@@ -204,17 +204,17 @@ def score_tests(
     *,
     text: Any = None,
     store: EmbeddingStore | None = None,
-    share: Share | None = None,
-    log: Ledger | None = None,
+    shard: Shard | None = None,
+    log: RunLog | None = None,
 ) -> tuple[Scores | None, StoredEmbeddings | None]:
     """Score the union of several test sets over the classes that they share; see `score_videos`.
 
     text: what the classes were encoded to, computed here where it is not given.
     """
-    items: dict[str, ClipItem] = {}
+    items: dict[str, ListedVideo] = {}
     for test in tests:
         for video, path in listed_videos(test, plan.request.limit):
-            items.setdefault(video, ClipItem(video, path))
+            items.setdefault(video, ListedVideo(video, path))
     if plan.settings.reading.store is None:
         prepare_videos(plan.request.dataset, items, progress=progress)
     adapter = plan.method.adapter
@@ -236,8 +236,8 @@ def score_tests(
         plan.computing,
         Pass(
             parts=plan.folder / PARTS / key[:16],
-            share=share or Share(),
-            merge=plan.request.merge and share is not None,
+            shard=shard or Shard(),
+            merge=plan.request.merge and shard is not None,
             stop=plan.request.on_error == "stop",
             log=log,
         ),

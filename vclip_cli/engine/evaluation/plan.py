@@ -20,8 +20,8 @@ from vclip_cli.engine.encoding.model import (
     DEFAULT_BACKBONE,
     LoadedMethod,
     MethodRequest,
+    candidate_classes,
     load_method,
-    order_of_classes,
 )
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing
@@ -35,7 +35,7 @@ from vclip_cli.engine.loading.frame_source import (
     require_large_enough,
 )
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -51,7 +51,7 @@ class EvaluationRequest:
     frames_from: `source`, `store`, or a store's folder;
     splits: names of test splits, None for all of the protocol's; limit: only the first N videos of
     each list; out: the run's folder, None for one below `runs/` named after the settings; cache:
-    reuse and keep embeddings; share: the part of the work that this process does; merge: only join
+    reuse and keep embeddings; shard: the part of the work that this process does; merge: only join
     what shards have done; on_error: `skip`, `stop` or `count-as-wrong`; command: the command line,
     for the record; label_embeddings: a file that `vclip labels embed` wrote.
     """
@@ -71,7 +71,7 @@ class EvaluationRequest:
     out: Path | None = None
     resume: bool = True
     cache: bool = True
-    share: Share = field(default_factory=Share)
+    shard: Shard = field(default_factory=Shard)
     merge: bool = False
     on_error: str = "skip"
     command: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
         request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
     )
     for test in tests:
-        order_of_classes(method, test.classes, test.name)
+        candidate_classes(method, test.classes, test.name)
     overlaps = _guard_overlap(request, method, tests)
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.views, views)

@@ -15,7 +15,7 @@ _SECONDS_TO_STOP = 5.0
 _END = object()
 
 
-def ahead(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
+def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
     """The same items in the same order, each made while those before it are used.
 
     An exception of `items` is raised in its turn. When the caller leaves early, `items` is closed.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClipItem:
+class ListedVideo:
     """A listed video: its id and where it lies; `path` is relative to the root, empty if absent."""
 
     video: str
@@ -35,7 +35,7 @@ class ClipItem:
 
 
 @dataclass(frozen=True)
-class ClipReading:
+class VideoReading:
     """How every video of a run is read.
 
     sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`; store: where
@@ -65,18 +65,18 @@ class ClipReading:
         return self.store.describe() if self.store else None
 
 
-def read_views(path: Path, reading: ClipReading) -> np.ndarray:
+def read_views(path: Path, reading: VideoReading) -> np.ndarray:
     """One video as uint8 (V,T,S,S,3), temporal views outermost. Raises VideoError."""
     return read_views_and_damage(path, reading)[0]
 
 
-def read_views_and_damage(path: Path, reading: ClipReading) -> tuple[np.ndarray, Damage]:
+def read_views_and_damage(path: Path, reading: VideoReading) -> tuple[np.ndarray, Damage]:
     """What `read_views` gives, and the signs of damage that were met."""
-    return _views_and_damage(Path(), ClipItem(str(path), str(path)), reading)
+    return _views_and_damage(Path(), ListedVideo(str(path), str(path)), reading)
 
 
 def _views_and_damage(
-    root: Path, item: ClipItem, reading: ClipReading
+    root: Path, item: ListedVideo, reading: VideoReading
 ) -> tuple[np.ndarray, Damage]:
     clip = decode_listed(
         root,
@@ -110,7 +110,7 @@ def failure_of(video: str, path: str, error: VclipError) -> Failure:
 
 
 @dataclass(frozen=True)
-class ClipBatch:
+class VideoBatch:
     """positions: which items these are; frames: uint8 (B,V,T,S,S,3), None when all failed; damage:
     signs of damage met in a video, by its id, of those that show any."""
 
@@ -123,7 +123,7 @@ class ClipBatch:
 _Row = tuple[int, np.ndarray | Failure, dict[str, dict[str, int]]]
 
 
-def _read(where: tuple[Path, ClipReading], key: tuple[int, ClipItem]) -> _Row:
+def _read(where: tuple[Path, VideoReading], key: tuple[int, ListedVideo]) -> _Row:
     (root, reading), (position, item) = where, key
     try:
         views, damage = _views_and_damage(root, item, reading)
@@ -134,7 +134,7 @@ def _read(where: tuple[Path, ClipReading], key: tuple[int, ClipItem]) -> _Row:
         return position, failure_of(item.video, item.path, error), {}
 
 
-def _collate(rows: list[_Row], pin_memory: bool) -> ClipBatch:
+def _collate(rows: list[_Row], pin_memory: bool) -> VideoBatch:
     import torch
 
     good = [(position, value) for position, value, _ in rows if isinstance(value, np.ndarray)]
@@ -143,18 +143,18 @@ def _collate(rows: list[_Row], pin_memory: bool) -> ClipBatch:
         frames = frames.pin_memory()
     failures = [value for _, value, _ in rows if isinstance(value, Failure)]
     damage = {video: counts for *_, found in rows for video, counts in found.items()}
-    return ClipBatch([position for position, _ in good], frames, failures, damage)
+    return VideoBatch([position for position, _ in good], frames, failures, damage)
 
 
-def clip_batches(
+def video_batches(
     root: Path,
-    items: Sequence[ClipItem],
-    reading: ClipReading,
+    items: Sequence[ListedVideo],
+    reading: VideoReading,
     batches: Sequence[Sequence[int]],
     *,
     guard: Guard = UNGUARDED,
     pin_memory: bool = False,
-) -> Iterator[ClipBatch]:
+) -> Iterator[VideoBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
     So does one that takes longer or more memory than `guard` allows, or takes its worker down.
@@ -167,7 +167,7 @@ def clip_batches(
         yield _collate(found, pin_memory)
 
 
-def _row(position: int, item: ClipItem, result: _Row | Lost) -> _Row:
+def _row(position: int, item: ListedVideo, result: _Row | Lost) -> _Row:
     if not isinstance(result, Lost):
         return result
     return position, Failure(item.video, item.path, result.reason), {}

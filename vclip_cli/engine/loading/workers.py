@@ -27,7 +27,7 @@ from typing import Any
 from vclip_cli.common.errors import UsageError, VclipError
 from vclip_cli.engine.loading.memory import memory_is_known, most_held, now_held
 
-SECONDS_A_CLIP = 300.0
+SECONDS_A_VIDEO = 300.0
 """How long one clip may take where workers read it: an hour of video takes less."""
 MOST_WORKERS = 8
 """Unless more are asked for: these keep up with a GPU, and each takes memory."""
@@ -61,7 +61,7 @@ class Guard:
     """
 
     workers: int | None
-    seconds: float | None = SECONDS_A_CLIP
+    seconds: float | None = SECONDS_A_VIDEO
     megabytes: int | None = None
 
     def __post_init__(self) -> None:

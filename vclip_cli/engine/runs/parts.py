@@ -15,8 +15,8 @@ import numpy as np
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import whole_file, write_json
-from vclip_cli.engine.loading.videos import ClipBatch, Failure
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.loading.videos import Failure, VideoBatch
+from vclip_cli.engine.runs.shards import Shard
 
 PART_SIZE = 64
 
@@ -49,7 +49,7 @@ class GrowingPart:
     damage: dict[str, dict[str, int]] = field(default_factory=dict)
     fresh: int = 0
 
-    def add(self, videos: Sequence[str], batch: ClipBatch) -> None:
+    def add(self, videos: Sequence[str], batch: VideoBatch) -> None:
         """Count in the videos of a batch that were read, and what it says of the others."""
         self.videos += videos
         self.failures += batch.failures
@@ -70,7 +70,7 @@ def videos_per_process(videos: int, batch_size: int, count: int) -> list[int]:
     """How many of the videos of a pass each of `count` processes scores."""
     size = part_size(batch_size)
     parts = [min(size, videos - start) for start in range(0, videos, size)]
-    return [sum(Share(index, count).of(parts)) for index in range(count)]
+    return [sum(Shard(index, count).of(parts)) for index in range(count)]
 
 
 def join(parts: Sequence[Scores]) -> Scores:
@@ -132,10 +132,10 @@ def read_part(parts: Path, start: int) -> Scores | None:
         ) from None
 
 
-def note_shard(parts: Path, share: Share, starts: Sequence[int]) -> None:
+def note_shard(parts: Path, shard: Shard, starts: Sequence[int]) -> None:
     """Leave word that a shard has done all of its parts. Raises StorageError."""
-    path = parts / f"shard-{share.index + 1}-of-{share.count}.json"
-    write_json(path, {"shard": share.index + 1, "of": share.count, "parts": share.of(starts)})
+    path = parts / f"shard-{shard.index + 1}-of-{shard.count}.json"
+    write_json(path, {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)})
 
 
 def merged_shards(parts: Path, starts: Sequence[int], finished: dict[int, Scores]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.engine.runs.run_log import LEDGER_FILE, ledgers_below, read_ledger
+from vclip_cli.engine.runs.run_log import LOG_FILE, read_run_log, run_logs_below
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
     """Every run in a folder and below it, by path. Raises DataError when there is none."""
     if not folder.is_dir():
         raise DataError("no such folder", where=str(folder))
-    found = ledgers_below(folder)
+    found = run_logs_below(folder)
     if not found:
         raise DataError(
             "no log of a run lies in this folder or below it",
             where=str(folder),
-            expected=f"a file {LEDGER_FILE}, which train, eval, extract and run leave",
+            expected=f"a file {LOG_FILE}, which train, eval, extract and run leave",
         )
     return [diagnose_run(path) for path in found]
 
 
 def diagnose_run(log: Path) -> RunDiagnosis:
     """Read the log of one run. Raises DataError when it is missing or damaged."""
-    events = read_ledger(log)
+    events = read_run_log(log)
     starts = [number for number, event in enumerate(events) if event["event"] == "started"]
     if not starts:
         raise DataError("the log has no start", where=str(log))

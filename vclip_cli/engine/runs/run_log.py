@@ -17,14 +17,14 @@ from typing import Any
 from vclip_cli.common.errors import DataError, VclipError
 from vclip_cli.common.files import storage_error
 from vclip_cli.engine.runs.environment import library_versions, package_facts
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 
-LEDGER_FILE = "log.jsonl"
+LOG_FILE = "log.jsonl"
 SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
-class Ledger:
+class RunLog:
     """The open log of one attempt at a run."""
 
     path: Path
@@ -40,20 +40,20 @@ class Ledger:
             raise storage_error(error, self.path) from error
 
 
-def own_name(share: Share) -> str:
+def log_name(shard: Shard) -> str:
     """What the log of one of several processes in a folder is called."""
-    return "log" if share.leads else f"log-{share.index + 1}-of-{share.count}"
+    return "log" if shard.is_main else f"log-{shard.index + 1}-of-{shard.count}"
 
 
 @contextlib.contextmanager
-def ledger(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[Ledger]:
+def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[RunLog]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
     work: the verb; name: of the file, where several processes work in one folder; facts: what is to
     be done, such as the number of videos. A start without an end was killed. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = Ledger(folder / f"{name}{SUFFIX}")
+    log = RunLog(folder / f"{name}{SUFFIX}")
     _drop_half_line(log.path)
     log.note(
         "started",
@@ -89,12 +89,12 @@ def _drop_half_line(path: Path) -> None:
         raise storage_error(error, path) from error
 
 
-def ledgers_below(folder: Path) -> list[Path]:
+def run_logs_below(folder: Path) -> list[Path]:
     """The logs in a folder and below it, in order."""
     return sorted(folder.rglob(f"log*{SUFFIX}"))
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
+def read_run_log(path: Path) -> list[dict[str, Any]]:
     """All events in order; a last line that was cut off by a kill is left out.
 
     Raises DataError when there is no log, or when it is none of ours.

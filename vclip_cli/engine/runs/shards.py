@@ -21,44 +21,44 @@ Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which of `count` processes this is, from 0; `apart`: a shard that is merged by hand."""
 
     index: int = 0
     count: int = 1
-    apart: bool = False
+    manual: bool = False
 
     def of(self, parts: Sequence[Part]) -> list[Part]:
         """The parts that this process does: every `count`-th, so that all end at about one time."""
         return list(parts[self.index :: self.count])
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes what all of them have done, and speaks for them."""
-        return self.index == 0 and not self.apart
+        return self.index == 0 and not self.manual
 
     @property
-    def speaks(self) -> bool:
+    def prints(self) -> bool:
         """Whether this process tells the person anything: every shard has a person of its own."""
-        return self.index == 0 or self.apart
+        return self.index == 0 or self.manual
 
     @property
-    def everyone(self) -> list[Share]:
+    def all_shards(self) -> list[Shard]:
         """All shares of the division that this one is of."""
-        return [Share(index, self.count) for index in range(self.count)]
+        return [Shard(index, self.count) for index in range(self.count)]
 
 
-def read_shard(text: str) -> Share:
+def read_shard(text: str) -> Shard:
     """`2/3`, the second of three, to a share. Raises UsageError."""
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(
             f"--shard {text!r}", expected="i/n with 1 <= i <= n, such as 1/3, 2/3 and 3/3"
         )
-    return Share(int(found[1]) - 1, int(found[2]), apart=True)
+    return Shard(int(found[1]) - 1, int(found[2]), manual=True)
 
 
-def launched_share() -> Share:
+def launched_shard() -> Shard:
     """What the launcher says of this process; one of one without a launcher. Raises UsageError."""
     rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
@@ -67,7 +67,7 @@ def launched_share() -> Share:
             found=f"RANK={rank!r}, WORLD_SIZE={count!r}",
             expected="a rank below the world size",
         )
-    return Share(int(rank), int(count))
+    return Shard(int(rank), int(count))
 
 
 def wait_until(ready: Callable[[], bool]) -> None:

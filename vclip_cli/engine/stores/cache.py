@@ -98,7 +98,7 @@ def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
 
 
 def _embeddings_made_by(facts: dict[str, Any]) -> str:
-    side, sampling = facts.get("image_side", {}), facts.get("reading", {}).get("sampling", {})
+    side, sampling = facts.get("video_identity", {}), facts.get("reading", {}).get("sampling", {})
     if not side or not sampling:
         return "unknown: its description is missing or damaged"
     method = side.get("method", "frozen CLIP")

@@ -33,9 +33,9 @@ from vclip_cli.engine.loading.frame_source import (
     require_kept,
     require_large_enough,
 )
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -46,7 +46,7 @@ class EmbedRequest:
     """What a person asked of `vclip embed`.
 
     protocol: whose frames and views are taken where `views` says nothing; frames_from: `source`,
-    `store`, or a frame store's folder; splits: official ones, None for all videos; share: the part
+    `store`, or a frame store's folder; splits: official ones, None for all videos; shard: the part
     of the work that this process does.
     """
 
@@ -61,7 +61,7 @@ class EmbedRequest:
     batch_size: int = 8
     guard: Guard = UNGUARDED
     limit: int | None = None
-    share: Share = field(default_factory=Share)
+    shard: Shard = field(default_factory=Shard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +70,11 @@ class EmbedPlan:
 
     request: EmbedRequest
     method: LoadedMethod
-    reading: ClipReading
+    reading: VideoReading
     computing: Computing
     store: EmbeddingStore
     root: Path
-    items: list[ClipItem]
+    items: list[ListedVideo]
 
 
 def plan_embedding(request: EmbedRequest) -> EmbedPlan:
@@ -119,7 +119,7 @@ def plan_embedding(request: EmbedRequest) -> EmbedPlan:
     return EmbedPlan(request, method, reading, computing, store, dataset.videos_root, items)
 
 
-def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ClipItem]:
+def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ListedVideo]:
     """The videos of some official splits, or all, once each, in the manifest's order."""
     rows = dataset.manifest.rows
     for name in splits or ():
@@ -131,7 +131,7 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
         wanted = set(splits)
         rows = rows[[bool(wanted & set(names.split(";"))) for names in rows["splits"]]]
     rows = rows.drop_duplicates("video")
-    items = [ClipItem(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)]
+    items = [ListedVideo(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)]
     return items if limit is None else items[:limit]
 
 
@@ -140,8 +140,8 @@ def left_per_process(plan: EmbedPlan) -> list[int]:
     stored = plan.store.open(plan.request.dataset, plan.root, plan.items)
     left = {item.video for place, item in enumerate(plan.items) if place not in stored}
     size = plan.computing.batch_size
-    shares = (share_of_items(plan.items, one, size) for one in plan.request.share.everyone)
-    return [sum(item.video in left for item in share) for share in shares]
+    shares = (share_of_items(plan.items, one, size) for one in plan.request.shard.all_shards)
+    return [sum(item.video in left for item in shard) for shard in shares]
 
 
 def bytes_a_video(plan: EmbedPlan) -> int:
@@ -155,12 +155,12 @@ def bytes_a_video(plan: EmbedPlan) -> int:
 def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
     """Encode and store the videos that are not yet stored; a killed pass goes on from there.
 
-    Of several processes each does its share, and the first one gives what all have done. Raises
+    Of several processes each does its shard, and the first one gives what all have done. Raises
     UsageError where the cache cannot be written, StorageError where the disk gets full.
     """
     require_writable_folder(plan.store.folder, "VCLIP_CACHE")
     if plan.reading.store is None:
-        own = share_of_items(plan.items, plan.request.share, plan.computing.batch_size)
+        own = share_of_items(plan.items, plan.request.shard, plan.computing.batch_size)
         prepare_videos(plan.request.dataset, [item.video for item in own], progress=progress)
     return embed_shared(
         plan.method.adapter,
@@ -170,6 +170,6 @@ def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
         plan.computing,
         plan.store,
         plan.request.dataset,
-        plan.request.share,
+        plan.request.shard,
         progress=progress,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.runs.workload import Workload
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.engine.stores.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
@@ -56,14 +56,14 @@ class Estimate:
 
 def estimate(
     plan: ExtractPlan,
-    share: Share | None = None,
+    shard: Shard | None = None,
     rate: float | None = None,
     *,
     progress: Progress = no_progress,
 ) -> Estimate:
     """Compress a random sample of the clips that are still to do; nothing is written.
 
-    share: one of those that the work is divided into; rate: clips a second of one process, None for
+    shard: one of those that the work is divided into; rate: clips a second of one process, None for
     that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
     passed. Raises UsageError when the store has other settings, DataError when it is damaged.
     """
@@ -98,7 +98,7 @@ def estimate(
     if rate is None and seconds:
         rate = len(sizes) * max(plan.request.guard.most_workers, 1) / seconds
     left = {video.video for video in videos}
-    divided = [one.of(plan.videos) for one in (share or Share()).everyone]
+    divided = [one.of(plan.videos) for one in (shard or Shard()).all_shards]
     work = Workload([sum(v.video in left for v in part) for part in divided], rate)
     return Estimate(
         folder=str(folder),

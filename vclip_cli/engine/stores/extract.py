@@ -15,7 +15,7 @@ from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.loading.frame_source import default_store, require_videos
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
-from vclip_cli.engine.runs.run_log import ledger
+from vclip_cli.engine.runs.run_log import open_run_log
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
@@ -57,7 +57,7 @@ class ExtractRequest:
 
 
 @dataclass(frozen=True)
-class ListedVideo:
+class SourceVideo:
     """A video of the dataset; path: None where it is not on disk."""
 
     video: str
@@ -71,7 +71,7 @@ class ExtractPlan:
     request: ExtractRequest
     settings: StoreSettings
     root: Path
-    videos: list[ListedVideo]
+    videos: list[SourceVideo]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def plan_extract(request: ExtractRequest) -> ExtractPlan:
         )
     rows = dataset.manifest.rows.drop_duplicates("video")
     listed = [
-        ListedVideo(video, root / path if path else None)
+        SourceVideo(video, root / path if path else None)
         for video, path in zip(rows["video"], rows["path"], strict=True)
     ]
     settings = make_settings(
@@ -151,7 +151,7 @@ def fill_store(
     require_writable_folder(request.folder)
     with (
         folder_lock(request.folder, "extracting into"),
-        ledger(request.folder, "extract", total=len(plan.videos)) as log,
+        open_run_log(request.folder, "extract", total=len(plan.videos)) as log,
     ):
         prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
         if not request.resume:
@@ -189,7 +189,7 @@ class Task:
     """A video to extract. changed: its file is another than before; damaged: its bytes are; again:
     it could not be decoded before, and is the same file."""
 
-    video: ListedVideo
+    video: SourceVideo
     changed: bool = False
     damaged: bool = False
     again: bool = False
@@ -211,7 +211,7 @@ def open_tasks(
     return tasks
 
 
-def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -> Task | None:
+def what_to_do(video: SourceVideo, index: StoreIndex, checked: Checked | None) -> Task | None:
     """Whether a video must be decoded: new, changed, damaged in the store, or a failure before.
 
     The frames of a video whose file is gone stay as they are.
@@ -230,7 +230,7 @@ def what_to_do(video: ListedVideo, index: StoreIndex, checked: Checked | None) -
 
 
 def pack_all(
-    videos: Sequence[ListedVideo], plan: ExtractPlan
+    videos: Sequence[SourceVideo], plan: ExtractPlan
 ) -> Iterator[tuple[PackedClip, float]]:
     """Decode and compress videos in order, with the seconds that each took.
 
@@ -243,7 +243,7 @@ def pack_all(
         yield (_lost(listed, result), guard.seconds or 0.0) if lost else result
 
 
-def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> tuple[PackedClip, float]:
+def _pack(where: tuple[Path, StoreSettings], listed: SourceVideo) -> tuple[PackedClip, float]:
     root, settings = where
     began = time.perf_counter()
     packed = pack_clip(listed.video, listed.path, settings)
@@ -252,7 +252,7 @@ def _pack(where: tuple[Path, StoreSettings], listed: ListedVideo) -> tuple[Packe
     return packed, time.perf_counter() - began
 
 
-def _lost(listed: ListedVideo, lost: Lost) -> PackedClip:
+def _lost(listed: SourceVideo, lost: Lost) -> PackedClip:
     source = SourceFile.of(listed.path) if listed.path is not None else SourceFile()
     return PackedClip(ClipHead(listed.video, failure=lost.reason), b"", source)
 

@@ -14,11 +14,11 @@ from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import require_writable_folder, write_json
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.runs.shards import Share, wait_until
+from vclip_cli.engine.runs.shards import Shard, wait_until
 from vclip_cli.engine.stores.extract import (
     Extracted,
     ExtractPlan,
-    ListedVideo,
+    SourceVideo,
     extract,
     fill_store,
     open_tasks,
@@ -37,39 +37,39 @@ DONE_FILE = "done.json"
 
 
 def extract_share(
-    plan: ExtractPlan, share: Share, *, progress: Progress = no_progress
+    plan: ExtractPlan, shard: Shard, *, progress: Progress = no_progress
 ) -> Extracted | None:
     """Extract this process's share; the leading process of a launch waits and joins them all.
 
-    None for a process that only does a share. Raises what `extract` raises.
+    None for a process that only does a shard. Raises what `extract` raises.
     """
-    if share.count == 1 and not share.apart:
+    if shard.count == 1 and not shard.manual:
         return extract(plan, progress=progress)
     require_writable_folder(plan.request.folder)
-    own = _own_plan(plan, share)
+    own = _own_plan(plan, shard)
     done = own.request.folder / DONE_FILE
     done.unlink(missing_ok=True)
     fill_store(own, progress=progress)
-    write_json(done, {"shard": share.index + 1, "of": share.count, "videos": len(own.videos)})
-    if not share.leads:
+    write_json(done, {"shard": shard.index + 1, "of": shard.count, "videos": len(own.videos)})
+    if not shard.is_main:
         return None
-    for index in range(share.count):
-        folder = shard_folder(plan.request.folder, Share(index, share.count))
+    for index in range(shard.count):
+        folder = shard_folder(plan.request.folder, Shard(index, shard.count))
         wait_until((folder / DONE_FILE).is_file)
     return merge_shards(plan, progress=progress)
 
 
-def shard_folder(folder: Path, share: Share) -> Path:
+def shard_folder(folder: Path, shard: Shard) -> Path:
     """Where a shard's own store lies: below the folder that all are joined in."""
-    return folder / f"shard-{share.index + 1}-of-{share.count}"
+    return folder / f"shard-{shard.index + 1}-of-{shard.count}"
 
 
-def _own_plan(plan: ExtractPlan, share: Share) -> ExtractPlan:
+def _own_plan(plan: ExtractPlan, shard: Shard) -> ExtractPlan:
     """The videos of a share that the joined store lacks, into the share's own store."""
     made_by, index = _there(plan)
-    tasks = open_tasks(replace(plan, videos=share.of(plan.videos)), made_by, index)
+    tasks = open_tasks(replace(plan, videos=shard.of(plan.videos)), made_by, index)
     own = [task.video for task in tasks]
-    request = replace(plan.request, out=shard_folder(plan.request.folder, share))
+    request = replace(plan.request, out=shard_folder(plan.request.folder, shard))
     return replace(plan, request=request, videos=own)
 
 
@@ -108,7 +108,7 @@ def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extr
     return outcome(plan, written, 0, None)
 
 
-def _store_of(video: ListedVideo, stores: list[FrameStore], index: StoreIndex) -> FrameStore | None:
+def _store_of(video: SourceVideo, stores: list[FrameStore], index: StoreIndex) -> FrameStore | None:
     for store in stores:
         if store.index.position(video.video) is not None:
             return store
@@ -139,5 +139,5 @@ def _finished_shards(folder: Path) -> list[FrameStore]:
             found=f"{len(there)} of {counts[0]}",
             expected=f"also --shard {', '.join(missing)}",
         )
-    shares = (Share(index, counts[0]) for index in range(counts[0]))
-    return [FrameStore.open(shard_folder(folder, share)) for share in shares]
+    shares = (Shard(index, counts[0]) for index in range(counts[0]))
+    return [FrameStore.open(shard_folder(folder, shard)) for shard in shares]

@@ -24,8 +24,8 @@ from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.frame_source import require_kept
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading
-from vclip_cli.engine.runs.shards import launched_share
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
+from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.engine.training.samples import TrainingItem
 from vclip_cli.engine.training.updates import seed_of
@@ -46,7 +46,7 @@ def check_fitting(
 
     changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
     """
-    heeded = (*ALWAYS_HEEDED, *method.fit_heeds)
+    heeded = (*ALWAYS_HEEDED, *method.fit_uses)
     useless = [key for key in changes if not key.startswith(("schedule", *heeded))]
     schedule = recipe.schedule
     if schedule is not None:
@@ -60,7 +60,7 @@ def check_fitting(
     for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
         raise UsageError(
             f"the setting {key!r} has no effect on {method.name!r}",
-            expected="one of " + ", ".join([*method.fit_heeds, *ALWAYS_HEEDED]),
+            expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_HEEDED]),
         )
     for option, given in (
         ("--select-on", request.select_on),
@@ -114,7 +114,7 @@ def embed_share(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
 
     Nothing is done where nothing may be stored; the first process waits for the others.
     """
-    request, share = plan.request, launched_share()
+    request, share = plan.request, launched_shard()
     if share.count == 1 or not request.cache:
         return
     reading, computing = _reading(plan), _computing(plan)
@@ -123,7 +123,7 @@ def embed_share(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
     store = embedding_store(adapter, reading, request.precision, plan.device.type, stores_all=True)
     if store is None:
         return
-    listed = [ClipItem(item.video, item.path) for item in items]
+    listed = [ListedVideo(item.video, item.path) for item in items]
     if plan.store is None:
         own = share_of_items(listed, share, computing.batch_size)
         prepare_videos(request.dataset, [item.video for item in own], progress=progress)
@@ -138,10 +138,10 @@ def _computing(plan: TrainingPlan) -> Computing:
     return Computing(plan.device, request.precision, request.batch_size, request.guard)
 
 
-def _reading(plan: TrainingPlan) -> ClipReading:
+def _reading(plan: TrainingPlan) -> VideoReading:
     """As at the test. Raises UsageError for a frame store that lacks the frames."""
     recipe, rule = plan.recipe, plan.recipe.sampling.test
-    reading = ClipReading(
+    reading = VideoReading(
         Sampling(
             recipe.frames,
             recipe.views.clips,
@@ -165,7 +165,7 @@ def _embeddings(
     computing, reading = _computing(plan), _reading(plan)
     root = plan.dataset.videos_root
     assert root is not None  # checked by plan_run
-    listed = [ClipItem(item.video, item.path) for item in items]
+    listed = [ListedVideo(item.video, item.path) for item in items]
     stored = None
     if request.cache:
         store = embedding_store(adapter, reading, request.precision, plan.device.type)

@@ -21,7 +21,7 @@ from vclip_cli.common.interruption import Pending, put_off
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.losses import STEPS_BETWEEN_LOOKS, WaitingLosses
@@ -156,12 +156,12 @@ def fit(
     if data.multi_label and not state.probability:
         state.probability = _starting_probability(module, data, recipe, accelerator, options.guard)
     adapter.train()
-    share = Share(accelerator.process_index, accelerator.num_processes)
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
     optimizer = accelerator.prepare(optimizer)
     _restore(adapter, optimizer, accelerator, state)
     paired = mixes(recipe.augmentation)
     updates = list(plan_updates(len(data.items), recipe, data.reading.seed, steps))[state.step :]
-    pieces = [cut(share_of(u, share, paired), options.batch_size, paired) for u in updates]
+    pieces = [cut(share_of(u, shard, paired), options.batch_size, paired) for u in updates]
     loader = micro_batches(
         data.root,
         data.items,
@@ -191,7 +191,7 @@ def fit(
             if ends_epoch and after_epoch is not None:
                 after_epoch(state.step // an_epoch, state)
                 adapter.train()
-            if (due or stopping) and share.leads:
+            if (due or stopping) and shard.is_main:
                 _save(adapter, optimizer, accelerator, options.folder, state)
                 if after_save is not None:
                     after_save(state)

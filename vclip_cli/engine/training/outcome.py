@@ -16,7 +16,7 @@ from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import write_json
 from vclip_cli.common.hashing import sha256_file
 from vclip_cli.engine.runs.environment import package_facts
-from vclip_cli.engine.runs.shards import launched_share
+from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState
 from vclip_cli.engine.training.updates import steps_of
@@ -132,7 +132,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
 def how_computed(plan: TrainingPlan) -> dict[str, Any]:
     """What changes the weights by rounding alone: recorded, and no part of the run's identity."""
     return {
-        "processes": launched_share().count,
+        "processes": launched_shard().count,
         "gradient_checkpointing": plan.request.gradient_checkpointing,
         "compiled": plan.request.compiled,
     }

@@ -16,9 +16,9 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import plan_tests
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing, encode_text, score_batch
-from vclip_cli.engine.evaluation.calibration import LogitsAlone
-from vclip_cli.engine.loading.prefetch import ahead
-from vclip_cli.engine.loading.videos import ClipItem, ClipReading, clip_batches
+from vclip_cli.engine.evaluation.calibration import RawLogits
+from vclip_cli.engine.loading.prefetch import prefetched
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
@@ -37,11 +37,11 @@ class Selector:
     adapter: Adapter
     prompts: Sequence[Sequence[str]]
     root: Path
-    items: Sequence[ClipItem]
+    items: Sequence[ListedVideo]
     labels: Sequence[tuple[str, ...]]
     classes: Sequence[str]
     multi_label: bool
-    reading: ClipReading
+    reading: VideoReading
     computing: Computing
     split: str
 
@@ -81,11 +81,11 @@ class Selector:
                 plan.label_set, plan.classes, plan.text, plan.templates
             ),
             root=root,
-            items=[ClipItem(video, path) for video, path in paths.items()],
+            items=[ListedVideo(video, path) for video, path in paths.items()],
             labels=labels.tolist(),
             classes=plan.classes,
             multi_label=manifest.multi_label,
-            reading=ClipReading(
+            reading=VideoReading(
                 Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
                 decoder=plan.request.decoder, store=plan.store,
             ),
@@ -103,11 +103,11 @@ class Selector:
         size = self.computing.batch_size
         starts = range(0, len(self.items), size)
         batches = [range(start, min(start + size, len(self.items))) for start in starts]
-        per_label = LogitsAlone() if self.multi_label else None
+        per_label = RawLogits() if self.multi_label else None
         scored: list[np.ndarray] = []
         labels: list[tuple[str, ...]] = []
         on_gpu = self.computing.device.type == "cuda"
-        clips = clip_batches(
+        clips = video_batches(
             self.root,
             self.items,
             self.reading,
@@ -115,7 +115,7 @@ class Selector:
             guard=self.computing.guard,
             pin_memory=on_gpu,
         )
-        for batch in ahead(clips) if on_gpu else clips:
+        for batch in prefetched(clips) if on_gpu else clips:
             if batch.frames is None:
                 continue
             frames = to_device(batch.frames, self.computing.device)

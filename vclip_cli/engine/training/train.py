@@ -17,8 +17,8 @@ from vclip_cli.data.plan import plan_tests
 from vclip_cli.data.split import write_split
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.runs.run_log import Ledger, ledger
-from vclip_cli.engine.runs.shards import launched_share, wait_until
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
+from vclip_cli.engine.runs.shards import launched_shard, wait_until
 from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
 from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
 from vclip_cli.engine.training.multi_label import check_recipe
@@ -51,19 +51,19 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     ComparisonRefused when training and test videos overlap, UsageError when the folder holds
     another run.
     """
-    share = launched_share()
+    shard = launched_shard()
     _guard_overlap(plan)
     require_writable_folder(plan.folder)
-    if not plan.request.resume and share.count > 1:
+    if not plan.request.resume and shard.count > 1:
         raise UsageError("--no-resume is for one process: the others might come too late for it")
-    if not share.leads:
+    if not shard.is_main:
         return _follow(plan, progress)
     with folder_lock(plan.folder, "training in"):
         if not plan.request.resume:
             _remove_run(plan)
         elif (finished := finished_run(plan)) is not None:
             return finished
-        with ledger(plan.folder, "train", total=_steps(plan)) as log:
+        with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
             run = {"sha256": plan.sha256, "finished": None, **plan.identity}
             write_json(plan.folder / RUN_FILE, run)
             write_split(plan.split, plan.folder / SPLIT_FILE)
@@ -105,7 +105,7 @@ def _remove_run(plan: TrainingPlan) -> None:
         (plan.folder / name).unlink(missing_ok=True)
 
 
-def _trained(plan: TrainingPlan, log: Ledger | None, progress: Progress) -> ResumeState:
+def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> ResumeState:
     """The state at the end, or where `stop_after` says so. log: None for a follower."""
     request, adapter = plan.request, plan.method.adapter
     items = training_items(plan)

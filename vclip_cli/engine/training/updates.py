@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.runs.shards import Share
+from vclip_cli.engine.runs.shards import Shard
 
 
 def seed_of(*parts: object) -> int:
@@ -48,7 +48,7 @@ def plan_updates(
 
 
 def share_of(
-    update: Sequence[tuple[int, int]], share: Share, paired: bool
+    update: Sequence[tuple[int, int]], share: Shard, paired: bool
 ) -> list[tuple[int, int]]:
     """What one of several processes does of an update; pairs that are mixed stay together."""
     size = 2 if paired else 1

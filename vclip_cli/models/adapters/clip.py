@@ -30,7 +30,7 @@ class ClipAdapter(Adapter):
     default_templates = ("a photo of a {class}.",)
 
     @property
-    def image_side(self) -> dict[str, Any]:
+    def video_identity(self) -> dict[str, Any]:
         """The backbone alone, as long as this very `encode_frames` runs on an untouched tower.
 
         So all methods that leave CLIP's image side as it is share their embeddings. One derived
@@ -40,7 +40,7 @@ class ClipAdapter(Adapter):
         same = all(getattr(type(self), name) is getattr(ClipAdapter, name) for name in own)
         if same and not any(name.startswith("clip.visual.") for name in self.stored()):
             return backbone_side(self.backbone)
-        return super().image_side
+        return super().video_identity
 
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
         """K prompt lists to L2-normalised class embeddings (K,E); ensembles are averaged."""

@@ -67,7 +67,7 @@ class CoopAdapter(ClipAdapter):
     Config = CoopConfig
     cacheable = "frame"
     fits = True
-    fit_heeds = ("batch_size", "optimizer", "schedule.epochs")
+    fit_uses = ("batch_size", "optimizer", "schedule.epochs")
     default_templates = ("{class}.",)
 
     def __init__(self, backbone: Backbone, config: CoopConfig | None = None) -> None:

@@ -63,7 +63,7 @@ class TipAdapter(ClipAdapter):
     Config = TipAdapterConfig
     cacheable = "frame"
     fits = True
-    fit_heeds = ("batch_size", "optimizer", "schedule.epochs")
+    fit_uses = ("batch_size", "optimizer", "schedule.epochs")
 
     def __init__(self, backbone: Backbone, config: TipAdapterConfig | None = None) -> None:
         super().__init__(backbone, config)
