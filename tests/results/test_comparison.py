@@ -5,12 +5,11 @@ import io
 
 import numpy as np
 import pytest
-from make_records import make_values
+from make_records import make_values, measure_ranked, measure_single
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
 from vclip_cli.results.collect import collect_records
 from vclip_cli.results.comparison import compare_methods
-from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import Record, write_record
 from vclip_cli.results.render import render
@@ -30,7 +29,7 @@ def stored(folder, name, rights, *, videos=None, labels=None, multi=False, **opt
         scores[row, true if right else (true + 2) % 3] += 0.8
     path = folder / name / "record.json"
     digest = write_predictions(path.parent / "predictions.parquet", videos, labels, scores, CLASSES)
-    measure = evaluate_multi_label if multi else evaluate_single_label
+    measure = measure_ranked if multi else measure_single
     evaluation = measure(scores, labels, CLASSES)
     values = make_values(scored=count, **options)
     values["metrics"] = {key: value.model_dump() for key, value in evaluation.metrics.items()}
@@ -119,7 +118,7 @@ def test_other_labels_are_refused(tmp_path):
     stored(tmp_path, "a", rights(30, []), method="clip")
     labels = [(CLASSES[(row + (row == 7)) % 3],) for row in range(30)]
     stored(tmp_path, "b", rights(30, []), method="x-clip", labels=labels)
-    with pytest.raises(ComparisonRefused, match=r"other labels.*'v7'"):
+    with pytest.raises(ComparisonRefused, match=r"different labels.*'v7'"):
         compare_methods(collect_records([tmp_path]), "clip", "x-clip")
 
 
@@ -145,7 +144,7 @@ def test_names_are_checked(tmp_path):
         compare_methods(records, "clip", "xclip")
     with pytest.raises(UsageError, match="with itself"):
         compare_methods(records, "clip", "clip")
-    with pytest.raises(UsageError, match="cannot be compared by 'top6'"):
+    with pytest.raises(UsageError, match="unknown metric 'top6'"):
         compare_methods(records, "clip", "x-clip", "top6")
 
 

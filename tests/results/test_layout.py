@@ -33,23 +33,76 @@ def test_columns_come_in_the_papers_order_under_the_papers_names():
     ]  # fmt: skip
 
 
-def test_supervised_tables_show_top1_top5_and_costs():
+def test_tables_show_the_metrics_of_the_protocol_in_its_order():
+    options = {"protocol": "mine", "protocol_metrics": ["top5", "mean_class_accuracy", "top1"]}
+    table = table_of(make_record(**options), make_record(method="old", **options))
+    assert [column.name for column in table.columns] == ["top-5", "top-1"]
+    assert table.title.endswith(": top-5 accuracy, top-1 accuracy (%)")
+    assert [column.name for column in table_of(make_record()).columns] == [""]  # of vclip 0.1
+
+
+def test_tables_of_several_views_show_costs():
     cost = {"multiply_adds_per_view": 140_507_832_320, "multiply_adds_per_video": 1_686_093_987_840}
     adapter = make_values()["adapter"] | {"trainable_parameters": 38_880_000}
+    options = {"dataset": "kinetics400", "video": video(8, 4, 3)}
     table = table_of(
-        make_record(protocol="supervised", dataset="kinetics400", cost=cost, adapter=adapter),
-        make_record(protocol="supervised", dataset="kinetics400", method="old"),
+        make_record(cost=cost, adapter=adapter, **options), make_record(method="old", **options)
     )
     assert table.row_headers == (
         "Method", "Backbone", "Frames", "Views", "GFLOPs", "Trainable (M)",
     )  # fmt: skip
     assert [row[4:] for row in table.rows] == [("1,686.1", "38.88"), ("–", "0.00")]
-    assert [column.name for column in table.columns] == ["top-1", "top-5"]
     assert any("multiply-adds" in text for text in notes(table).values())
-    plain = table_of(make_record(protocol="supervised"), costs=False, metric="top1")
-    assert plain.row_headers[-1] == "Views"
-    assert [column.name for column in plain.columns] == [""]
+    assert table_of(make_record(**options), costs=False).row_headers[-1] == "Views"
     assert table_of(make_record(), costs=True).row_headers[-1] == "Trainable (M)"
+
+
+def joined(over, harmonic_mean=False):
+    return {"aggregate": {"over": over, "harmonic_mean": harmonic_mean}}
+
+
+def test_splits_are_joined_only_where_the_protocol_says_so():
+    def values(over):
+        table = table_of(
+            *(make_record(split=f"test-{n}", top1=40.0 + n, **joined(over)) for n in (1, 2))
+        )
+        return [
+            (column.name, cell.value, cell.n)
+            for column, cell in zip(table.columns, table.cells[0], strict=True)
+        ]
+
+    assert values(["splits"]) == [("", 41.5, 2)]
+    assert values(["seeds"]) == [("test-1", 41.0, 1), ("test-2", 42.0, 1)]
+
+
+def test_parts_are_joined_only_where_the_protocol_says_so():
+    def columns(over):
+        records = [make_record(split="validation", part=f"zs{n}", **joined(over)) for n in (1, 2)]
+        return [column.name for column in table_of(*records).columns]
+
+    assert columns(["parts"]) == ["zs"]
+    assert columns([]) == ["zs1", "zs2"]
+
+
+def test_seeds_are_joined_only_where_the_protocol_says_so():
+    def rows(over):
+        table = table_of(*(make_record(seed=n, top1=40.0 + n, **joined(over)) for n in (1, 2)))
+        return [
+            (row[4:], cells[0].n, cells[0].value)
+            for row, cells in zip(table.rows, table.cells, strict=True)
+        ]
+
+    assert rows(["seeds"]) == [((), 2, 41.5)]
+    assert rows(["splits"]) == [(("train seed=1",), 1, 41.0), (("train seed=2",), 1, 42.0)]
+
+
+def test_the_harmonic_mean_is_shown_only_where_the_protocol_says_so():
+    def columns(harmonic_mean):
+        records = [make_record(part=p, **joined([], harmonic_mean)) for p in ("base", "novel")]
+        return [column.name for column in table_of(*records).columns]
+
+    assert columns(True) == ["base", "novel", "HM"]
+    assert columns(False) == ["base", "novel"]
 
 
 def test_multi_label_tables_show_every_metric_that_any_record_holds():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from make_records import measure_ranked, measure_single
 from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
@@ -8,13 +9,19 @@ from sklearn.metrics import (
 )
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.results import metrics
-from vclip_cli.results.average_precision import average_precision
 from vclip_cli.results.intervals import (
     resampled_counts,
     resampled_weights,
     standard_error_interval,
     wilson_interval,
+)
+from vclip_cli.results.ranking import (
+    average_precision,
+    harmonic_mean,
+    label_average_precisions,
+    mean_average_precision,
+    ranks_of_truth,
+    top_k_accuracy,
 )
 
 
@@ -46,25 +53,27 @@ def names(positive):
 def test_top_k_equals_scikit_learn(single, k):
     scores, targets = single
     expected = top_k_accuracy_score(targets, scores, k=k, labels=range(7))
-    assert metrics.top_k_accuracy(scores, targets, k) == pytest.approx(expected, abs=1e-12)
+    assert top_k_accuracy(scores, targets, k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes")
 def test_mean_class_accuracy_equals_scikit_learn(single):
     scores, targets = single
     expected = balanced_accuracy_score(targets, scores.argmax(axis=1))
-    assert metrics.mean_class_accuracy(scores, targets) == pytest.approx(expected, abs=1e-12)
+    classes = [f"c{k}" for k in range(7)]
+    found = measure_single(scores, [(f"c{k}",) for k in targets], classes).metrics
+    assert found["mean_class_accuracy"].value == pytest.approx(100 * expected, abs=1e-10)
 
 
 def test_ties_rank_in_class_order():
     scores = np.zeros((3, 3))
-    ranks = metrics.ranks_of_truth(scores, np.array([0, 1, 2]))
+    ranks = ranks_of_truth(scores, np.array([0, 1, 2]))
     np.testing.assert_array_equal(ranks, [0, 1, 2])
-    assert metrics.top_k_accuracy(scores, np.array([0, 1, 2])) == pytest.approx(1 / 3)
+    assert top_k_accuracy(scores, np.array([0, 1, 2])) == pytest.approx(1 / 3)
 
 
 def test_top5_of_fewer_classes_takes_them_all():
-    evaluation = metrics.evaluate_single_label(np.eye(3), [("b",)] * 3, ["a", "b", "c"])
+    evaluation = measure_single(np.eye(3), [("b",)] * 3, ["a", "b", "c"])
     assert evaluation.metrics["top5"].value == 100
     assert evaluation.metrics["top1"].value == pytest.approx(100 / 3)
 
@@ -72,7 +81,7 @@ def test_top5_of_fewer_classes_takes_them_all():
 def test_single_label_evaluation(single):
     scores, targets = single
     classes = [f"c{k}" for k in range(7)]
-    evaluation = metrics.evaluate_single_label(scores, [(f"c{k}",) for k in targets], classes)
+    evaluation = measure_single(scores, [(f"c{k}",) for k in targets], classes)
     top1 = evaluation.metrics["top1"]
     right = int((scores.argmax(axis=1) == targets).sum())
     assert (top1.value, top1.n, top1.unit) == (pytest.approx(100 * right / 300), 300, "%")
@@ -97,24 +106,23 @@ def test_classes_are_found_by_name_not_by_position(single):
     labels = [(f"c{k}",) for k in targets]
     classes = [f"c{k}" for k in range(7)]
     order = [3, 1, 6, 0, 2, 5, 4]
-    there = metrics.evaluate_single_label(scores, labels, classes).metrics["top1"]
-    shuffled = metrics.evaluate_single_label(
-        scores[:, order], labels, [classes[k] for k in order]
-    ).metrics["top1"]
+    there = measure_single(scores, labels, classes).metrics["top1"]
+    shuffled = measure_single(scores[:, order], labels, [classes[k] for k in order]).metrics["top1"]
     assert there == shuffled
 
 
 def test_average_precisions_equal_scikit_learn(multi):
     scores, positive = multi
-    found = metrics.label_average_precisions(scores, positive)
+    found = label_average_precisions(scores, positive)
     present = [k for k in range(9) if k != 4]
     expected = [average_precision_score(positive[:, k], scores[:, k]) for k in present]
     np.testing.assert_allclose(found[present], expected, rtol=0, atol=1e-12)
     assert np.isnan(found[4])
     macro = average_precision_score(positive[:, present], scores[:, present], average="macro")
     micro = average_precision_score(positive, scores, average="micro")
-    assert metrics.mean_average_precision(scores, positive) == pytest.approx(macro, abs=1e-12)
-    assert metrics.micro_average_precision(scores, positive) == pytest.approx(micro, abs=1e-12)
+    assert mean_average_precision(scores, positive) == pytest.approx(macro, abs=1e-12)
+    found = measure_ranked(scores, names(positive), [f"c{k}" for k in range(9)]).metrics
+    assert found["map_micro"].value == pytest.approx(100 * micro, abs=1e-10)
 
 
 def test_weighted_average_precision_equals_scikit_learn(multi):
@@ -131,16 +139,16 @@ def test_weighted_average_precision_equals_scikit_learn(multi):
 def test_multi_label_evaluation_names_labels_without_positives(multi):
     scores, positive = multi
     classes = [f"c{k}" for k in range(9)]
-    evaluation = metrics.evaluate_multi_label(scores, names(positive), classes)
+    evaluation = measure_ranked(scores, names(positive), classes)
     assert list(evaluation.metrics) == ["map", "map_micro"]
     assert evaluation.without_positives == ["c4"]
     assert evaluation.per_class.values[0].n == positive[:, 0].sum()
     for metric in evaluation.metrics.values():
         assert metric.low < metric.value < metric.high
         assert metric.n == 200
-    again = metrics.evaluate_multi_label(scores, names(positive), classes)
+    again = measure_ranked(scores, names(positive), classes)
     assert again == evaluation
-    other = metrics.evaluate_multi_label(scores, names(positive), classes, seed=1)
+    other = measure_ranked(scores, names(positive), classes, seed=1)
     assert other.metrics["map"].low != evaluation.metrics["map"].low
 
 
@@ -151,27 +159,25 @@ def test_map_interval_covers_about_as_wide_as_fresh_samples_spread():
         positive = random.random((400, 3)) < 0.3
         return random.normal(size=(400, 3)) + positive, positive
 
-    spread = np.std([metrics.mean_average_precision(*sample()) for _ in range(200)])
+    spread = np.std([mean_average_precision(*sample()) for _ in range(200)])
     scores, positive = sample()
-    metric = metrics.evaluate_multi_label(scores, names(positive), ["c0", "c1", "c2"]).metrics[
-        "map"
-    ]
+    metric = measure_ranked(scores, names(positive), ["c0", "c1", "c2"]).metrics["map"]
     assert (metric.high - metric.low) / 100 == pytest.approx(2 * 1.96 * spread, rel=0.3)
 
 
 def test_too_many_pairs_leave_the_interval_out(multi, monkeypatch):
     scores, positive = multi
-    monkeypatch.setattr(metrics, "MAX_RANKED", 10)
+    monkeypatch.setattr("vclip_cli.results.metrics.map.MAX_RANKED", 10)
     classes = [f"c{k}" for k in range(9)]
-    metric = metrics.evaluate_multi_label(scores, names(positive), classes).metrics["map"]
+    metric = measure_ranked(scores, names(positive), classes).metrics["map"]
     assert (metric.low, metric.high) == (None, None)
     assert metric.value > 0
 
 
 def test_a_single_video_is_measured():
-    evaluation = metrics.evaluate_multi_label(np.array([[0.9, 0.1]]), [("a",)], ["a", "b"])
+    evaluation = measure_ranked(np.array([[0.9, 0.1]]), [("a",)], ["a", "b"])
     assert evaluation.metrics["map"].value == 100
-    single = metrics.evaluate_single_label(np.array([[0.9, 0.1]]), [("b",)], ["a", "b"])
+    single = measure_single(np.array([[0.9, 0.1]]), [("b",)], ["a", "b"])
     assert single.metrics["top1"].value == 0
 
 
@@ -180,9 +186,9 @@ def test_scores_that_are_not_finite_are_refused(bad):
     scores = np.zeros((4, 2))
     scores[2, 1] = bad
     with pytest.raises(DataError, match=r"1 of 4 videos.*row 2, class 1"):
-        metrics.evaluate_single_label(scores, [("a",)] * 4, ["a", "b"])
+        measure_single(scores, [("a",)] * 4, ["a", "b"])
     with pytest.raises(DataError, match="not finite"):
-        metrics.evaluate_multi_label(scores, [("a",)] * 4, ["a", "b"])
+        measure_ranked(scores, [("a",)] * 4, ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -199,24 +205,24 @@ def test_scores_that_are_not_finite_are_refused(bad):
 )
 def test_single_label_input_that_does_not_fit(scores, labels, message):
     with pytest.raises(DataError, match=message):
-        metrics.evaluate_single_label(scores, labels, ["a", "b"] if scores.shape[1] else [])
+        measure_single(scores, labels, ["a", "b"] if scores.shape[1] else [])
 
 
 def test_targets_outside_the_classes_are_refused():
     for targets in (np.array([0, 2]), np.array([-1, 0]), np.array([0.0, 1.0]), np.array([0])):
         with pytest.raises(DataError):
-            metrics.ranks_of_truth(np.zeros((2, 2)), targets)
+            ranks_of_truth(np.zeros((2, 2)), targets)
 
 
 def test_multi_label_without_any_label_is_refused():
     with pytest.raises(DataError, match="no scored video has a label"):
-        metrics.evaluate_multi_label(np.zeros((2, 2)), [(), ()], ["a", "b"])
+        measure_ranked(np.zeros((2, 2)), [(), ()], ["a", "b"])
 
 
 def test_harmonic_mean():
-    assert metrics.harmonic_mean(80, 60) == pytest.approx(68.5714, abs=1e-4)
-    assert metrics.harmonic_mean(0, 60) == 0
-    assert metrics.harmonic_mean(0, 0) == 0
+    assert harmonic_mean(80, 60) == pytest.approx(68.5714, abs=1e-4)
+    assert harmonic_mean(0, 60) == 0
+    assert harmonic_mean(0, 0) == 0
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (7, 9), (765, 1530)])

@@ -7,11 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.results.predictions import (
-    read_predictions,
-    read_ranked_predictions,
-    write_predictions,
-)
+from vclip_cli.results.predictions import read_predictions, write_predictions
 
 TEXT = st.one_of(
     st.sampled_from(
@@ -70,30 +66,6 @@ def test_the_file_is_plain_parquet_with_prefixed_float32_columns(tmp_path):
     assert table.schema.metadata is None
 
 
-def test_ranked_form_breaks_ties_in_class_order(tmp_path):
-    path = tmp_path / "p.parquet"
-    write(path, top_k=2)
-    read = read_ranked_predictions(path)
-    assert read.ranked_classes == (("a.b", "c"), ("video", "a.b"))
-    np.testing.assert_array_equal(read.ranked_scores, np.float32([[0.7, 0.2], [0.5, 0.5]]))
-    assert read.labels == (("c",), ())
-
-
-def test_ranks_beyond_the_classes_are_left_out(tmp_path):
-    write(tmp_path / "p.parquet", top_k=5)
-    assert read_ranked_predictions(tmp_path / "p.parquet").ranked_scores.shape == (2, 3)
-
-
-def test_each_form_refuses_to_be_read_as_the_other(tmp_path):
-    path = tmp_path / "p.parquet"
-    write(path, top_k=2)
-    with pytest.raises(DataError, match="best classes only"):
-        read_predictions(path)
-    write(path)
-    with pytest.raises(DataError, match="no ranked classes"):
-        read_ranked_predictions(path)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -108,7 +80,6 @@ def test_each_form_refuses_to_be_read_as_the_other(tmp_path):
         ({"scores": np.zeros(2)}, "wrong shape"),
         ({"scores": np.zeros((0, 3)), "videos": [], "labels": []}, "no scored videos"),
         ({"videos": ["x", "\udcff"]}, "not valid text"),
-        ({"top_k": 0}, "at least one rank"),
     ],
 )
 def test_bad_parts_are_refused_and_nothing_is_written(tmp_path, changes, message):

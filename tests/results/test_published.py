@@ -11,9 +11,8 @@ from make_records import make_record, make_values
 
 from vclip_cli.common.errors import SpecError
 from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.published import HARMONIC_PART, PUBLISHED_FILE
+from vclip_cli.results.published import HARMONIC_PART, NOTHING_FITS, PUBLISHED_FILE, architecture
 from vclip_cli.results.published import load_published as read_published
-from vclip_cli.results.published_rows import NOTHING_FITS, architecture
 from vclip_cli.results.render import FORMS, render
 from vclip_cli.results.render_terminal import terminal_text
 from vclip_cli.results.table import build_tables
@@ -144,7 +143,7 @@ def _zero_shot(method, top1, frames=32):
 
 def _notes(table, row):
     texts = {note.mark: note.text for note in table.footnotes}
-    return [texts[mark] for mark in table.marks_of(row)]
+    return [texts[mark] for mark in list(table.lines())[row].marks]
 
 
 def test_theirs_stand_in_a_block_of_their_own_and_are_not_ranked():
@@ -170,7 +169,7 @@ def test_other_settings_and_second_hand_are_footnoted():
     assert "other setting than ours: frames 32 (ours 16)" in vifi
     x_clip = _notes(table, rows["X-CLIP (2022)"])
     assert "other setting than ours: views not stated (ours 1×1)" in x_clip
-    vita = table.marks_of(rows["Vita-CLIP (2023)"])
+    vita = list(table.lines())[rows["Vita-CLIP (2023)"]].marks
     assert vita[0].startswith("§")
     assert any(
         text.startswith("at second hand: README")

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from vclip_cli.results.average_precision import average_precision
-from vclip_cli.results.intervals import mean_interval, wilson_interval
-from vclip_cli.results.predictions import Predictions
-from vclip_cli.results.significance import (
+from vclip_cli.common.resources import list_metrics
+from vclip_cli.results.intervals import (
     bootstrap_differences,
     difference_interval,
     mcnemar_exact,
+    mean_interval,
+    wilson_interval,
 )
-from vclip_cli.results.weighted_metrics import COMPARABLE, weighted_metric
+from vclip_cli.results.measure import find_metric
+from vclip_cli.results.metric import scored_videos
+from vclip_cli.results.ranking import average_precision
 
 
 @pytest.mark.parametrize(
@@ -88,28 +90,24 @@ def test_no_difference_at_all_is_no_evidence():
     assert difference_interval(0.0, np.zeros(10)) == (0.0, 0.0, 1.0)
 
 
-def _predictions(labels, classes=("a", "b", "c"), seed=0):
-    scores = np.random.default_rng(seed).random((len(labels), len(classes))).astype(np.float32)
-    videos = tuple(f"v{number}" for number in range(len(labels)))
-    return Predictions(videos, tuple(labels), scores, classes)
-
-
-@pytest.mark.parametrize("metric", COMPARABLE)
-def test_a_weight_counts_like_a_repeated_video(metric):
-    single = metric in ("top1", "top5", "mean_class_accuracy")
+@pytest.mark.parametrize("name", list_metrics())
+def test_a_weight_counts_like_a_repeated_video(name):
+    metric = find_metric(name)
+    kind = metric.kinds[0]
+    single = kind == "single-label"
     names = [("a",), ("b",), ("c",), ("b",)] if single else [("a",), ("a", "b"), ("c",), ()]
-    one = _predictions(names)
+    scores = np.random.default_rng(0).random((4, 3)).astype(np.float32)
     rows = [0, 1, 1, 3, 2, 2, 2]
-    repeated = Predictions(
-        tuple(f"r{number}" for number in range(len(rows))),
-        tuple(one.labels[row] for row in rows),
-        one.scores[rows],
-        one.classes,
+
+    def values(scores, labels, weights):
+        scored = scored_videos(scores, labels, ("a", "b", "c"), kind, threshold=0.4)
+        return metric.weighted(scored)(weights)
+
+    found = values(scores, names, np.array([[1], [2], [3], [1]]))
+    repeated = values(
+        scores[rows], [names[row] for row in rows], np.ones((len(rows), 1), dtype=np.int64)
     )
-    weights = np.array([[1], [2], [3], [1]])
-    once = np.ones((len(rows), 1), dtype=np.int64)
-    found = weighted_metric(one, metric)(weights)
-    assert found == pytest.approx(weighted_metric(repeated, metric)(once))
+    assert found == pytest.approx(repeated)
 
 
 def test_average_precision_of_a_known_ranking():

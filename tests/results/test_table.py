@@ -10,7 +10,7 @@ from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
 from vclip_cli.results.collect import LoadedRecord, collect_records
 from vclip_cli.results.record import Record, RecordError
 from vclip_cli.results.result_table import Cell, Column, ResultTable
-from vclip_cli.results.table import build_table, build_tables
+from vclip_cli.results.table import build_tables
 
 
 def load(*records):
@@ -311,10 +311,10 @@ def test_the_order_of_the_records_changes_nothing():
             for s_ in (0, 1)
         )
     )  # fmt: skip
-    expected = build_table(records)
+    expected = build_tables(records)
     for seed in range(3):
         random.Random(seed).shuffle(records)
-        assert build_table(records) == expected
+        assert build_tables(records) == expected
 
 
 def test_metrics_are_chosen_and_checked():

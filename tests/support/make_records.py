@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.hashing import sha256_bytes
+from vclip_cli.results.measure import Evaluation, measure
 from vclip_cli.results.record import Record, write_record
+
+SINGLE = ("top1", "top5", "mean_class_accuracy")
+RANKED = ("map", "map_micro")
+
+
+def measure_single(scores: Any, labels: Any, classes: Any, **options: Any) -> Evaluation:
+    return measure(scores, labels, classes, names=SINGLE, kind="single-label", **options)
+
+
+def measure_ranked(scores: Any, labels: Any, classes: Any, **options: Any) -> Evaluation:
+    return measure(scores, labels, classes, names=RANKED, kind="multi-label", **options)
 
 
 def fake_sha256(name: str) -> str:
@@ -25,6 +37,8 @@ def make_values(
     seed: int | None = None,
     shots: int | None = None,
     protocol: str = "zero-shot",
+    protocol_metrics: list[str] | None = None,
+    aggregate: dict[str, Any] | None = None,
     frames: int = 8,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -41,6 +55,8 @@ def make_values(
             "version": 1,
             "sha256": fake_sha256(protocol),
             "shots": shots,
+            "metrics": protocol_metrics,
+            "aggregate": aggregate,
         },
         "dataset": {
             "name": dataset,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from make_records import make_values
+from make_records import make_values, measure_ranked, measure_single
 
 from vclip_cli.report.material import (
     ClipAttention,
@@ -21,7 +21,6 @@ from vclip_cli.report.material import (
 from vclip_cli.report.selection import select_clips
 from vclip_cli.report.strips import LARGE, SMALL, make_strip
 from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 
@@ -61,7 +60,7 @@ def make_loaded(
     predictions: Predictions, *, multi_label: bool = False, folder: str = "run", **changes: object
 ) -> LoadedRecord:
     """A record that says what the predictions give."""
-    measure = evaluate_multi_label if multi_label else evaluate_single_label
+    measure = measure_ranked if multi_label else measure_single
     measured = measure(predictions.scores, predictions.labels, predictions.classes, resamples=20)
     values = make_values(scored=len(predictions.videos), **changes)
     values["dataset"]["classes"] = list(predictions.classes)

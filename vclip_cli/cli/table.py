@@ -25,8 +25,8 @@ def table(
         list[str] | None,
         typer.Option(
             "--metric",
-            help="A metric of the records, such as top1, top5, map. May be repeated. Default: what"
-            " papers print.",
+            help="A metric of the records, such as top1, top5, map. May be repeated. Default: the"
+            " protocol's metrics.",
             rich_help_panel="Table",
         ),
     ] = None,
@@ -34,7 +34,7 @@ def table(
         bool | None,
         typer.Option(
             "--costs/--no-costs",
-            help="GFLOPs and trainable parameters. Default: for supervised tables.",
+            help="GFLOPs and trainable parameters. Default: where videos have several views.",
             rich_help_panel="Table",
         ),
     ] = None,
@@ -46,21 +46,21 @@ def table(
         bool,
         typer.Option(
             "--published",
-            help="Papers' figures of these methods below ours, with how their settings differ.",
+            help="Papers' figures of these methods below ours; footnotes say how settings differ.",
             rich_help_panel="Table",
         ),
     ] = False,
     all_published: Annotated[
         bool,
         typer.Option(
-            "--all-published", help="Those of other methods too.", rich_help_panel="Table"
+            "--all-published", help="Papers' figures of all methods.", rich_help_panel="Table"
         ),
     ] = False,
     rank_published: Annotated[
         bool,
         typer.Option(
             "--rank-published",
-            help="Bold and underline over ours and theirs together.",
+            help="Rank (bold, underlined) ours and theirs together.",
             rich_help_panel="Table",
         ),
     ] = False,
@@ -69,7 +69,7 @@ def table(
         typer.Option(
             "--compare",
             metavar="A B",
-            help="Test two methods (or folders of records) for a difference on the same clips.",
+            help="Test two methods (or folders of records) for a difference on the same videos.",
             rich_help_panel="Table",
         ),
     ] = None,
@@ -90,8 +90,8 @@ def table(
 ) -> None:
     """Print the results of many runs as one table: methods in rows, datasets in columns.
 
-    Repeats over splits and seeds are joined to mean and standard deviation. Records that follow
-    different protocols, or were scored on different lists, are not put side by side (exit code 6).
+    Repeats that the protocol joins (splits, parts, seeds) become mean and standard deviation.
+    Records of different protocols, or scored on different lists, are refused (exit code 6).
 
     Example: vclip table runs/ --published --format latex --out table.tex
     """
@@ -100,12 +100,9 @@ def table(
     from vclip_cli.cli.console import say, show
     from vclip_cli.common.errors import UsageError, did_you_mean
     from vclip_cli.common.files import write_text
-    from vclip_cli.results.collect import collect_records, leave_out_partial
-    from vclip_cli.results.comparison import compare_methods
-    from vclip_cli.results.published import load_published
     from vclip_cli.results.render import FORMS, render
-    from vclip_cli.results.render_terminal import terminal_table, terminal_text
-    from vclip_cli.results.table import build_tables
+    from vclip_cli.results.render_terminal import terminal_table
+    from vclip_cli.results.table import table as build
 
     form = "json" if as_json else form
     if form not in ("term", *FORMS):
@@ -113,37 +110,28 @@ def table(
         raise UsageError(f"unknown format {form!r}", where="--format", hint=hint)
     if out is not None and (out.is_dir() or not out.name):
         raise UsageError("the table goes to a file", where=str(out), found="a folder")
-    if compare is not None and (published or all_published or costs or by_protocol):
-        raise UsageError("--compare prints a table of its own", hint="leave the other options out")
-    if rank_published and not (published or all_published):
-        raise UsageError("--rank-published needs --published")
-    records = collect_records(paths or [Path("runs")])
-    if compare is not None:
-        kept = records if partial else leave_out_partial(records)
-        tables = [compare_methods(kept, *compare, metric[0] if metric else None)]
+    found = build(
+        paths or [Path("runs")],
+        metric=metric,
+        costs=costs,
+        intervals=intervals,
+        published=published,
+        all_published=all_published,
+        rank_published=rank_published,
+        compare=compare,
+        partial=partial,
+        by_protocol=by_protocol,
+    )
+    if found.left_out:
+        noun = "record was" if found.left_out == 1 else "records were"
+        say(f"{found.left_out} partial {noun} left out; --partial shows them")
+    if out is None and form == "term" and sys.stdout.isatty():
+        for shown in found.tables:
+            show(terminal_table(shown))
+        return
+    text = found.to_text() if form == "term" else render(found.tables, form)
+    if out is None:
+        sys.stdout.write(text)
     else:
-        figures = load_published() if published or all_published else None
-        tables = build_tables(
-            records,
-            metric,
-            partial=partial,
-            by_protocol=by_protocol,
-            costs=costs,
-            intervals=intervals,
-            published=figures if figures is None or all_published else figures.of_own_methods(),
-            rank_published=rank_published,
-        )
-    left_out = 0 if partial else sum(loaded.record.partial for loaded in records)
-    if left_out:
-        noun = "record was" if left_out == 1 else "records were"
-        say(f"{left_out} partial {noun} left out; --partial shows them")
-    if out is not None:
-        write_text(out, terminal_text(tables) if form == "term" else render(tables, form))
+        write_text(out, text)
         say(f"wrote {out}")
-    elif form == "term" and not sys.stdout.isatty():
-        sys.stdout.write(terminal_text(tables))  # as wide as it needs to be
-    elif form == "term":
-        for built in tables:
-            show(terminal_table(built))
-    else:
-        sys.stdout.write(render(tables, form))

@@ -1,14 +1,17 @@
-"""Finding protocols, label sets and adapters by file name, wherever the package was put.
+"""Finding protocols, label sets, adapters and metrics by file name, wherever the package was put.
 
 The search goes from the nearest to the most general: each folder of `VCLIP_PATH`, the project's
 `.vclip/`, the user's config folder, and last what ships with the package. Each of them may hold
-`protocols/`, `label_sets/` and `adapters/`. The first file of a name wins.
+`protocols/`, `label_sets/`, `adapters/` and `metrics/`. The first file of a name wins.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
 from vclip_cli.common.folders import project_folder, user_config_folder
@@ -76,3 +79,34 @@ def list_backbones() -> dict[str, Path]:
         for path in sorted(folder.glob("*.json")):
             found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+def list_metrics() -> dict[str, Path]:
+    """Every metric: name to file, a user's own file before a shipped one. Imports nothing."""
+    found: dict[str, Path] = {}
+    shipped = _PACKAGE / "results" / "metrics"
+    for folder in [*(folder / "metrics" for folder in user_folders()), shipped]:
+        for path in sorted(folder.glob("*.py")):
+            if not path.stem.startswith("_"):
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def import_user_file(path: Path, kind: str) -> ModuleType:
+    """A Python file of a user's folder as a module. kind: `adapter` or `metric`.
+
+    Raises SpecError, naming the file, for any fault while it is imported.
+    """
+    name = f"vclip_user_{kind}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the fault is in the user's own file
+        raise SpecError(
+            f"the {kind}'s file cannot be imported: {type(error).__name__}: {error}",
+            where=str(path),
+        ) from error
+    return module

@@ -9,27 +9,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
 from vclip_cli.common.files import plain_name
 from vclip_cli.common.hashing import sha256_json
-from vclip_cli.common.resources import find_yaml, list_yaml
+from vclip_cli.common.resources import find_yaml, list_metrics, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 from vclip_cli.data.split import ProtocolReference
 
 ANY_DATASET = "*"
 """Stands for every dataset that no other entry names."""
 
-Metric = Literal[
-    "top1", "top5", "mean_class_accuracy", "map", "map_micro", "f1_macro", "f1_micro",
-    "precision_at_1", "precision_at_5", "calibration_error",
-]  # fmt: skip
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_metric(name: str) -> str:
+    known = list_metrics()
+    if name not in known:
+        raise ValueError(f"unknown metric {name!r}; {did_you_mean(name, known)}")
+    return name
 
 
 def _listed(value: Any) -> Any:
@@ -225,7 +236,7 @@ class Protocol(_Closed):
     frames_of: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     views: Views = Views()
     text: Text | None = None
-    metrics: list[Metric] = Field(min_length=1)
+    metrics: list[Annotated[str, AfterValidator(_known_metric)]] = Field(min_length=1)
     aggregate: Aggregate = Aggregate()
     recipes: dict[str, Recipe] = Field(default_factory=dict)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.results.average_precision import average_precision
-from vclip_cli.results.predictions import Predictions, best_classes
+from vclip_cli.results.predictions import Predictions
+from vclip_cli.results.ranking import average_precision
 from vclip_cli.results.scores import class_indices, label_matrix
 
 BEST = 5
@@ -39,7 +39,7 @@ class ClipScores:
 def clip_scores(predictions: Predictions, multi_label: bool) -> ClipScores:
     """The facts of every clip. Raises DataError for labels that are not among the classes."""
     scores, names = predictions.scores, predictions.classes
-    best = best_classes(scores, min(BEST, len(names)))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :BEST]  # ties in class order
     if multi_label:
         positive = label_matrix(predictions.labels, names)
         ease = np.array(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.escaping import plain
+from vclip_cli.results.grouping import test_set_of
 from vclip_cli.results.record import Record
-from vclip_cli.results.settings import test_set_of
 
 
 def test_name(record: Record) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.layout import MAIN_METRICS
+from vclip_cli.results.collect import LoadedRecord, group_by_protocol
 from vclip_cli.results.result_table import ResultTable
-from vclip_cli.results.table import build_table, build_tables
+from vclip_cli.results.table import build_tables
 
 
 def overview_tables(
@@ -20,19 +19,10 @@ def overview_tables(
     """
     tables: list[ResultTable] = []
     refusals: list[str] = []
-    for group in _by_main_metric(records):
+    for group in group_by_protocol(records):
         try:
-            tables += build_tables(group, partial=True, by_protocol=True)
+            tables += build_tables(group, partial=True)
         except VclipError as error:
             refusals.append(str(error))
-            tables += [build_table([loaded]) for loaded in group]
+            tables += [table for loaded in group for table in build_tables([loaded], partial=True)]
     return tables, refusals
-
-
-def _by_main_metric(records: Sequence[LoadedRecord]) -> list[list[LoadedRecord]]:
-    groups: dict[str, list[LoadedRecord]] = {}
-    for loaded in records:
-        metrics = loaded.record.metrics
-        main = next((name for name in MAIN_METRICS if name in metrics), next(iter(metrics)))
-        groups.setdefault(main, []).append(loaded)
-    return list(groups.values())

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vclip_cli.results.escaping import plain
+from vclip_cli.results.grouping import printable
 from vclip_cli.results.record import Record
-from vclip_cli.results.settings import printable
 
 SECTIONS = {
     "package": "Package",

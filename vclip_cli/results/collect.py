@@ -1,4 +1,4 @@
-"""Finding records, and refusing to put side by side what cannot be compared."""
+"""Finding records and their predictions, and refusing records that cannot be compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vclip_cli.common.errors import ComparisonRefused, DataError
+from vclip_cli.common.hashing import sha256_file
+from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, RecordError, read_record
 
 
@@ -19,16 +21,16 @@ class LoadedRecord:
 
 
 def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
-    """The records that are named, and all `record.json` below the folders that are named.
+    """The named records, and every `record.json` below the named folders.
 
-    Sorted by path, each file once. Raises RecordError for a damaged one, DataError when a path
+    Sorted by path, each file once. Raises RecordError for a damaged record, DataError when a path
     does not exist or there is no record at all.
     """
     return [LoadedRecord(path, read_record(path)) for path in find_records(paths)]
 
 
 def find_records(paths: Iterable[Path]) -> list[Path]:
-    """The files of `collect_records`, not yet read. Raises DataError as it does."""
+    """The files that `collect_records` reads. Raises the same DataErrors."""
     found: dict[Path, Path] = {}
     searched = list(paths)
     for path in searched:
@@ -50,19 +52,19 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
 
 
 def leave_out_partial(records: Sequence[LoadedRecord]) -> list[LoadedRecord]:
-    """The records without the partial ones. Raises DataError when nothing is left."""
+    """The records that are not partial. Raises DataError when none is left."""
     whole = [loaded for loaded in records if not loaded.record.partial]
     if records and not whole:
         raise DataError(
             f"all {len(records)} records are partial: they were scored with --limit",
             where=str(records[0].path),
-            hint="add --partial to show them all the same",
+            hint="add --partial to show them",
         )
     return whole
 
 
 def group_by_protocol(records: Sequence[LoadedRecord]) -> list[list[LoadedRecord]]:
-    """The records of each protocol file apart, sorted by its name and version."""
+    """The records of each protocol, sorted by its name, version and hash."""
     groups: dict[tuple[str, str, str], list[LoadedRecord]] = {}
     for loaded in records:
         protocol = loaded.record.protocol
@@ -116,10 +118,10 @@ def require_equal_test_sets(records: Sequence[LoadedRecord]) -> None:
 
 
 def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
-    """A remark for each dataset of which the records come from several manifests.
+    """A remark for each dataset whose records come from several manifests.
 
-    Their test lists are equal (`require_equal_test_sets`); what else was listed, such as the
-    training videos, is not.
+    `require_equal_test_sets` has made sure that the test lists are equal; other lists, such as the
+    training videos, are not.
     """
     found: dict[str, set[str]] = {}
     for loaded in records:
@@ -133,6 +135,32 @@ def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
         for name, hashes in sorted(found.items())
         if len(hashes) > 1
     ]
+
+
+def recorded_predictions(loaded: LoadedRecord) -> Predictions:
+    """The predictions beside a record. Raises DataError when they are missing or changed."""
+    file = loaded.record.predictions
+    if file is None:
+        raise DataError(
+            "the record has no predictions", where=str(loaded.path), hint="evaluate again"
+        )
+    path = loaded.path.parent / file.file
+    if not path.is_file():
+        raise DataError(
+            "the predictions of the record are missing",
+            where=str(path),
+            hint="copy them beside the record, or evaluate again",
+        )
+    found = sha256_file(path)
+    if found != file.sha256:
+        raise DataError(
+            "the predictions are not those that the record was made from",
+            where=str(path),
+            found=f"sha256 {found[:12]}…",
+            expected=f"{file.sha256[:12]}…, as {loaded.path.name} says",
+            hint="evaluate again with the same --out: changed predictions are replaced",
+        )
+    return read_predictions(path)
 
 
 def _examples(records: Sequence[LoadedRecord], shown: int = 4) -> str:

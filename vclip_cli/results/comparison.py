@@ -1,4 +1,4 @@
-"""Two methods on the same clips: the difference, its interval, and whether it is significant."""
+"""Two methods on the same videos: the difference, its interval, and its significance."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
-from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, did_you_mean
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.errors import ComparisonRefused, UsageError, did_you_mean
+from vclip_cli.results.cells import record_marks, scored_mark
 from vclip_cli.results.collect import (
     LoadedRecord,
+    recorded_predictions,
     require_equal_test_sets,
     require_one_protocol,
 )
-from vclip_cli.results.grouping import row_key
-from vclip_cli.results.layout import MAIN_METRICS
-from vclip_cli.results.metrics import RANKING_RESAMPLES, RESAMPLES
-from vclip_cli.results.names import dataset_order, dataset_title, metric_title
-from vclip_cli.results.predictions import Predictions, read_predictions
-from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, ResultTable
-from vclip_cli.results.settings import distinguishing, test_set_of
-from vclip_cli.results.significance import (
-    bootstrap_differences,
-    difference_interval,
-    mcnemar_exact,
+from vclip_cli.results.grouping import (
+    DATASETS,
+    dataset_order,
+    distinguishing,
+    row_key,
+    test_set_of,
 )
-from vclip_cli.results.weighted_metrics import TOP_K, rightness, weighted_metric
+from vclip_cli.results.intervals import bootstrap_differences, difference_interval, mcnemar_exact
+from vclip_cli.results.layout import main_metric
+from vclip_cli.results.measure import find_metrics
+from vclip_cli.results.metric import Metric, ScoredVideos, ShareMetric, scored_videos
+from vclip_cli.results.predictions import Predictions
+from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, ResultTable
 
 P_DIGITS = 4
-EXACT = ("top1",)
-"""Metrics whose p is McNemar's exact one; that of the others comes from the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,10 @@ def compare_methods(
 ) -> ResultTable:
     """A table with a line for each test set and seed that both methods have.
 
-    one, other: methods by name, or files and folders among the records. metric: by default the main
-    one. Raises UsageError for a name that fits no record or several rows of a table,
-    ComparisonRefused when the records do not follow one protocol or were not scored on the same
-    videos, DataError when a predictions file is missing or not what its record says.
+    one, other: methods by name, or files and folders among the records. metric: by default the
+    protocol's main one. Raises UsageError for a name that fits no record or several rows of a
+    table, ComparisonRefused when the records do not follow one protocol or were not scored on the
+    same videos, DataError when a predictions file is missing or does not belong to its record.
     """
     if one == other:
         raise UsageError("a method is not compared with itself", found=f"{one!r} twice")
@@ -65,16 +64,15 @@ def compare_methods(
     both = [*sides[0], *sides[1]]
     require_one_protocol(both)
     require_equal_test_sets(both)
-    metric = metric or _main_metric(both)
+    (measured,) = find_metrics([metric or main_metric(both)], both[0].record.kind)
     pairs, unpaired = _pair(sides[0], sides[1], one, other)
     notes = Footnotes()
-    lines = [_line(pair, metric, notes) for pair in pairs]
+    lines = [_line(pair, measured, notes) for pair in pairs]
     protocol = pairs[0].one.record.protocol
-    unit = pairs[0].one.record.metrics[metric].unit
     return ResultTable(
         title=f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]}): "
-        f"{metric_title(metric)} ({unit}) of {one} and {other} on the same videos",
-        unit=unit,
+        f"{measured.title} ({measured.unit}) of {one} and {other} on the same videos",
+        unit=measured.unit,
         row_headers=(
             "Test set",
             "Shots",
@@ -91,7 +89,7 @@ def compare_methods(
             Column("p", digits=P_DIGITS, unit=""),
         ),
         cells=tuple(cells for _, cells in lines),
-        footnotes=(*_general(metric, unpaired), *notes.listed()),
+        footnotes=(*_general(measured, unpaired), *notes.listed()),
         intervals=True,
     )
 
@@ -105,14 +103,14 @@ def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
         place = Path(name)
         if not place.exists():
             raise UsageError(
-                f"no record is of a method {name!r}, and no file or folder is called so",
+                f"no record is of a method {name!r}, and there is no such file or folder",
                 hint=did_you_mean(name, known),
             )
         here = place.resolve()
         found = [x for x in records if here in (x.path.resolve(), *x.path.resolve().parents)]
         if not found:
             raise UsageError(
-                "none of the records lies there", where=name, hint=f"vclip table … {name}"
+                "none of the records is there", where=name, hint=f"vclip table … {name}"
             )
     _require_one_row(found, name)
     return found
@@ -134,17 +132,6 @@ def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
             expected="one",
             hint="name the folders of the two runs: --compare FOLDER FOLDER",
         )
-
-
-def _main_metric(records: Sequence[LoadedRecord]) -> str:
-    for name in MAIN_METRICS:
-        if all(name in loaded.record.metrics for loaded in records):
-            return name
-    raise UsageError(
-        "the two have no main metric in common",
-        expected=" or ".join(MAIN_METRICS),
-        hint="choose one with --metric",
-    )
 
 
 def _pair(
@@ -201,92 +188,65 @@ def _order(loaded: LoadedRecord) -> tuple[int, str]:
 
 
 def _line(
-    pair: Pair, metric: str, notes: Footnotes
+    pair: Pair, metric: Metric, notes: Footnotes
 ) -> tuple[tuple[str, ...], tuple[Cell | None, ...]]:
-    one, other = (checked_predictions(loaded) for loaded in (pair.one, pair.other))
+    one, other = (recorded_predictions(loaded) for loaded in (pair.one, pair.other))
     _require_same_videos(pair, one, other)
     other = _in_order_of(other, one.videos)
-    first, second = (weighted_metric(predictions, metric) for predictions in (one, other))
+    first, second = _scored(one, pair.one), _scored(other, pair.other)
+    of_first, of_second = metric.weighted(first), metric.weighted(second)
     once = np.ones((len(one.videos), 1), dtype=np.int64)
-    values = [float(function(once)[0]) for function in (first, second)]
+    values = [float(function(once)[0]) for function in (of_first, of_second)]
     replicates = bootstrap_differences(
-        first,
-        second,
+        of_first,
+        of_second,
         len(one.videos),
-        RESAMPLES if metric in (*TOP_K, "mean_class_accuracy") else RANKING_RESAMPLES,
-        numbers_a_video=len(one.classes) if metric == "map_micro" else 1,
+        metric.resamples,
+        numbers_per_video=metric.numbers_per_video(first),
     )
     difference = values[1] - values[0]
     low, high, p = difference_interval(difference, replicates)
     only = ("–", "–")
-    if metric in TOP_K:
-        right = [rightness(predictions, TOP_K[metric]) for predictions in (one, other)]
+    if isinstance(metric, ShareMetric):
+        right = [metric.right(scored) for scored in (first, second)]
         counts = [int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())]
         only = (f"{counts[0]:,}", f"{counts[1]:,}")
-        if metric in EXACT:
-            p = mcnemar_exact(*counts)
+        p = mcnemar_exact(*counts) if metric.mcnemar else p
     record = pair.one.record
     shots = pair.other.record.protocol.shots or record.protocol.shots
     row = (
-        f"{dataset_title(record.dataset.name)} {test_set_of(record)}",
+        f"{DATASETS.get(record.dataset.name, record.dataset.name)} {test_set_of(record)}",
         str(shots) if shots else "–",
         pair.seeds,
         f"{len(one.videos):,}",
         *only,
     )
-    marks = _marks(pair, notes)
+    scale = metric.scale
     cells = (
-        Cell(100 * values[0], marks=marks[0]),
-        Cell(100 * values[1], marks=marks[1]),
-        Cell(100 * difference, low=100 * low, high=100 * high),
+        Cell(scale * values[0], marks=_marks(pair.one, notes)),
+        Cell(scale * values[1], marks=_marks(pair.other, notes)),
+        Cell(scale * difference, low=scale * low, high=scale * high),
         Cell(p),
     )
     return row, cells
 
 
-def _marks(pair: Pair, notes: Footnotes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    sides = []
-    for loaded in (pair.one, pair.other):
-        record = loaded.record
-        marks = [notes.remark(text) for text in record.marks]
-        if record.overlap_allowed:
-            marks.append(notes.remark("videos of the training list were scored"))
-        if record.partial:
-            marks.append(notes.partial("partial: scored with --limit"))
-        if record.counts.scored != record.counts.listed:
-            counts = record.counts
-            text = f"{counts.scored:,} of {counts.listed:,} listed videos scored"
-            marks.append(notes.remark(text))
-        sides.append(tuple(dict.fromkeys(marks)))
-    return sides[0], sides[1]
+def _scored(predictions: Predictions, loaded: LoadedRecord) -> ScoredVideos:
+    record = loaded.record
+    return scored_videos(
+        predictions.scores,
+        predictions.labels,
+        predictions.classes,
+        record.kind,
+        threshold=None if record.decision is None else record.decision.threshold,
+    )
 
 
-def checked_predictions(loaded: LoadedRecord) -> Predictions:
-    """The predictions beside a record. Raises DataError when they are missing or changed."""
-    file = loaded.record.predictions
-    if file is None:
-        raise DataError(
-            "the record has no predictions, which a comparison video by video needs",
-            where=str(loaded.path),
-            hint="evaluate again",
-        )
-    path = loaded.path.parent / file.file
-    if not path.is_file():
-        raise DataError(
-            "the predictions of the record are missing",
-            where=str(path),
-            hint="copy them beside the record, or evaluate again",
-        )
-    found = sha256_file(path)
-    if found != file.sha256:
-        raise DataError(
-            "the predictions are not those that the record was made from",
-            where=str(path),
-            found=f"sha256 {found[:12]}…",
-            expected=f"{file.sha256[:12]}…, as {loaded.path.name} says",
-            hint="evaluate again with the same --out: changed predictions are made anew",
-        )
-    return read_predictions(path)
+def _marks(loaded: LoadedRecord, notes: Footnotes) -> tuple[str, ...]:
+    records = [loaded.record]
+    texts = ("partial: scored with --limit", "videos of the training list were scored")
+    marks = record_marks(records, notes, *texts) + scored_mark(records, notes)
+    return tuple(dict.fromkeys(marks))
 
 
 def _require_same_videos(pair: Pair, one: Predictions, other: Predictions) -> None:
@@ -298,14 +258,14 @@ def _require_same_videos(pair: Pair, one: Predictions, other: Predictions) -> No
             where=f"{pair.one.path}, {pair.other.path}",
             found=f"{len(sets[0] - sets[1]):,} scored by the first only and"
             f" {len(sets[1] - sets[0]):,} by the second only, such as {extra[0]!r}",
-            hint="their records name each failed video and its reason: mend these, evaluate both"
-            " again, and compare then",
+            hint="their records name each failed video and its reason: repair these, evaluate both"
+            " again, then compare",
         )
     labels = dict(zip(other.videos, other.labels, strict=True))
     for video, names in zip(one.videos, one.labels, strict=True):
         if set(labels[video]) != set(names):
             raise ComparisonRefused(
-                "the two were scored against other labels",
+                "the two were scored against different labels",
                 where=f"{pair.one.path}, {pair.other.path}",
                 found=f"{video!r}: {', '.join(names)} and {', '.join(labels[video])}",
                 hint="evaluate both on the same split file",
@@ -323,8 +283,9 @@ def _in_order_of(predictions: Predictions, videos: Sequence[str]) -> Predictions
     )
 
 
-def _general(metric: str, unpaired: Sequence[str]) -> tuple[Footnote, ...]:
-    p = "McNemar's exact test" if metric in EXACT else "the same bootstrap, by a normal law"
+def _general(metric: Metric, unpaired: Sequence[str]) -> tuple[Footnote, ...]:
+    exact = isinstance(metric, ShareMetric) and metric.mcnemar
+    p = "McNemar's exact test" if exact else "the same bootstrap, by a normal distribution"
     difference = (
         "the difference is the second minus the first; in brackets its 95 % interval from a"
         " bootstrap over videos, the same resamples for both"

@@ -1,26 +1,39 @@
-"""Which records stand in one row, one column and one cell of a table."""
+"""Which records share a row, a column and a cell of a table.
+
+A row is one method with one setting; a column is one dataset, number of shots, part and split. What
+the protocol's `aggregate` names (splits, parts, seeds) is joined to one cell; everything else that
+changes a score keeps records apart.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vclip_cli.common.errors import ComparisonRefused
+from vclip_cli.common.hashing import canonical_json, sha256_json
 from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.names import dataset_order
 from vclip_cli.results.record import Record
-from vclip_cli.results.settings import distinguishing, replicate_of, test_set_of
 
+DATASETS = {
+    "kinetics400": "K400",
+    "hmdb51": "HMDB51",
+    "ucf101": "UCF101",
+    "ssv2": "SSv2",
+    "kinetics600": "K600",
+    "charades": "Charades",
+}
+"""In the order of the papers' columns: zero-shot HMDB51, UCF101, K600; base-to-novel K400 first."""
 PARTS = ("", "base", "novel")
 
 
 class ColumnKey(NamedTuple):
-    """What is joined in one column; shots: 0 for all or none, part: empty for all classes.
+    """What one column holds; shots: 0 for all or none, part: empty for all classes.
 
-    split, part: without the number at their end, so that `test-1`, `test-2`, `test-3` are one
-    column, and so are `zs1`, `zs2`, `zs3`, while `test` and `full` are two.
+    split, part: without the number at their end where the protocol joins splits or parts, so that
+    `test-1`, `test-2`, `test-3` are one column, and `test` and `full` are two.
     """
 
     dataset: str
@@ -32,8 +45,8 @@ class ColumnKey(NamedTuple):
 class RowKey(NamedTuple):
     """A method as a row names it.
 
-    frames; views (clips and crops): more than one where they differ from dataset to dataset.
-    settings: what tells it from other rows of the same name.
+    frames; views (clips and crops): more than one where they differ between datasets. settings:
+    what tells the row from others of the same name.
     """
 
     method: str
@@ -46,26 +59,70 @@ class RowKey(NamedTuple):
 Grouped = dict[tuple[RowKey, ColumnKey], list[LoadedRecord]]
 
 
-def group_records(records: Sequence[LoadedRecord]) -> Grouped:
-    """The records of each cell: those that differ in nothing but split and seeds."""
-    by_label = _by_row(records)
+def row_key(record: Record) -> RowKey:
+    """The row of a record, before settings tell it from others of the same name."""
+    pretrained = record.backbone.pretrained
+    backbone = record.backbone.name
+    if pretrained is not None:
+        backbone += f" ({Path(pretrained).name})"
+    views = record.video.views
+    look = ((views.clips, views.crops),)
+    return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
+
+
+def column_key(record: Record) -> ColumnKey:
+    """The column of a record."""
+    dataset, joined = record.dataset, record.protocol.joins.over
+    split, part = dataset.split, dataset.part or ""
+    return ColumnKey(
+        dataset.name,
+        record.protocol.shots or 0,
+        _unnumbered(part) if "parts" in joined else part,
+        _unnumbered(split) if "splits" in joined else split,
+    )
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[-_ ]?[0-9]+$", "", name)
+
+
+def column_order(key: ColumnKey) -> tuple[tuple[int, str], int, int, str, str]:
+    """Sorts columns by dataset, shots, part (all, base, novel, others) and split."""
+    place = PARTS.index(key.part) if key.part in PARTS else len(PARTS)
+    return dataset_order(key.dataset), key.shots, place, key.part, key.split
+
+
+def dataset_order(name: str) -> tuple[int, str]:
+    """Sorts the papers' datasets first, in their order, and others by name."""
+    known = list(DATASETS)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def group_records(records: Sequence[LoadedRecord], metrics: Sequence[str]) -> Grouped:
+    """The records of each cell, each run once.
+
+    Raises ComparisonRefused when two records of one run differ in one of the metrics, or a column
+    would join test sets with different numbers of classes.
+    """
     known = {column_key(loaded.record) for loaded in records}
     grouped: Grouped = {}
-    for row, members in by_label.items():
+    for row, members in _by_row(records).items():
         columns = [column_key(loaded.record) for loaded in members]
         apart = distinguishing([loaded.record for loaded in members], columns)
         for loaded, column, settings in zip(members, columns, apart, strict=True):
             for place in _places(loaded.record, column, known):
                 key = (row._replace(settings=settings), place)
                 grouped.setdefault(key, []).append(loaded)
+    grouped = {key: _without_copies(entries, metrics) for key, entries in grouped.items()}
+    _require_equal_class_counts(grouped)
     return grouped
 
 
 def _by_row(records: Sequence[LoadedRecord]) -> dict[RowKey, list[LoadedRecord]]:
     """The records of each method and backbone.
 
-    Frames and views make rows of their own only where one column has several of them: a method that
-    looked at 8 frames of one dataset and at 32 of another is one row, as papers print it.
+    Different frames or views make rows of their own only where they occur in one column: a method
+    that used 8 frames on one dataset and 32 on another is one row, as papers print it.
     """
     by_name: dict[tuple[str, str], list[LoadedRecord]] = {}
     for loaded in records:
@@ -87,82 +144,35 @@ def _by_row(records: Sequence[LoadedRecord]) -> dict[RowKey, list[LoadedRecord]]
 
 
 def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
-    """The columns that a record stands in: one, but an untrained method is the baseline of each
-    number of shots that others were trained with."""
+    """The columns of a record: one, but an untrained method stands in the column of each number
+    of shots that others were trained with, as their baseline."""
     if record.adapter.checkpoint_sha256 is not None or column.shots:
         return [column]
     trained = {key for key in known if key.shots and key._replace(shots=0) == column}
     return sorted(trained) or [column]
 
 
-def without_copies(grouped: Grouped, metrics: Sequence[str]) -> Grouped:
+def _without_copies(entries: Sequence[LoadedRecord], metrics: Sequence[str]) -> list[LoadedRecord]:
     """Count a run once that was found twice. Raises ComparisonRefused if the results differ."""
-    kept: Grouped = {}
-    for key, entries in grouped.items():
-        first: dict[tuple[str, str], LoadedRecord] = {}
-        for loaded in entries:
-            known = first.setdefault(replicate_of(loaded.record), loaded)
-            pair = [entry.record for entry in (known, loaded)]
-            same = pair[0].counts == pair[1].counts
-            differing = [m for m in metrics if pair[0].metrics.get(m) != pair[1].metrics.get(m)]
-            if differing or not same:
-                name = differing[0] if differing else metrics[0]
-                values = [record.metrics[name].value for record in pair if name in record.metrics]
-                raise ComparisonRefused(
-                    "two records of one run, with the same split and seeds, differ in their result",
-                    where=f"{known.path}, {loaded.path}",
-                    found=" and ".join(f"{value:.4f}" for value in values),
-                    hint="name only one of the two folders",
-                )
-        kept[key] = list(first.values())
-    return kept
+    first: dict[tuple[str, str], LoadedRecord] = {}
+    for loaded in entries:
+        known = first.setdefault(replicate_of(loaded.record), loaded)
+        pair = [entry.record for entry in (known, loaded)]
+        differing = [m for m in metrics if pair[0].metrics.get(m) != pair[1].metrics.get(m)]
+        if differing or pair[0].counts != pair[1].counts:
+            name = differing[0] if differing else metrics[0]
+            values = [record.metrics[name].value for record in pair if name in record.metrics]
+            raise ComparisonRefused(
+                "two records of one run, with the same split and seeds, differ in their result",
+                where=f"{known.path}, {loaded.path}",
+                found=" and ".join(f"{value:.4f}" for value in values),
+                hint="name only one of the two folders",
+            )
+    return list(first.values())
 
 
-def row_key(record: Record) -> RowKey:
-    """The row of a record, before settings tell it from others of the same name."""
-    pretrained = record.backbone.pretrained
-    backbone = record.backbone.name
-    if pretrained is not None:
-        backbone += f" ({Path(pretrained).name})"
-    views = record.video.views
-    look = ((views.clips, views.crops),)
-    return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
-
-
-def column_key(record: Record) -> ColumnKey:
-    """The column of a record."""
-    dataset = record.dataset
-    shots = record.protocol.shots or 0
-    return ColumnKey(
-        dataset.name, shots, _unnumbered(dataset.part or ""), _unnumbered(dataset.split)
-    )
-
-
-def column_order(key: ColumnKey) -> tuple[tuple[int, str], int, int, str, str]:
-    """Sorts columns by dataset, shots, part (all, base, novel, others) and split."""
-    place = PARTS.index(key.part) if key.part in PARTS else len(PARTS)
-    return dataset_order(key.dataset), key.shots, place, key.part, key.split
-
-
-def _unnumbered(name: str) -> str:
-    return re.sub(r"[-_ ]?[0-9]+$", "", name)
-
-
-def test_sets_of(grouped: Grouped, column: ColumnKey) -> set[str]:
-    """All splits and parts that a column has records of, in any row."""
-    return {
-        test_set_of(loaded.record)
-        for (_, key), entries in grouped.items()
-        if key == column
-        for loaded in entries
-    }
-
-
-def require_equal_class_counts(grouped: Grouped) -> None:
-    """Raises ComparisonRefused when a column would join test sets of K and of other than K classes.
-
-    Their accuracies are not of one kind: guessing gives 1/K.
-    """
+def _require_equal_class_counts(grouped: Grouped) -> None:
+    """Refuse to average test sets of different numbers of classes: chance is 1/K."""
     first: dict[ColumnKey, LoadedRecord] = {}
     for (_, column), entries in grouped.items():
         for loaded in entries:
@@ -175,3 +185,88 @@ def require_equal_class_counts(grouped: Grouped) -> None:
                     found=f"{counts[0]} and {counts[1]} classes",
                     hint="name fewer folders",
                 )
+
+
+def settings_of(record: Record) -> dict[str, str]:
+    """All that changes a score beside data, protocol and split: name to printable value.
+
+    Seeds count only where the protocol does not join them.
+    """
+    video = record.video
+    settings = {  # names with blanks, which no option of a method has
+        "backbone weights": record.backbone.weights_sha256[:12],
+        "backbone quick_gelu": str(record.backbone.quick_gelu),
+        "prompt templates": " | ".join(record.prompts.templates),
+        "prompt text": str(record.prompts.text_variant),
+        "computing precision": record.compute.precision,
+        "partial run": str(record.partial),
+        "overlap allowed": str(record.overlap_allowed),
+        "frame store": sha256_json(video.store)[:12] if video.store else "none",
+    }
+    if "seeds" not in record.protocol.joins.over:
+        settings |= {f"{use} seed": printable(seed) for use, seed in record.seeds.items()}
+    settings |= {name: printable(value) for name, value in record.adapter.config.items()}
+    for part, values in {
+        "decoder": video.decoder,
+        "sampling": video.sampling,
+        "preprocessing": video.preprocessing,
+    }.items():
+        settings |= {f"{part} {name}": printable(value) for name, value in values.items()}
+    for override in record.overrides:
+        name = f"{override.field} (protocol: {printable(override.protocol)})"
+        settings[name] = printable(override.used)
+    return settings
+
+
+def distinguishing(
+    records: Sequence[Record], columns: Sequence[Hashable]
+) -> list[tuple[tuple[str, str], ...]]:
+    """For each record, the (setting, value) pairs that keep it apart from the others.
+
+    columns: the column of each record. Only settings that differ within one column count, so that
+    what differs between datasets keeps one row. Hashes of prompts and checkpoint count where two
+    records of a column agree in everything else, split and seeds included: they come from two
+    trainings, or from two lists of prompts.
+    """
+    settings = [settings_of(record) for record in records]
+    names = sorted({name for entry in settings for name in entry})
+    chosen = [name for name in names if _differs(name, settings, columns)]
+    for entry, record in zip(settings, records, strict=True):
+        entry["prompts"] = sha256_json(record.prompts.texts)[:12]
+        entry["checkpoint"] = (record.adapter.checkpoint_sha256 or "none")[:12]
+    runs = [(column, replicate_of(r)) for column, r in zip(columns, records, strict=True)]
+    for name in ("prompts", "checkpoint"):
+        alike = [
+            (run, *(entry.get(other) for other in chosen))
+            for run, entry in zip(runs, settings, strict=True)
+        ]
+        if _differs(name, settings, alike):
+            chosen.append(name)
+    return [tuple((name, entry.get(name, "none")) for name in chosen) for entry in settings]
+
+
+def _differs(name: str, settings: Sequence[dict[str, str]], groups: Sequence[Hashable]) -> bool:
+    values: dict[Hashable, set[str | None]] = {}
+    for entry, group in zip(settings, groups, strict=True):
+        values.setdefault(group, set()).add(entry.get(name))
+    return any(len(found) > 1 for found in values.values())
+
+
+def test_set_of(record: Record) -> str:
+    """`split`, or `split/part`."""
+    dataset = record.dataset
+    return dataset.split if dataset.part is None else f"{dataset.split}/{dataset.part}"
+
+
+def replicate_of(record: Record) -> tuple[str, str]:
+    """Which repeat of a run a record is: its split and part, and its seeds."""
+    return test_set_of(record), canonical_json(record.seeds)
+
+
+def printable(value: Any) -> str:
+    """A setting's value as text: strings as they are, lists of strings with ` | ` between."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return " | ".join(value)
+    return canonical_json(value)

@@ -1,9 +1,10 @@
-"""95 % intervals: Wilson's for proportions, the bootstrap over videos for everything else."""
+"""95 % intervals and tests: Wilson, Student, the bootstrap over videos, McNemar."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,53 +36,112 @@ def wilson_interval(
 
 
 def standard_error_interval(
-    value: float, resampled: NDArray[np.float64], confidence: float = CONFIDENCE
+    value: float,
+    resampled: NDArray[np.float64],
+    confidence: float = CONFIDENCE,
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """`value` plus and minus z standard deviations of the resampled statistics (R,), in 0..1.
+    """`value` plus and minus z standard deviations of the resampled values (R,), within `limits`.
 
     Percentiles would mislead for average precision: a resample holds some videos twice, at equal
-    scores, which lifts every precision, until the interval leaves out the value itself.
+    scores, which raises every precision, so that the interval can miss the value itself.
     """
     from scipy.special import ndtri
 
     spread = float(ndtri((1 + confidence) / 2)) * float(np.std(resampled, ddof=1))
-    return max(0.0, value - spread), min(1.0, value + spread)
+    return max(limits[0], value - spread), min(limits[1], value + spread)
 
 
 def mean_interval(
-    values: Sequence[float], floor: float, ceiling: float | None, confidence: float = CONFIDENCE
+    values: Sequence[float],
+    floor: float | None,
+    ceiling: float | None,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
-    """Student's t interval of the mean of n > 1 values, cut to what the values can be."""
+    """Student's t interval of the mean of n > 1 values, cut to the values' own range."""
     from scipy.special import stdtrit
 
     middle = float(np.mean(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     spread = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
-    high = middle + spread if ceiling is None else min(ceiling, middle + spread)
-    return max(floor, middle - spread), high
+    low, high = middle - spread, middle + spread
+    return (
+        low if floor is None else max(floor, low),
+        high if ceiling is None else min(ceiling, high),
+    )
 
 
 def resampled_counts(counts: NDArray[np.int64], resamples: int, seed: int = 0) -> NDArray[np.int64]:
     """How many videos of each kind (R,kinds) are drawn when N of N are drawn with replacement.
 
-    counts: the number of videos of each kind. Counting the kinds of N separate draws is one
-    multinomial draw, so that its cost does not depend on N.
+    counts: the number of videos of each kind. All N draws are one multinomial draw, so the cost
+    does not depend on N.
     """
     total = int(counts.sum())
     return np.random.default_rng(seed).multinomial(total, counts / total, size=resamples)
 
 
 def resampled_weights(
-    videos: int, resamples: int, seed: int = 0, numbers_a_video: int = 1
+    videos: int, resamples: int, seed: int = 0, numbers_per_video: int = 1
 ) -> Iterator[NDArray[np.int32]]:
-    """How often each video is drawn, as blocks (N,R) that are `resamples` columns together.
+    """How often each video is drawn, as blocks (N,R) that together have `resamples` columns.
 
-    numbers_a_video: how many numbers the caller makes of each weight, to bound the block's size.
+    numbers_per_video: how many numbers the caller holds for each weight; bounds the block's size.
     """
     generator = np.random.default_rng(seed)
-    width = max(1, BLOCK // (videos * numbers_a_video))
+    width = max(1, BLOCK // (videos * numbers_per_video))
     for start in range(0, resamples, width):
         columns = range(min(width, resamples - start))
         draws = (generator.integers(0, videos, size=videos) for _ in columns)
         counts = [np.bincount(drawn, minlength=videos) for drawn in draws]
         yield np.stack(counts, axis=1).astype(np.int32)
+
+
+def mcnemar_exact(only_one: int, only_other: int) -> float:
+    """The two-sided p of McNemar's exact test.
+
+    only_one, only_other: the videos that only one of the two methods has right. 1 where there is
+    no such video.
+    """
+    from scipy.stats import binomtest
+
+    discordant = only_one + only_other
+    return float(binomtest(only_one, discordant).pvalue) if discordant else 1.0
+
+
+def difference_interval(
+    difference: float, resampled: NDArray[np.float64], confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
+    """(low, high, p) of a difference from its bootstrap replicates (R,).
+
+    The interval is the difference plus and minus z standard deviations of the replicates. p is the
+    two-sided probability of a difference as large under a normal distribution of that deviation; 1
+    where the difference and the deviation are 0.
+    """
+    from scipy.stats import norm
+
+    error = float(np.std(resampled, ddof=1))
+    spread = float(norm.ppf((1 + confidence) / 2)) * error
+    if error == 0:
+        return difference, difference, 1.0 if difference == 0 else 0.0
+    p = float(2 * norm.sf(abs(difference) / error))
+    return difference - spread, difference + spread, p
+
+
+def bootstrap_differences(
+    one: Callable[[NDArray[Any]], NDArray[np.float64]],
+    other: Callable[[NDArray[Any]], NDArray[np.float64]],
+    videos: int,
+    resamples: int,
+    seed: int = 0,
+    numbers_per_video: int = 1,
+) -> NDArray[np.float64]:
+    """`other` minus `one` on the same resamples of the videos.
+
+    one, other: give a metric (R,) for weights (N,R), how often each video is drawn. Resamples for
+    which one of them gives NaN are left out.
+    """
+    blocks = resampled_weights(videos, resamples, seed, numbers_per_video)
+    found = np.concatenate([other(weights) - one(weights) for weights in blocks])
+    return found[~np.isnan(found)]

@@ -1,50 +1,69 @@
-"""Which numbers a table shows: as papers do for each protocol, or as a person asks."""
+"""What a table shows: its metrics, its costs and its columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError, did_you_mean
 from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.names import metric_order
+from vclip_cli.results.grouping import DATASETS, ColumnKey
+from vclip_cli.results.measure import metric_title, printed_digits, with_extensions
+from vclip_cli.results.result_table import Column
 
 MAIN_METRICS = ("top1", "map")
-PAPERS_METRICS = {"supervised": ("top1", "top5")}
-"""Protocols whose tables print more than the main metric."""
-PAPERS_COSTS = ("supervised",)
-"""Protocols whose tables print what a method costs."""
+"""The main metrics of records of vclip 0.1, which do not state the protocol's metrics."""
+HARMONIC = "HM"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """metrics: names in the records; costs: whether GFLOPs and trainable parameters are shown."""
+class Place:
+    """A column. base: set for the harmonic mean of the columns `base` and `key`."""
 
-    metrics: tuple[str, ...]
-    costs: bool
+    key: ColumnKey
+    metric: str
+    base: ColumnKey | None = None
 
 
-def choose_layout(
-    records: Sequence[LoadedRecord], metrics: Sequence[str] | None, costs: bool | None
-) -> Layout:
-    """What was asked for, else what papers print under this protocol.
+def shown_metrics(records: Sequence[LoadedRecord], asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The metrics that were asked for, else those of the protocol, in its order.
 
-    That is top-1 and top-5 with the costs where all classes are trained on, every metric of the
-    records where they are multi-label, and otherwise `top1`, or `map` where there is no `top1`.
-    Raises UsageError for a metric that is unknown or that a record lacks.
+    Records of vclip 0.1 do not state the protocol's metrics: they show `top1`, or every metric
+    that they hold where there is no `top1`. Raises UsageError for a metric that is unknown or that
+    a record lacks.
     """
-    protocol = records[0].record.protocol.name
-    shown = protocol in PAPERS_COSTS if costs is None else costs
-    if metrics:
-        return Layout(tuple(_required(records, name) for name in dict.fromkeys(metrics)), shown)
-    printed = PAPERS_METRICS.get(protocol, ())
-    if printed and all(name in entry.record.metrics for entry in records for name in printed):
-        return Layout(printed, shown)
+    if asked:
+        return tuple(_required(records, name) for name in dict.fromkeys(asked))
+    stated = next((m for e in records if (m := e.record.protocol.metrics) is not None), [])
+    by_size = sorted(records, key=lambda e: (-len(e.record.metrics), str(e.path)))
+    held = list(dict.fromkeys(name for entry in by_size for name in entry.record.metrics))
+    if shown := tuple(name for name in with_extensions(stated) if name in held):
+        return shown
     main = next((name for name in MAIN_METRICS if _in_all(records, name)), None)
-    if main == "map":
-        held = {name for entry in records for name in entry.record.metrics}
-        return Layout(tuple(sorted(held, key=metric_order)), shown)
-    return Layout((main or _required(records, MAIN_METRICS[0]),), shown)
+    return tuple(held) if main == "map" else (_required(records, main or MAIN_METRICS[0]),)
+
+
+def main_metric(records: Sequence[LoadedRecord]) -> str:
+    """The first metric of the protocol that all records have. Raises UsageError without one."""
+    stated = next((m for e in records if (m := e.record.protocol.metrics) is not None), None)
+    for name in stated or MAIN_METRICS:
+        if _in_all(records, name):
+            return name
+    raise UsageError(
+        "the records have no main metric in common",
+        expected=" or ".join(stated or MAIN_METRICS),
+        hint="choose one with --metric",
+    )
+
+
+def shows_costs(records: Sequence[LoadedRecord], asked: bool | None) -> bool:
+    """What was asked for, else whether all methods used several views of a video.
+
+    Papers print the cost beside the views, which multiply it.
+    """
+    views = [entry.record.video.views for entry in records]
+    return all(v.clips * v.crops > 1 for v in views) if asked is None else asked
 
 
 def _in_all(records: Sequence[LoadedRecord], name: str) -> bool:
@@ -78,3 +97,71 @@ def common_unit(records: Sequence[LoadedRecord], metric: str) -> str:
             hint="name fewer folders",
         )
     return next(iter(units))
+
+
+def plan_places(
+    keys: Sequence[ColumnKey], metrics: Sequence[str], harmonic_mean: bool
+) -> list[Place]:
+    """All columns in order; by metric within one dataset and number of shots.
+
+    harmonic_mean: whether a column of the harmonic mean follows each pair of base and novel.
+    """
+    bases = _base_columns(keys) if harmonic_mean else {}
+    places = []
+    for _, members in groupby(keys, key=lambda key: (key.dataset, key.shots)):
+        group = list(members)
+        for metric in metrics:
+            for key in group:
+                places.append(Place(key, metric))
+                if key in bases:
+                    places.append(Place(key, metric, bases[key]))
+    return places
+
+
+def _base_columns(keys: Sequence[ColumnKey]) -> dict[ColumnKey, ColumnKey]:
+    """The base column of each novel one: of the same split, else the only one there is."""
+    pairs = {}
+    for key in keys:
+        bases = [k for k in keys if k[:3] == (key.dataset, key.shots, "base")]
+        base = key._replace(part="base")
+        if key.part == "novel" and (base in bases or len(bases) == 1):
+            pairs[key] = base if base in bases else bases[0]
+    return pairs
+
+
+def headed(
+    places: Sequence[Place],
+    keys: Sequence[ColumnKey],
+    tests: Mapping[ColumnKey, set[str]],
+    units: Mapping[str, str],
+) -> tuple[Column, ...]:
+    """The columns with headers that say no more than is needed to tell them apart."""
+    several_shots = len({key.shots for key in keys}) > 1
+    several_metrics = len({place.metric for place in places}) > 1
+    several_units = len(set(units.values())) > 1
+    columns = []
+    for place in places:
+        key = place.key
+        words = [f"{key.shots}-shot"] if several_shots and key.shots else []
+        words.append(HARMONIC if place.base else _test_title(key, keys, tests))
+        if several_metrics:
+            words.append(metric_title(place.metric).removesuffix(" accuracy"))
+        if several_units:
+            words.append(f"({units[place.metric]})")
+        name = " ".join(word for word in words if word)
+        unit = units[place.metric] if several_units else None
+        digits = printed_digits(place.metric)
+        title = DATASETS.get(key.dataset, key.dataset)
+        columns.append(Column(title, name, digits if digits != 1 else None, unit))
+    return tuple(columns)
+
+
+def _test_title(
+    key: ColumnKey, keys: Sequence[ColumnKey], tests: Mapping[ColumnKey, set[str]]
+) -> str:
+    """The part, and the split where the dataset has columns of several; whole names if alone."""
+    split, part = key.split, key.part
+    if len(tests[key]) == 1:
+        split, _, part = next(iter(tests[key])).partition("/")
+    several = sum(other[:3] == key[:3] for other in keys) > 1
+    return f"{split if several else ''} {part}".strip()

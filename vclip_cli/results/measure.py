@@ -1,36 +1,30 @@
-"""One measured value as records hold it."""
+"""Finding metrics by name, and measuring a set of predictions with them."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import importlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+from numpy.typing import NDArray
+from pydantic import Field
 
-class Closed(BaseModel):
-    """The base of all parts of a record: unknown keys are errors, values never change."""
+from vclip_cli.common.errors import SpecError, UsageError, VclipError, did_you_mean
+from vclip_cli.common.resources import import_user_file, list_metrics
+from vclip_cli.results.metric import (
+    Closed,
+    Kind,
+    Metric,
+    MetricValue,
+    ScoredVideos,
+    scored_videos,
+)
+from vclip_cli.results.ranking import class_accuracies
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Metric(Closed):
-    """A value with its 95 % interval.
-
-    low, high: null where no interval was computed. n: the number of videos behind the value.
-    unit: `%` for everything in 0..100.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int = Field(ge=1)
-    unit: str = "%"
-
-    @model_validator(mode="after")
-    def _lies_in_its_interval(self) -> Metric:
-        low = self.value if self.low is None else self.low
-        high = self.value if self.high is None else self.high
-        if not low - 1e-9 <= self.value <= high + 1e-9:
-            raise ValueError(f"{self.value} lies outside its interval {low} to {high}")
-        return self
+_SHIPPED = Path(__file__).parent / "metrics"
 
 
 class ClassMetric(Closed):
@@ -49,12 +43,172 @@ class PerClass(Closed):
 
 
 class Evaluation(Closed):
-    """All that is measured on one set of predictions: what a record's metrics are made from.
+    """What is measured on one set of predictions: the metrics of a record.
 
-    without_positives: the classes that no scored video belongs to; they are left out of the
-    averages over classes.
+    without_positives: the classes that no scored video belongs to; averages over classes leave
+    them out.
     """
 
-    metrics: dict[str, Metric]
+    metrics: dict[str, MetricValue]
     per_class: PerClass
     without_positives: list[str]
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of a name.
+
+    Raises UsageError with the near misses for an unknown name, SpecError for a broken file.
+    """
+    known = list_metrics()
+    if name not in known:
+        raise UsageError(f"unknown metric {name!r}", hint=did_you_mean(name, known))
+    return _load(known[name])
+
+
+def find_metrics(names: Sequence[str], kind: Kind) -> list[Metric]:
+    """The metrics of these names, each once.
+
+    Raises UsageError for one that is unknown or not for this kind of protocol.
+    """
+    found = [find_metric(name) for name in dict.fromkeys(names)]
+    for metric in found:
+        if kind not in metric.kinds:
+            others = [find_metric(name) for name in list_metrics()]
+            raise UsageError(
+                f"the metric {metric.name!r} is not for {kind} protocols",
+                found=f"it is for {' and '.join(metric.kinds)}",
+                expected=", ".join(other.name for other in others if kind in other.kinds),
+            )
+    return found
+
+
+def metric_title(name: str) -> str:
+    """`top-1 accuracy` for `top1`; an unknown metric keeps its name in the records."""
+    known = list_metrics()
+    return _load(known[name]).title if name in known else name
+
+
+def printed_digits(name: str) -> int:
+    """The decimals that tables print; 1 for a metric that is not known here."""
+    known = list_metrics()
+    return _load(known[name]).digits if name in known else 1
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether the lowest value is the best; false for a metric that is not known here."""
+    known = list_metrics()
+    return name in known and _load(known[name]).direction == "lower"
+
+
+def with_extensions(names: Sequence[str]) -> list[str]:
+    """The names, each followed by the metrics that extend it, such as `f1_macro_chosen`."""
+    extensions = [metric for name in list_metrics() if (metric := find_metric(name)).extends]
+    found: list[str] = []
+    for name in names:
+        found += [name, *(metric.name for metric in extensions if metric.extends == name)]
+    return list(dict.fromkeys(found))
+
+
+def measure(
+    scores: NDArray[Any],
+    labels: Sequence[Sequence[str]],
+    classes: Sequence[str],
+    *,
+    names: Sequence[str],
+    kind: Kind,
+    threshold: float | None = None,
+    unread: Sequence[Sequence[str]] = (),
+    resamples: int | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure predictions by the named metrics, with a value for every class.
+
+    scores: (N,K). labels: the true labels of each video, by name; exactly one for single-label.
+    classes: the names of the K columns. threshold: chosen on the validation part; with it, what
+    extends a named metric is measured too. unread: the labels of videos without scores, which count
+    as wrong. resamples: draws of each bootstrap, by default as each metric states. Raises
+    UsageError for a metric that is unknown or of the other kind, DataError for input that does not
+    fit, SpecError for a fault in a user's own metric.
+    """
+    names = with_extensions(names) if threshold is not None else names
+    chosen = find_metrics(names, kind)
+    scored = scored_videos(scores, labels, classes, kind, threshold=threshold, unread=unread)
+    metrics = {metric.name: _measured(metric, scored, resamples, seed) for metric in chosen}
+    if kind == "single-label":
+        of_class, values = "top1", class_accuracies(scored.ranks, scored.targets, len(classes))
+    else:
+        of_class, values = "average_precision", scored.precisions
+    counts = scored.positive.sum(axis=0)
+    per_class = [
+        ClassMetric(name=name, value=100 * float(value) if count else None, n=int(count))
+        for name, value, count in zip(classes, values, counts, strict=True)
+    ]
+    return Evaluation(
+        metrics=metrics,
+        per_class=PerClass(metric=of_class, values=per_class),
+        without_positives=[entry.name for entry in per_class if entry.n == 0],
+    )
+
+
+def _measured(
+    metric: Metric, scored: ScoredVideos, resamples: int | None, seed: int
+) -> MetricValue:
+    try:
+        return metric.measured(scored, resamples, seed)
+    except VclipError:
+        raise
+    except Exception as error:
+        path = list_metrics()[metric.name]
+        if path.parent == _SHIPPED:
+            raise
+        raise SpecError(
+            f"the metric fails: {type(error).__name__}: {error}", where=str(path)
+        ) from error
+
+
+@cache
+def _load(path: Path) -> Metric:
+    """The one metric that a file defines. Raises SpecError, naming the file."""
+    module = (
+        importlib.import_module(f"vclip_cli.results.metrics.{path.stem}")
+        if path.parent == _SHIPPED
+        else import_user_file(path, "metric")
+    )
+    return _metric_of(module, path)
+
+
+def _metric_of(module: ModuleType, path: Path) -> Metric:
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Metric)
+        and value.__module__ == module.__name__
+    ]
+    named = [value for value in classes if getattr(value, "name", None) == path.stem]
+    if len(named) != 1:
+        raise SpecError(
+            f"a metric's file must define one Metric class with name = {path.stem!r}",
+            where=str(path),
+            found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
+        )
+    (metric,) = named
+    for stated, allowed in {
+        "title": None,
+        "kinds": {"single-label", "multi-label"},
+        "direction": {"higher", "lower"},
+    }.items():
+        given = getattr(metric, stated, None)
+        values = given if isinstance(given, tuple) else (given,)
+        if not given or (allowed is not None and not set(values) <= allowed):
+            raise SpecError(
+                f"the metric {path.stem!r} does not state its {stated}",
+                where=str(path),
+                found=repr(given),
+                expected=None if allowed is None else " or ".join(sorted(allowed)),
+            )
+    if metric.value is Metric.value and metric.weighted is Metric.weighted:
+        raise SpecError(
+            f"the metric {path.stem!r} defines neither `value` nor `weighted`", where=str(path)
+        )
+    return metric()

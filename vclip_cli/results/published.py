@@ -1,24 +1,37 @@
-"""The figures that papers print (`published.yaml`): each with its source and its setting."""
+"""Published figures (`published.yaml`), and their block below ours in a table.
+
+Each figure has its source and setting; the block says how each row's setting differs from ours.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
+from vclip_cli.results.cells import listed, views_text
+from vclip_cli.results.grouping import ColumnKey, Grouped
+from vclip_cli.results.layout import Place
+from vclip_cli.results.metric import Closed
+from vclip_cli.results.record import Record
+from vclip_cli.results.result_table import Cell, Footnote, Footnotes
 
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
 HARMONIC_PART = "harmonic_mean"
+TITLE = "Published figures, not ranked with ours"
+RANKED_TITLE = "Published figures, ranked together with ours"
+NOTHING_FITS = "no published figure is known for these columns"
+_UNKNOWN = "–"
+Value = TypeVar("Value", bound=Any)
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Paper(_Closed):
-    """seed: one of the papers whose methods this package implements."""
+class Paper(Closed):
+    """seed: whether the package implements the paper's method."""
 
     title: str
     year: int
@@ -27,12 +40,12 @@ class Paper(_Closed):
     seed: bool = False
 
 
-class Figure(_Closed):
+class Figure(Closed):
     """One printed number, in %.
 
     split: without the number of a repeat; part: `base`, `novel`, `harmonic_mean`, or another part;
-    tests: the test sets that it is the mean of, None where that is not stated; std_source: where
-    the deviation comes from, when not from where the value does.
+    tests: the test sets that it is the mean of, None where that is not stated; std_source: the
+    source of the deviation where it is not the value's.
     """
 
     dataset: str
@@ -46,11 +59,11 @@ class Figure(_Closed):
     std_source: str | None = None
 
 
-class Entry(_Closed):
+class PublishedRow(Closed):
     """A row of a paper's table.
 
-    adapter: our method of that name. backbone, frames, views (clips, crops): None where not stated.
-    hand: `first` where the method's own authors published the figures at the source.
+    adapter: the method of that name in this package. backbone, frames, views (clips, crops): None
+    where not stated. hand: `first` where the source is by the method's own authors.
     """
 
     method: str
@@ -67,14 +80,14 @@ class Entry(_Closed):
     figures: list[Figure] = Field(min_length=1)
 
 
-class Published(_Closed):
+class Published(Closed):
     """The whole file: papers and sources by key, and what they print."""
 
     title: str
     version: int
     papers: dict[str, Paper]
     sources: dict[str, str]
-    entries: list[Entry]
+    entries: list[PublishedRow]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -88,7 +101,7 @@ class Published(_Closed):
         return self
 
     def of_own_methods(self) -> Published:
-        """The same with nothing but this package's methods and what else their papers print."""
+        """Only the rows of this package's methods, and all other rows of their papers."""
         kept = [e for e in self.entries if e.adapter is not None or self.papers[e.paper].seed]
         return self.model_copy(update={"entries": kept})
 
@@ -96,3 +109,145 @@ class Published(_Closed):
 def load_published(path: Path = PUBLISHED_FILE) -> Published:
     """The published figures. Raises SpecError with file, line and key for a broken file."""
     return load_model(path, Published)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The table that the figures are added to: our records, its columns and its row headers."""
+
+    protocol: str
+    grouped: Grouped
+    places: Sequence[Place]
+    tests: Mapping[ColumnKey, set[str]]
+    headers: tuple[str, ...]
+
+    def records(self, method: str | None) -> list[Record]:
+        """Our records of a method; all our records where it has none."""
+        all_of_them = [e.record for entries in self.grouped.values() for e in entries]
+        own = [record for record in all_of_them if record.adapter.name == method]
+        return own or all_of_them
+
+
+@dataclass(frozen=True)
+class PublishedBlock:
+    """The rows, as a table needs them; general: footnotes that hold for the whole table."""
+
+    title: str
+    labels: tuple[tuple[str, ...], ...]
+    cells: list[list[Cell | None]]
+    marks: list[tuple[str, ...]]
+    general: tuple[Footnote, ...]
+
+
+def published_block(
+    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool = False
+) -> PublishedBlock:
+    """All published rows that have a figure for a column of the table, in the file's order.
+
+    ranked: whether the table ranks them together with ours; decides the title.
+    """
+    labels, cells, marks = [], [], []
+    for entry in published.entries:
+        if entry.protocol != around.protocol:
+            continue
+        line = [_cell(entry, place, around, published, notes) for place in around.places]
+        if not any(line):
+            continue
+        labels.append(_label(entry, published, around.headers))
+        cells.append(line)
+        found = _row_marks(entry, around, published, notes)
+        marks.append(tuple(sorted(found, key=lambda mark: (mark.isdigit(), len(mark), mark))))
+    general = () if labels else (Footnote("", NOTHING_FITS),)
+    return PublishedBlock(RANKED_TITLE if ranked else TITLE, tuple(labels), cells, marks, general)
+
+
+def _label(entry: PublishedRow, published: Published, headers: Sequence[str]) -> tuple[str, ...]:
+    texts = {
+        "Method": f"{entry.method} ({published.papers[entry.paper].year})",
+        "Backbone": entry.backbone or _UNKNOWN,
+        "Frames": str(entry.frames or _UNKNOWN),
+        "Views": views_text(entry.views) if entry.views else _UNKNOWN,
+    }
+    return tuple(texts.get(header, _UNKNOWN) for header in headers)
+
+
+def _cell(
+    entry: PublishedRow, place: Place, around: Surroundings, published: Published, notes: Footnotes
+) -> Cell | None:
+    figure = next((f for f in entry.figures if _column_of(f) == _wanted(place)), None)
+    if figure is None:
+        return None
+    marks = []
+    ours = set().union(*(around.tests[k] for k in (place.key, place.base) if k is not None))
+    if figure.part != HARMONIC_PART and (text := _other_tests(figure.tests, ours)):
+        marks.append(notes.remark(text))
+    if figure.std_source is not None:
+        source = published.sources[figure.std_source]
+        marks.append(notes.second_hand(f"the deviation is second-hand: {source}"))
+    return Cell(value=figure.value, std=figure.std, n=0, marks=tuple(marks))
+
+
+def _column_of(figure: Figure) -> tuple[str, int, str, str, str]:
+    return figure.dataset, figure.shots or 0, figure.part or "", figure.split, figure.metric
+
+
+def _wanted(place: Place) -> tuple[str, int, str, str, str]:
+    key = place.key
+    part = HARMONIC_PART if place.base is not None else key.part
+    return key.dataset, key.shots, part, key.split, place.metric
+
+
+def _other_tests(tests: Sequence[str] | None, ours: set[str]) -> str | None:
+    if tests is None:
+        return f"published without saying over which test sets; ours: {listed(sorted(ours))}"
+    if set(tests) == ours:
+        return None
+    return f"published over {listed(tests)}; ours: {listed(sorted(ours))}"
+
+
+def _row_marks(
+    entry: PublishedRow, around: Surroundings, published: Published, notes: Footnotes
+) -> list[str]:
+    source = published.sources[entry.source]
+    marks = []
+    if entry.hand == "second":
+        marks.append(notes.second_hand(f"second-hand: {source}"))
+    else:
+        marks.append(notes.remark(source))
+    if texts := _differences(entry, around.records(entry.adapter)):
+        marks.append(notes.remark(f"other setting than ours: {'; '.join(texts)}"))
+    about = [f"trained on {entry.trained_on}"] + ([entry.remark] if entry.remark else [])
+    marks.append(notes.remark("; ".join(about)))
+    return marks
+
+
+def _differences(entry: PublishedRow, ours: Sequence[Record]) -> list[str]:
+    """How the setting of a published row differs from our records, one text a difference."""
+    backbones = {architecture(record.backbone.name) for record in ours}
+    frames = {record.video.frames for record in ours}
+    views = {(record.video.views.clips, record.video.views.crops) for record in ours}
+    theirs = architecture(entry.backbone) if entry.backbone else None
+    return [
+        text
+        for text in (
+            _difference("backbone", theirs, backbones, str),
+            _difference("frames", entry.frames, frames, str),
+            _difference("views", entry.views, views, views_text),
+        )
+        if text
+    ]
+
+
+def _difference(
+    what: str, theirs: Value | None, ours: set[Value], shown: Callable[[Value], str]
+) -> str | None:
+    if {theirs} == ours:
+        return None
+    known = listed(shown(value) for value in sorted(ours))
+    return f"{what} {'not stated' if theirs is None else shown(theirs)} (ours {known})"
+
+
+def architecture(name: str) -> str:
+    """One spelling of a backbone: `ViT-B-16` for `ViT-B/16` and `ViT-B-16-quickgelu`."""
+    plain = name.replace("/", "-").replace("@", "-").removesuffix("px")
+    return re.sub(r"-quickgelu$", "", plain)

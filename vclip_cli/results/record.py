@@ -16,7 +16,8 @@ from vclip_cli.common.files import write_json
 from vclip_cli.common.hashing import sha256_json
 from vclip_cli.common.json_files import read_json
 from vclip_cli.common.yaml_files import ErrorAt, validate_model
-from vclip_cli.results.measure import Closed, Metric, PerClass
+from vclip_cli.results.measure import PerClass
+from vclip_cli.results.metric import Closed, Kind, MetricValue
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -46,16 +47,42 @@ class Override(Closed):
     used: Any
 
 
-class Protocol(Closed):
-    """shots: training videos a class, null where the protocol trains on all or on none."""
+class RecordedAggregate(Closed):
+    """Which repeats a table joins to mean and standard deviation.
+
+    over: of one dataset, numbered test splits (`test-1`, `test-2`), numbered parts (`zs1`, `zs2`)
+    and training seeds. harmonic_mean: whether the harmonic mean of base and novel is a column.
+    """
+
+    over: list[Literal["splits", "parts", "seeds"]] = Field(default_factory=list)
+    harmonic_mean: bool = False
+
+
+EVERYTHING_JOINED = RecordedAggregate(over=["splits", "parts", "seeds"], harmonic_mean=True)
+"""What tables of vclip 0.1 joined: used for its records, which do not state it."""
+
+
+class RecordedProtocol(Closed):
+    """shots: training videos a class, null where the protocol trains on all or on none.
+
+    metrics: the protocol's own, in its order. aggregate: what its tables join. Both are null in
+    records of vclip 0.1; their tables show the main metric and join `EVERYTHING_JOINED`.
+    """
 
     name: str
     version: int | str
     sha256: Sha256
     shots: int | None = Field(default=None, ge=1)
+    metrics: list[str] | None = None
+    aggregate: RecordedAggregate | None = None
+
+    @property
+    def joins(self) -> RecordedAggregate:
+        """What a table joins."""
+        return EVERYTHING_JOINED if self.aggregate is None else self.aggregate
 
 
-class LabelSet(Closed):
+class RecordedLabelSet(Closed):
     """The named list that the classes were taken from."""
 
     name: str
@@ -63,7 +90,7 @@ class LabelSet(Closed):
     sha256: Sha256
 
 
-class Dataset(Closed):
+class RecordedDataset(Closed):
     """What was scored. part: `base`, `novel` or another named subset of the classes, null for all.
 
     manifest_sha256: null for videos that were named without a manifest. split_sha256: of the list
@@ -77,7 +104,7 @@ class Dataset(Closed):
     part: str | None = None
     manifest_sha256: Sha256 | None
     split_sha256: Sha256
-    label_set: LabelSet
+    label_set: RecordedLabelSet
     classes: list[str] = Field(min_length=1)
     absent: Count = 0
     unlisted: Count = 0
@@ -92,7 +119,7 @@ class Prompts(Closed):
     texts: list[list[str]]
 
 
-class Backbone(Closed):
+class RecordedBackbone(Closed):
     """The model before any training.
 
     pretrained: the tag or file as it was named, null where the name brings its weights.
@@ -106,7 +133,7 @@ class Backbone(Closed):
     parameters: Count
 
 
-class Adapter(Closed):
+class RecordedMethod(Closed):
     """checkpoint_sha256: null where nothing was trained."""
 
     name: str
@@ -115,7 +142,7 @@ class Adapter(Closed):
     trainable_parameters: Count
 
 
-class Views(Closed):
+class RecordedViews(Closed):
     """Temporal clips and spatial crops a video."""
 
     clips: int = Field(ge=1)
@@ -132,7 +159,7 @@ class Video(Closed):
     frames: int = Field(ge=1)
     decoder: dict[str, Any]
     sampling: dict[str, Any]
-    views: Views
+    views: RecordedViews
     preprocessing: dict[str, Any]
     store: dict[str, Any] | None = None
     embeddings: Sha256 | None = None
@@ -157,7 +184,7 @@ class Counts(Closed):
     failed: Count
 
 
-class Failure(Closed):
+class RecordedFailure(Closed):
     """A video that could not be scored. path: relative to the dataset's folder."""
 
     video: str
@@ -249,21 +276,21 @@ class Record(Closed):
     command: list[str]
     config: dict[str, Any]
     overrides: list[Override] = Field(default_factory=list)
-    protocol: Protocol
-    dataset: Dataset
+    protocol: RecordedProtocol
+    dataset: RecordedDataset
     prompts: Prompts
-    backbone: Backbone
-    adapter: Adapter
+    backbone: RecordedBackbone
+    adapter: RecordedMethod
     video: Video
     compute: Compute
     seeds: dict[str, int | None]
     counts: Counts
-    failures: list[Failure] = Field(default_factory=list)
+    failures: list[RecordedFailure] = Field(default_factory=list)
     damage: list[Damaged] = Field(default_factory=list)
     partial: bool = False
     overlap_allowed: bool = False
     marks: list[str] = Field(default_factory=list)
-    metrics: dict[str, Metric] = Field(min_length=1)
+    metrics: dict[str, MetricValue] = Field(min_length=1)
     per_class: PerClass
     without_positives: list[str] = Field(default_factory=list)
     decision: Decision | None = None
@@ -300,6 +327,11 @@ class Record(Closed):
         if [entry.name for entry in self.per_class.values] != classes:
             raise ErrorAt(("per_class", "values"), "the classes differ from dataset.classes")
         return self
+
+    @property
+    def kind(self) -> Kind:
+        """Whether a video has one label or can have several."""
+        return "single-label" if self.per_class.metric == "top1" else "multi-label"
 
 
 def write_record(record: Record, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.json_files import json_text
 from vclip_cli.results.escaping import csv_text, latex, markdown
 from vclip_cli.results.render_html import render_html
-from vclip_cli.results.result_table import Cell, Column, ResultTable
+from vclip_cli.results.result_table import Cell, Column, Line, ResultTable
 
 JSON_SCHEMA = 1
 LATEX_NEEDS = (
@@ -48,26 +48,25 @@ def _markdown_table(table: ResultTable) -> str:
     rule = ["---"] * len(table.row_headers) + ["---:"] * len(table.columns)
     lines = [f"**{markdown(table.title)}**", ""]
     lines += [_pipes(map(markdown, headers)), _pipes(rule)]
-    blocks = table.block_starts()
-    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        if number in blocks:
-            lines.append(_pipes([f"*{markdown(blocks[number])}*", *[""] * (len(headers) - 1)]))
-        places = zip(cells, table.columns, strict=True)
-        shown = ["–" if c is None else _markdown_cell(table, c, column) for c, column in places]
-        names = [*map(markdown, row)]
-        names[0] += _markdown_marks(table.marks_of(number))
-        lines.append(_pipes([*names, *shown]))
+    for line in table.lines():
+        if line.begins:
+            lines.append(_pipes([f"*{markdown(line.block)}*", *[""] * (len(headers) - 1)]))
+        first, *others = map(markdown, line.names)
+        cells = (_markdown_cell(table, *pair) for pair in line.cells)
+        lines.append(_pipes([first + _markdown_marks(line.marks), *others, *cells]))
     for note in table.footnotes:
         mark = f"<sup>{markdown(note.mark)}</sup> " if note.mark else ""
         lines += ["", mark + markdown(note.text)]
     return "\n".join(lines) + "\n"
 
 
-def _pipes(cells: Any) -> str:
+def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown_cell(table: ResultTable, cell: Cell, column: Column) -> str:
+def _markdown_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
     number = markdown(table.number(cell, column))
     text = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}[cell.place].format(number)
     return text + _markdown_marks(cell.marks)
@@ -100,16 +99,13 @@ def _latex_table(table: ResultTable) -> str:
         *_latex_headers(table),
         r"\midrule",
     ]
-    blocks, width = table.block_starts(), len(layout)
-    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        if number in blocks:
-            title = latex(blocks[number])
-            lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\emph{{{title}}}}} \\"]
-        places = zip(cells, table.columns, strict=True)
-        shown = ["--" if c is None else _latex_cell(table, c, column) for c, column in places]
-        names = [*map(latex, row)]
-        names[0] += _latex_marks(table.marks_of(number))
-        lines.append(" & ".join([*names, *shown]) + r" \\")
+    for line in table.lines():
+        if line.begins:
+            title = rf"\multicolumn{{{len(layout)}}}{{l}}{{\emph{{{latex(line.block)}}}}} \\"
+            lines += [r"\midrule", title]
+        first, *others = map(latex, line.names)
+        cells = (_latex_cell(table, *pair) for pair in line.cells)
+        lines.append(" & ".join([first + _latex_marks(line.marks), *others, *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide]
     for note in table.footnotes:
         mark = f"{_latex_marks((note.mark,))} " if note.mark else ""
@@ -120,9 +116,9 @@ def _latex_table(table: ResultTable) -> str:
 def _characters(table: ResultTable) -> int:
     """About how wide the widest line of a table is."""
     widths = [
-        sum(len(text) + 2 for text in row)
-        + sum(len(table.number(c, n)) + 2 for c, n in zip(cells, table.columns, strict=True) if c)
-        for row, cells in zip(table.rows, table.cells, strict=True)
+        sum(len(text) + 2 for text in line.names)
+        + sum(len(table.number(cell, column)) + 2 for column, cell in line.cells if cell)
+        for line in table.lines()
     ]
     return max(widths, default=0)
 
@@ -143,7 +139,9 @@ def _latex_headers(table: ResultTable) -> list[str]:
     return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(map(latex, lower)) + r" \\"]
 
 
-def _latex_cell(table: ResultTable, cell: Cell, column: Column) -> str:
+def _latex_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
+    if cell is None:
+        return "--"
     text = latex(table.number(cell, column))
     wrapped = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[cell.place]
     return wrapped + _latex_marks(cell.marks)
@@ -155,39 +153,42 @@ def _latex_marks(marks: Sequence[str]) -> str:
 
 
 def render_csv(tables: Sequence[ResultTable]) -> str:
-    """One line a result, for spreadsheets and data frames; numbers are not rounded.
+    """One line a result, for spreadsheets; numbers are not rounded.
 
     Tables follow each other under one header; `table` holds their titles.
     """
-    headers = list(dict.fromkeys(name for table in tables for name in table.row_headers))
+    names, rows = result_rows(tables)
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["table", *map(csv_text, headers), "dataset", "column", *CSV_COLUMNS])
-    for table in tables:
-        for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-            named = dict(zip(table.row_headers, row, strict=True))
-            names = [csv_text(text) for text in (table.title, *(named.get(h, "") for h in headers))]
-            for column, cell in zip(table.columns, cells, strict=True):
-                if cell is not None:
-                    writer.writerow([*names, *_csv_cell(table, number, column, cell)])
+    writer.writerow([csv_text(name) for name in names])
+    for row in rows:
+        writer.writerow([csv_text(v) if isinstance(v, str) else v for v in row])
     return buffer.getvalue()
 
 
-def _csv_cell(table: ResultTable, row: int, column: Column, cell: Cell) -> list[Any]:
-    marks = (*table.marks_of(row), *cell.marks)
+def result_rows(tables: Sequence[ResultTable]) -> tuple[list[str], list[list[Any]]]:
+    """The names of the columns, and one row a result: texts as they are, numbers not rounded."""
+    headers = list(dict.fromkeys(name for table in tables for name in table.row_headers))
+    rows = []
+    for table in tables:
+        for line in table.lines():
+            named = dict(zip(table.row_headers, line.names, strict=True))
+            names = [table.title, *(named.get(header, "") for header in headers)]
+            rows += [
+                [*names, column.group, column.name, *_values(table, line, column, cell)]
+                for column, cell in line.cells
+                if cell is not None
+            ]
+    return ["table", *headers, "dataset", "column", *CSV_COLUMNS], rows
+
+
+def _values(table: ResultTable, line: Line, column: Column, cell: Cell) -> list[Any]:
+    """The values of `CSV_COLUMNS`."""
+    marks = (*line.marks, *cell.marks)
     remarks = "; ".join(note.text for note in table.footnotes if note.mark in marks)
-    block = next((t for start, t in reversed(table.block_starts().items()) if start <= row), "")
-    numbers = [cell.std, cell.n or None, cell.low, cell.high, cell.scored, cell.listed]
     unit = table.unit if column.unit is None else column.unit
-    texts = [csv_text(text) for text in (column.group, column.name, unit, block, remarks)]
-    return [
-        *texts[:2],
-        cell.value,
-        texts[2],
-        *numbers,
-        cell.place or None,
-        *texts[3:],
-    ]
+    numbers = [cell.std, cell.n or None, cell.low, cell.high, cell.scored, cell.listed]
+    return [cell.value, unit, *numbers, cell.place or None, line.block, remarks]
 
 
 def render_json(tables: Sequence[ResultTable]) -> str:

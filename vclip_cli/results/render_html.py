@@ -60,7 +60,7 @@ def render_html(tables: Sequence[ResultTable]) -> str:
 
 
 def html_table(table: ResultTable, name: str) -> str:
-    """One table with its footnotes, as a part of a page; name: begins the ids within it."""
+    """One table with its footnotes, as a part of a page. name: the start of its element ids."""
     lines = [
         f'<div class="wide" role="region" aria-labelledby="{name}-title" tabindex="0">',
         "<table>",
@@ -70,18 +70,16 @@ def html_table(table: ResultTable, name: str) -> str:
         "</thead>",
         "<tbody>",
     ]
-    blocks = table.block_starts()
     width = len(table.row_headers) + len(table.columns)
-    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        if number in blocks:
-            title = _text(blocks[number])
-            lines += ["</tbody>", "<tbody>"]
-            lines.append(f'<tr><th scope="rowgroup" colspan="{width}">{title}</th></tr>')
-        first = f'<th scope="row">{_text(row[0])}{_marks(table, table.marks_of(number), name)}</th>'
-        others = "".join(f"<td>{_text(text)}</td>" for text in row[1:])
-        places = zip(cells, table.columns, strict=True)
-        values = "".join(_cell(table, cell, column, name) for cell, column in places)
-        lines.append(f"<tr>{first}{others}{values}</tr>")
+    for line in table.lines():
+        if line.begins:
+            title = f'<tr><th scope="rowgroup" colspan="{width}">{_text(line.block)}</th></tr>'
+            lines += ["</tbody>", "<tbody>", title]
+        name_cell, *others = map(_text, line.names)
+        first = f'<th scope="row">{name_cell}{_marks(table, line.marks, name)}</th>'
+        texts = "".join(f"<td>{text}</td>" for text in others)
+        values = "".join(_cell(table, *pair, name) for pair in line.cells)
+        lines.append(f"<tr>{first}{texts}{values}</tr>")
     lines += ["</tbody>", "</table>", "</div>"]
     return "\n".join([*lines, *_notes(table, name)])
 
@@ -102,7 +100,7 @@ def _headers(table: ResultTable) -> Iterator[str]:
     yield f"<tr>{''.join(lower)}</tr>"
 
 
-def _cell(table: ResultTable, cell: Cell | None, column: Column, name: str) -> str:
+def _cell(table: ResultTable, column: Column, cell: Cell | None, name: str) -> str:
     if cell is None:
         return '<td class="number"><span class="hidden">no result</span>–</td>'
     number = PLACES[cell.place].format(_text(table.number(cell, column)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MAX_WIDTH = 100_000
-"""Off a terminal nothing is folded or cut: this is wider than any table."""
+"""Wider than any table: text for files and pipes is never folded or cut."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -35,21 +35,19 @@ def terminal_table(table: ResultTable) -> Group:
     for column in table.columns:
         header = f"{plain(column.group)}\n{plain(column.name)}".strip()
         shown.add_column(Text(header), justify="right", overflow="fold")
-    blocks = table.block_starts()
-    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        if number in blocks:
+    for line in table.lines():
+        if line.begins:
             shown.add_section()
-            shown.add_row(Text(plain(blocks[number]), style="italic"))
-        names = [plain(text) for text in row]
-        names[0] += "".join(f" {_mark(mark)}" for mark in table.marks_of(number))
-        places = zip(cells, table.columns, strict=True)
-        shown.add_row(*map(Text, names), *(_cell(table, cell, column) for cell, column in places))
-    # beside the grid, not its title and caption, which would be folded to its width
+            shown.add_row(Text(plain(line.block), style="italic"))
+        names = [plain(text) for text in line.names]
+        names[0] += "".join(f" {_mark(mark)}" for mark in line.marks)
+        shown.add_row(*map(Text, names), *(_cell(table, *pair) for pair in line.cells))
+    # not as the grid's own title and caption: these would be folded to its width
     return Group(Text(plain(table.title)), shown, *map(Text, notes))
 
 
 def terminal_text(tables: Sequence[ResultTable]) -> str:
-    """The same tables as text without colours, for files and pipes; as wide as they need to be."""
+    """The tables as text without colours, for files and pipes; as wide as they need to be."""
     from rich.console import Console
 
     console = Console(
@@ -65,7 +63,7 @@ def terminal_text(tables: Sequence[ResultTable]) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _cell(table: ResultTable, cell: Cell | None, column: Column) -> Text:
+def _cell(table: ResultTable, column: Column, cell: Cell | None) -> Text:
     from rich.text import Text
 
     if cell is None:

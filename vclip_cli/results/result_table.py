@@ -1,8 +1,8 @@
-"""A table as plain values: what every kind of table is built into and every format is made from."""
+"""A table as plain values: every kind of table is built into it, every format is made from it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ SECTION = "§"
 class Column:
     """A column of results: `group` is the upper header (the dataset), `name` the lower one.
 
-    digits: decimals that are printed here; unit: of the values; both None for the table's.
+    digits: decimals that are printed here; unit: of the values. None: as in the whole table.
     """
 
     group: str
@@ -33,11 +33,11 @@ class Column:
 class Cell:
     """A result, in the table's unit.
 
-    std: sample standard deviation over the n joined records, None where there is one only.
-    low, high: the 95 % interval, of one record over its videos, of several for their mean.
-    scored, listed: videos, over all joined records; None for derived values. n is 0 for published
-    figures. marks: the footnotes' marks. place: 1 best, 2 second, 0 other or not ranked. records:
-    fingerprints of the records behind the value.
+    std: sample standard deviation over the n joined records, None for one record. low, high: the
+    95 % interval, of one record over its videos, of several records for their mean. scored,
+    listed: videos, over all joined records; None for derived values. n: 0 for published figures.
+    marks: marks of footnotes. place: 1 best, 2 second, 0 other or not ranked. records: fingerprints
+    of the records behind the value.
     """
 
     value: float
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Footnote:
-    """A remark below the table; `mark` is empty where it holds for the whole table."""
+    """A remark below the table; `mark` is empty for remarks on the whole table."""
 
     mark: str
     text: str
@@ -69,12 +69,27 @@ class Block:
 
 
 @dataclass(frozen=True)
-class ResultTable:
-    """rows: the text cells under `row_headers`; cells: rows × columns, None where there is none.
+class Line:
+    """A row: names: its texts under the row headers; marks: of the row; cells: with their columns.
 
-    show_n: print n in every cell, as it differs between them. digits: decimals that are printed,
-    unless a column has its own. intervals: print them too. blocks: of rows, from the first to the
-    last; empty where all are one. row_marks: the footnotes' marks of each row, empty without any.
+    block: the title of its block; begins: whether it is the first row of a block with a title.
+    """
+
+    names: tuple[str, ...]
+    marks: tuple[str, ...]
+    cells: tuple[tuple[Column, Cell | None], ...]
+    block: str = ""
+    begins: bool = False
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """rows: the texts under `row_headers`; cells: rows × columns, None where there is no result.
+
+    show_n: print n in every cell, because it differs between them. digits: decimals that are
+    printed, unless a column has its own. intervals: print them too. blocks: of rows, from the first
+    to the last; empty for one block. row_marks: the footnotes' marks of each row, empty without
+    any.
     """
 
     title: str
@@ -113,32 +128,30 @@ class ResultTable:
             text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
         return f"{text} (n={cell.n})" if self.show_n and cell.n else text
 
-    def marks_of(self, row: int) -> tuple[str, ...]:
-        """The footnotes' marks of a row."""
-        return self.row_marks[row] if self.row_marks else ()
-
-    def block_starts(self) -> dict[int, str]:
-        """The position of the first row of each block that has a title, and the title."""
-        starts, position = {}, 0
-        for block in self.blocks:
-            if block.title and block.rows:
-                starts[position] = block.title
-            position += block.rows
-        return starts
+    def lines(self) -> Iterator[Line]:
+        """The rows in order."""
+        titles = [(b.title, n == 0) for b in self.blocks for n in range(b.rows)]
+        titles = titles or [("", False)] * len(self.rows)
+        marks = self.row_marks or ((),) * len(self.rows)
+        for names, of_row, cells, (title, first) in zip(
+            self.rows, marks, self.cells, titles, strict=True
+        ):
+            pairs = tuple(zip(self.columns, cells, strict=True))
+            yield Line(names, of_row, pairs, title, first and bool(title))
 
 
 class Footnotes:
     """Gives each different remark one mark, in the order of first use.
 
-    † †† … for fields that differ from the protocol, ‡ for partial records, § §2 … for figures at
-    second hand, 1 2 … for the rest.
+    † †† … for fields that differ from the protocol, ‡ for partial records, § §2 … for second-hand
+    figures, 1 2 … for the rest.
     """
 
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
 
     def override(self, text: str) -> str:
-        """The mark of a remark on a protocol's field that was set to something else."""
+        """The mark of a remark on a field that differs from the protocol."""
         used = sum(mark.startswith(DAGGER) for mark in self._marks.values())
         return self._marks.setdefault(text, DAGGER * (used + 1))
 
@@ -147,7 +160,7 @@ class Footnotes:
         return self._marks.setdefault(text, DOUBLE_DAGGER)
 
     def second_hand(self, text: str) -> str:
-        """The mark of figures that are not from the method's own authors; text: from where."""
+        """The mark of figures that others than the method's authors published; text: the source."""
         used = sum(mark.startswith(SECTION) for mark in self._marks.values())
         return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
 
@@ -165,19 +178,19 @@ class Footnotes:
 def rank_columns(
     cells: Iterable[Iterable[Cell | None]],
     rankable: Iterable[Iterable[bool]],
-    digits: int,
+    digits: Sequence[int],
     lowest: Collection[int] = (),
 ) -> list[list[Cell | None]]:
     """Set `place` of the best and second best cells of each column, by the value as printed.
 
-    lowest: the columns of which the lowest value is the best. Equal prints share a place. A column
-    with fewer than two rankable cells is left as it is.
+    digits: the decimals that each column prints. lowest: columns in which the lowest value is the
+    best. Equal prints share a place. A column with fewer than two rankable cells has no places.
     """
     grid = [list(row) for row in cells]
     allowed = [list(row) for row in rankable]
-    for column in range(len(grid[0]) if grid else 0):
+    for column, decimals in enumerate(digits):
         printed = {
-            row: round(cell.value, digits)
+            row: round(cell.value, decimals)
             for row, line in enumerate(grid)
             if (cell := line[column]) is not None and allowed[row][column]
         }

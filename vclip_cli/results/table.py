@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vclip_cli.results.cells import harmonic_cell, joined_cell
+from vclip_cli.common.errors import UsageError
+from vclip_cli.results.cells import harmonic_cell, joined_cell, label_rows
 from vclip_cli.results.collect import (
     LoadedRecord,
+    collect_records,
     group_by_protocol,
     leave_out_partial,
     other_manifests,
     require_equal_test_sets,
     require_one_protocol,
 )
-from vclip_cli.results.columns import Place, headed, plan_places
+from vclip_cli.results.comparison import compare_methods
 from vclip_cli.results.grouping import (
     ColumnKey,
     Grouped,
     RowKey,
     column_order,
     group_records,
-    require_equal_class_counts,
-    test_sets_of,
-    without_copies,
+    test_set_of,
 )
-from vclip_cli.results.layout import MAIN_METRICS as MAIN_METRICS
-from vclip_cli.results.layout import choose_layout, common_unit
-from vclip_cli.results.names import LOWER_IS_BETTER, metric_title
-from vclip_cli.results.published import Published
-from vclip_cli.results.published_rows import Surroundings, published_block
+from vclip_cli.results.layout import (
+    Place,
+    common_unit,
+    headed,
+    plan_places,
+    shown_metrics,
+    shows_costs,
+)
+from vclip_cli.results.measure import lower_is_better, metric_title
+from vclip_cli.results.published import (
+    Published,
+    Surroundings,
+    load_published,
+    published_block,
+)
+from vclip_cli.results.render import render, result_rows
+from vclip_cli.results.render_html import html_table
+from vclip_cli.results.render_terminal import terminal_text
 from vclip_cli.results.result_table import (
     Block,
     Cell,
@@ -37,14 +54,117 @@ from vclip_cli.results.result_table import (
     ResultTable,
     rank_columns,
 )
-from vclip_cli.results.rows import GFLOPS_NOTE, label_rows
-from vclip_cli.results.settings import test_set_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIGITS = 1
 INTERVALS_NOTE = (
-    "in brackets 95 % intervals: of one record over its videos (Wilson for accuracies, else a"
+    "in brackets 95 % intervals: of one record over its videos (Wilson for accuracies, otherwise a"
     " bootstrap), of a mean over records by Student's t"
 )
+GFLOPS_NOTE = (
+    "GFLOPs: billions of multiply-adds, as papers count them, of scoring one video over all its"
+    " views"
+)
+
+
+@dataclass(frozen=True, repr=False)
+class ResultTables:
+    """What `table` gives: one table, or one for each protocol. A notebook shows it as HTML.
+
+    left_out: the number of partial records that are not shown.
+    """
+
+    tables: tuple[ResultTable, ...]
+    left_out: int = 0
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a result, as in `to_csv`; numbers are not rounded."""
+        import pandas as pd
+
+        names, rows = result_rows(self.tables)
+        return pd.DataFrame(rows, columns=names)
+
+    def to_markdown(self) -> str:
+        """A Markdown table each."""
+        return render(self.tables, "md")
+
+    def to_csv(self) -> str:
+        """One line a result, for spreadsheets; numbers are not rounded."""
+        return render(self.tables, "csv")
+
+    def to_latex(self) -> str:
+        """A booktabs table each."""
+        return render(self.tables, "latex")
+
+    def to_html(self) -> str:
+        """A page of its own."""
+        return render(self.tables, "html")
+
+    def to_json(self) -> str:
+        """One document with everything that the tables hold."""
+        return render(self.tables, "json")
+
+    def to_text(self) -> str:
+        """As a terminal shows it, without colours."""
+        return terminal_text(self.tables)
+
+    def __repr__(self) -> str:
+        return self.to_text().rstrip()
+
+    def _repr_html_(self) -> str:
+        return "\n".join(html_table(t, f"table-{n}") for n, t in enumerate(self.tables, start=1))
+
+
+def table(
+    paths: Sequence[str | PathLike[str]] = ("runs",),
+    *,
+    metric: str | Sequence[str] | None = None,
+    costs: bool | None = None,
+    intervals: bool = False,
+    published: bool = False,
+    all_published: bool = False,
+    rank_published: bool = False,
+    compare: tuple[str, str] | None = None,
+    partial: bool = False,
+    by_protocol: bool = False,
+) -> ResultTables:
+    """The results of many runs as one table: methods in rows, datasets in columns.
+
+    Repeats that the protocol's `aggregate` names are joined to mean and standard deviation.
+
+    paths: records, or folders that hold them. metric: names of metrics, by default the protocol's.
+    costs: GFLOPs and trainable parameters, by default where all methods use several views of a
+    video. intervals: 95 % intervals. published: papers' figures of these methods below ours;
+    all_published: of other methods too; rank_published: rank them together. compare: test two
+    methods, or folders of records, for a difference on the same videos. partial: show partial
+    records (--limit) too. by_protocol: a table for each protocol. Raises ComparisonRefused when the
+    records cannot be compared, UsageError for an unknown metric or options that do not fit,
+    DataError when there is no record.
+    """
+    if compare is not None and (published or all_published or costs or by_protocol):
+        raise UsageError("--compare prints a table of its own", hint="leave the other options out")
+    if rank_published and not (published or all_published):
+        raise UsageError("--rank-published needs --published")
+    records = collect_records([Path(path) for path in paths])
+    left_out = 0 if partial else sum(loaded.record.partial for loaded in records)
+    if compare is not None:
+        kept = records if partial else leave_out_partial(records)
+        first = [metric] if isinstance(metric, str) else [*(metric or ()), None]
+        return ResultTables((compare_methods(kept, *compare, first[0]),), left_out)
+    figures = load_published() if published or all_published else None
+    tables = build_tables(
+        records,
+        metric,
+        partial=partial,
+        by_protocol=by_protocol,
+        costs=costs,
+        intervals=intervals,
+        published=figures if figures is None or all_published else figures.of_own_methods(),
+        rank_published=rank_published,
+    )
+    return ResultTables(tuple(tables), left_out)
 
 
 def build_tables(
@@ -58,65 +178,52 @@ def build_tables(
     published: Published | None = None,
     rank_published: bool = False,
 ) -> list[ResultTable]:
-    """One table, or with `by_protocol` one for each protocol.
+    """The tables of records, one or with `by_protocol` one for each protocol; see `table`.
 
-    metric: names in the records' metrics; by default what papers print (`choose_layout`), as for
-    costs, whether GFLOPs and trainable parameters are shown. partial: show partial records too,
-    marked and not ranked. intervals: print 95 % intervals. published: papers' figures to put into a
-    block of their own; rank_published: rank them and ours together. Raises ComparisonRefused when
-    the records cannot be compared, UsageError for an unknown metric, DataError when none is left.
+    published: the papers' figures to show. Raises ComparisonRefused, UsageError and DataError as
+    `table` does.
     """
     if not partial:
         records = leave_out_partial(records)
     if not by_protocol:
         require_one_protocol(records)
-    metrics = (metric,) if isinstance(metric, str) else metric
+    asked = (metric,) if isinstance(metric, str) else metric
     return [
-        build_table(
-            group,
-            metrics,
-            costs=costs,
-            intervals=intervals,
-            published=published,
-            rank_published=rank_published,
-        )
+        _build_table(group, asked, costs, intervals, published, rank_published)
         for group in group_by_protocol(records)
     ]
 
 
-def build_table(
+def _build_table(
     records: Sequence[LoadedRecord],
-    metrics: Sequence[str] | None = None,
-    *,
-    costs: bool | None = None,
-    intervals: bool = False,
-    published: Published | None = None,
-    rank_published: bool = False,
+    asked: Sequence[str] | None,
+    costs: bool | None,
+    intervals: bool,
+    published: Published | None,
+    rank_published: bool,
 ) -> ResultTable:
-    """The table of records that follow one protocol; see `build_tables`.
+    """The table of records that follow one protocol.
 
-    Repeats of a run over splits and seeds are joined to mean and sample standard deviation. A
-    cell that lacks a split which others in its column have is marked and not ranked.
+    A cell that lacks a split which others in its column have is marked and not ranked.
     """
-    require_one_protocol(records)
     require_equal_test_sets(records)
-    layout = choose_layout(records, metrics, costs)
-    units = {name: common_unit(records, name) for name in layout.metrics}
-    grouped = without_copies(group_records(records), layout.metrics)
-    require_equal_class_counts(grouped)
+    metrics, with_costs = shown_metrics(records, asked), shows_costs(records, costs)
+    units = {name: common_unit(records, name) for name in metrics}
+    grouped = group_records(records, metrics)
     rows = sorted({row for row, _ in grouped})
     keys = sorted({column for _, column in grouped}, key=column_order)
-    tests = {key: test_sets_of(grouped, key) for key in keys}
-    places = plan_places(keys, layout.metrics)
+    tests = {key: _test_sets(grouped, key) for key in keys}
+    protocol = records[0].record.protocol
+    places = plan_places(keys, metrics, protocol.joins.harmonic_mean)
     notes = Footnotes()
     cells = [_line(row, places, grouped, tests, notes) for row in rows]
     rankable = [_rankable(row, places, grouped, tests) for row in rows]
-    general = _general_notes(cells, records, layout.costs, intervals)
-    headers, labels = label_rows(rows, [_members(row, grouped) for row in rows], layout.costs)
+    general = _general_notes(cells, records, with_costs, intervals)
+    headers, labels = label_rows(rows, [_members(row, grouped) for row in rows], with_costs)
     row_marks: list[tuple[str, ...]] = [()] * len(rows)
     blocks: tuple[Block, ...] = ()
     if published is not None:
-        around = Surroundings(records[0].record.protocol.name, grouped, places, tests, headers)
+        around = Surroundings(protocol.name, grouped, places, tests, headers)
         block = published_block(published, around, notes, ranked=rank_published)
         blocks = (Block("", len(rows)), Block(block.title, len(block.labels)))
         general += block.general
@@ -124,15 +231,17 @@ def build_table(
         cells += block.cells
         row_marks += block.marks
         rankable += [[rank_published] * len(places) for _ in block.labels]
-    lowest = [n for n, place in enumerate(places) if place.metric in LOWER_IS_BETTER]
+    columns = headed(places, keys, tests, units)
+    digits = [DIGITS if column.digits is None else column.digits for column in columns]
+    lowest = [n for n, place in enumerate(places) if lower_is_better(place.metric)]
     repeats = {cell.n for line in cells[: len(rows)] for cell in line if cell is not None}
     return ResultTable(
-        title=_title(records, layout.metrics, units),
+        title=_title(records, metrics, units),
         unit=", ".join(dict.fromkeys(units.values())),
         row_headers=headers,
         rows=labels,
-        columns=headed(places, keys, tests, units),
-        cells=tuple(map(tuple, rank_columns(cells, rankable, DIGITS, lowest))),
+        columns=columns,
+        cells=tuple(map(tuple, rank_columns(cells, rankable, digits, lowest))),
         footnotes=general + notes.listed(),
         show_n=len(repeats) > 1,
         digits=DIGITS,
@@ -144,6 +253,12 @@ def build_table(
 
 def _members(row: RowKey, grouped: Grouped) -> list[LoadedRecord]:
     return [entry for (other, _), entries in grouped.items() if other == row for entry in entries]
+
+
+def _test_sets(grouped: Grouped, column: ColumnKey) -> set[str]:
+    """All splits and parts that a column has records of, in any row."""
+    found = [entries for (_, key), entries in grouped.items() if key == column]
+    return {test_set_of(loaded.record) for entries in found for loaded in entries}
 
 
 def _line(
@@ -198,9 +313,11 @@ def _general_notes(
 ) -> tuple[Footnote, ...]:
     repeats = {cell.n for line in cells for cell in line if cell is not None}
     texts = []
-    if max(repeats) > 1:
+    if max(repeats, default=0) > 1:
         count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
-        texts.append(f"mean ± sample standard deviation over {count} (splits, parts or seeds)")
+        joined = records[0].record.protocol.joins.over
+        over = ", ".join(joined[:-1]) + " or " + joined[-1] if joined[1:] else "".join(joined)
+        texts.append(f"mean ± sample standard deviation over {count} ({over})")
     texts += [INTERVALS_NOTE] if intervals else []
     texts += [GFLOPS_NOTE] if costs else []
     texts += other_manifests(records)

@@ -18,7 +18,7 @@ import torch
 from vclip_cli.data.plan import TestSet, plan_validation
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.results.multi_label import best_threshold, fit_sigmoid
+from vclip_cli.results.decisions import best_threshold, fit_sigmoid
 from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
 

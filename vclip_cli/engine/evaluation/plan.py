@@ -36,6 +36,7 @@ from vclip_cli.engine.loading.frame_source import (
 )
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.results.measure import find_metrics
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -106,6 +107,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
             f"--on-error {request.on_error!r}", hint=did_you_mean(request.on_error, ON_ERROR)
         )
     protocol = load_protocol(request.protocol)
+    find_metrics(protocol.metrics, protocol.kind)  # an unknown metric is refused before any work
     device = pick_device(request.device)
     dataset = open_dataset(request.dataset)
     if dataset.videos_root is None:

@@ -15,8 +15,7 @@ from vclip_cli.engine.encoding.devices import device_name
 from vclip_cli.engine.loading.videos import Failure
 from vclip_cli.engine.runs.environment import library_versions, package_facts
 from vclip_cli.results import record as records
-from vclip_cli.results.metrics import evaluate_single_label
-from vclip_cli.results.multi_label import evaluate_labels
+from vclip_cli.results.measure import measure
 
 if TYPE_CHECKING:
     from vclip_cli.data.plan import TestSet
@@ -64,14 +63,15 @@ def build_record(
     """
     plan, settings = facts.plan, facts.plan.settings
     method, request = plan.method, plan.request
-    if facts.decision is not None:
-        chosen = facts.decision.threshold
-        nothing = np.zeros((len(unread), scores.shape[1]), scores.dtype)
-        evaluation = evaluate_labels(
-            np.concatenate([scores, nothing]), [*labels, *unread], facts.classes, threshold=chosen
-        )
-    else:
-        evaluation = evaluate_single_label(scores, labels, facts.classes, unread=unread)
+    evaluation = measure(
+        scores,
+        labels,
+        facts.classes,
+        names=plan.protocol.metrics,
+        kind=plan.protocol.kind,
+        threshold=None if facts.decision is None else facts.decision.threshold,
+        unread=unread,
+    )
     training = method.info.training if method.info is not None else {}
     reading = settings.reading
     label_set = plan.dataset.label_set
@@ -80,19 +80,21 @@ def build_record(
         command=list(request.command),
         config=_config(plan),
         overrides=_overrides(plan),
-        protocol=records.Protocol(
+        protocol=records.RecordedProtocol(
             name=plan.protocol.name,
             version=plan.protocol.version,
             sha256=plan.protocol.sha256,
             shots=training.get("shots"),
+            metrics=list(plan.protocol.metrics),
+            aggregate=records.RecordedAggregate(**plan.protocol.aggregate.model_dump()),
         ),
-        dataset=records.Dataset(
+        dataset=records.RecordedDataset(
             name=test.dataset,
             split=test.split,
             part=test.part,
             manifest_sha256=test.manifest_sha256,
             split_sha256=test.split_sha256,
-            label_set=records.LabelSet(
+            label_set=records.RecordedLabelSet(
                 name=label_set.name, version=label_set.version, sha256=label_set.sha256
             ),
             classes=facts.classes,
@@ -103,8 +105,8 @@ def build_record(
         prompts=records.Prompts(
             templates=list(settings.templates), text_variant=settings.text, texts=facts.prompts
         ),
-        backbone=records.Backbone(**method.backbone),
-        adapter=records.Adapter(
+        backbone=records.RecordedBackbone(**method.backbone),
+        adapter=records.RecordedMethod(
             name=method.adapter.name,
             config=method.adapter.config.as_dict(),
             checkpoint_sha256=method.checkpoint_sha256,
@@ -117,7 +119,7 @@ def build_record(
             decoder=reading.decoder_facts,
             store=reading.store_facts,
             sampling=reading.sampling.as_dict(),
-            views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
+            views=records.RecordedViews(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
             embeddings=facts.embeddings,
         ),
@@ -133,7 +135,7 @@ def build_record(
         counts=records.Counts(
             listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
         ),
-        failures=[records.Failure(**vars(failure)) for failure in failures],
+        failures=[records.RecordedFailure(**vars(failure)) for failure in failures],
         damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
         partial=request.limit is not None or bool(training.get("partial")),
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),

@@ -22,7 +22,7 @@ from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_bat
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
-from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
+from vclip_cli.results.ranking import mean_average_precision, top_k_accuracy
 from vclip_cli.results.scores import class_indices, label_matrix
 from vclip_cli.video.sampling import Sampling
 

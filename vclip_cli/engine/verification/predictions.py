@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError
+from vclip_cli.common.resources import list_metrics
 from vclip_cli.engine.verification.checks import (
     DIFFERS,
     MATCH,
@@ -15,9 +16,8 @@ from vclip_cli.engine.verification.checks import (
     some,
 )
 from vclip_cli.engine.verification.seen import Seen
-from vclip_cli.results.measure import Evaluation, Metric
-from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
-from vclip_cli.results.multi_label import evaluate_labels
+from vclip_cli.results.measure import Evaluation, measure
+from vclip_cli.results.metric import MetricValue
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import Record
 
@@ -91,15 +91,18 @@ def _check_metrics(record: Record, predictions: Predictions) -> Check:
 
 def measured_again(record: Record, predictions: Predictions) -> Evaluation:
     """The record's metrics, from predictions. Raises DataError when these do not fit together."""
-    measured = (predictions.scores, predictions.labels, predictions.classes)
-    if record.decision is not None:
-        return evaluate_labels(*measured, threshold=record.decision.threshold)
-    if any(name.startswith("map") for name in record.metrics):  # a record of an earlier version
-        return evaluate_multi_label(*measured)
-    return evaluate_single_label(*measured)
+    known = list_metrics()
+    return measure(
+        predictions.scores,
+        predictions.labels,
+        predictions.classes,
+        names=[name for name in record.metrics if name in known],
+        kind=record.kind,
+        threshold=None if record.decision is None else record.decision.threshold,
+    )
 
 
-def _equal(one: Metric, other: Metric) -> bool:
+def _equal(one: MetricValue, other: MetricValue) -> bool:
     values = [(one.value, other.value), (one.low, other.low), (one.high, other.high)]
     return one.n == other.n and all(_close(*pair) for pair in values)
 

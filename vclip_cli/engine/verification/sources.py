@@ -23,9 +23,9 @@ from vclip_cli.engine.verification.checks import (
     some,
 )
 from vclip_cli.engine.verification.seen import Seen
+from vclip_cli.results.grouping import test_set_of
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
-from vclip_cli.results.settings import test_set_of
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
