@@ -19,18 +19,17 @@ from vclip_cli.engine.loading.datasets import toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.report import clip_pass
 from vclip_cli.report.attention import attention_of_first, watch_attention
-from vclip_cli.report.material import ClipAttention, Missing
-from vclip_cli.report.strips import SMALL, make_strip
+from vclip_cli.report.material import SMALL, Missing, VideoAttention, make_strip
 from vclip_cli.results.record import read_record
 
 PATCHES = 2  # a side: 32 pixels, patches of 16
 
 
-def _attention(adapter: ClipAdapter, video: torch.Tensor) -> tuple[ClipAttention, torch.Tensor]:
+def _attention(adapter: ClipAdapter, video: torch.Tensor) -> tuple[VideoAttention, torch.Tensor]:
     with torch.inference_mode(), watch_attention(adapter) as watched:
         encoded = adapter.encode_video(video)
     seen = attention_of_first(adapter, watched, FRAMES)
-    assert isinstance(seen, ClipAttention)
+    assert isinstance(seen, VideoAttention)
     return seen, encoded
 
 
@@ -248,7 +247,7 @@ def test_a_video_that_broke_since_is_named(vclip: Callable) -> None:
     assert vclip("report", "run").code == 0
     (result,) = _document()["results"]
     assert len(result["map"]["x"]) == 7
-    assert any("1 of 8 clips of this page cannot be read" in text for text in result["warnings"])
+    assert any("1 of 8 videos of this page cannot be read" in text for text in result["warnings"])
 
 
 def test_weights_that_do_not_give_the_recorded_scores_are_not_shown(vclip: Callable) -> None:

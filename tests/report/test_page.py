@@ -14,21 +14,19 @@ from make_records import make_record
 from make_report import HOSTILE, make_loaded, make_material, make_predictions
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.report.calibration import calibration
-from vclip_cli.report.clip_scores import (
+from vclip_cli.report.content import NO_MATRIX, NO_PROBABILITIES, content
+from vclip_cli.report.figures import calibration, embedding_map
+from vclip_cli.report.material import Embeddings, Missing, ReportMaterial, ResultMaterial
+from vclip_cli.report.page import json_in_html, render_report
+from vclip_cli.report.provenance import SECTIONS, name_results, provenance, warnings_of
+from vclip_cli.report.video_scores import (
     are_probabilities,
-    clip_scores,
+    confusions,
     hardest,
     most_confident_mistakes,
+    select_videos,
+    video_scores,
 )
-from vclip_cli.report.confusion import confusions
-from vclip_cli.report.content import NO_MATRIX, NO_PROBABILITIES, content
-from vclip_cli.report.embedding_map import embedding_map
-from vclip_cli.report.material import Embeddings, Missing, ReportMaterial, ResultMaterial
-from vclip_cli.report.naming import name_results
-from vclip_cli.report.page import json_in_html, render_report
-from vclip_cli.report.provenance import SECTIONS, provenance, warnings_of
-from vclip_cli.report.selection import select_clips
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.predictions import Predictions
 
@@ -49,7 +47,7 @@ def rendered() -> str:
 
 
 def test_hardest_clips_and_confident_mistakes() -> None:
-    clips = clip_scores(SMALL, multi_label=False)
+    clips = video_scores(SMALL, multi_label=False)
     assert clips.right.tolist() == [True, False, True, False]
     assert hardest(clips, 3).tolist() == [1, 3, 0]
     assert most_confident_mistakes(clips, 9).tolist() == [1, 3]
@@ -58,7 +56,7 @@ def test_hardest_clips_and_confident_mistakes() -> None:
 
 def test_several_labels_are_ranked_by_average_precision() -> None:
     labelled = replace(SMALL, labels=(("pour", "push up"), ("ride bike",), (), ("push up",)))
-    clips = clip_scores(labelled, multi_label=True)
+    clips = video_scores(labelled, multi_label=True)
     np.testing.assert_allclose(clips.ease, [1, 1 / 3, np.nan, 1 / 3])
     assert hardest(clips, 9).tolist() == [1, 3, 0]
 
@@ -67,11 +65,11 @@ def test_expected_calibration_error_by_hand() -> None:
     confidence = np.array([0.95, 0.85, 0.82, 0.1, 0.2])
     right = np.array([True, True, False, False, True])
     measured = calibration(confidence, right, bins=5)
-    assert [entry.clips for entry in measured.bins] == [2, 0, 0, 0, 3]
+    assert [entry.videos for entry in measured.bins] == [2, 0, 0, 0, 3]
     gaps = abs(0.5 - 0.15) * 2 + abs(2 / 3 - (0.95 + 0.85 + 0.82) / 3) * 3
     assert measured.error == pytest.approx(gaps / 5)
     ends = calibration(np.array([0.0, 1.0]), np.array([False, True]), bins=5)
-    assert [entry.clips for entry in ends.bins] == [1, 0, 0, 0, 1]
+    assert [entry.videos for entry in ends.bins] == [1, 0, 0, 0, 1]
 
 
 def test_logits_are_not_taken_for_probabilities() -> None:
@@ -100,16 +98,16 @@ def test_the_map_is_repeatable_and_counts_neighbours() -> None:
 def test_a_limit_keeps_the_hardest_and_every_class() -> None:
     classes = [f"class {number}" for number in range(10)]
     made = make_predictions(classes, 500)
-    (shown,) = select_clips([made], [False], 40)
-    clips = clip_scores(made, False)
+    (shown,) = select_videos([made], [False], 40)
+    clips = video_scores(made, False)
     assert {made.videos[row] for row in hardest(clips, 12)} <= set(shown.focus)
     assert set(shown.focus) <= set(shown.videos)
     assert 40 <= len(shown.videos) <= 40 + len(shown.focus)
     labels = dict(zip(made.videos, made.labels, strict=True))
     assert {labels[video][0] for video in shown.videos} == set(classes)
-    (everything,) = select_clips([made], [False], 500)
+    (everything,) = select_videos([made], [False], 500)
     assert everything.videos == made.videos
-    assert select_clips([Missing("none")], [False], 5)[0].videos == ()
+    assert select_videos([Missing("none")], [False], 5)[0].videos == ()
 
 
 def test_names_tell_results_apart() -> None:
@@ -155,11 +153,11 @@ def test_partial_and_overlap_are_said_first(rendered: str) -> None:
     record = make_record(partial=True, overlap_allowed=True, failed=2, marks=["a mark"])
     warnings = warnings_of(record)
     assert [text.split()[0] for text in warnings] == ["Partial:", "Videos", "2", "a"]
-    assert "Before these numbers are used" not in rendered
+    assert "Before you use these numbers" not in rendered
     made = make_predictions(CLASSES, 30)
     marked = make_loaded(made, partial=True, overlap_allowed=True)
     page = render_report(ReportMaterial([ResultMaterial(marked, made)], [made.videos]), "Marked")
-    start = page.index("Before these numbers are used")
+    start = page.index("Before you use these numbers")
     assert start < page.index("<table>")
     assert "--limit" in page[start : start + 400] and "--allow-overlap" in page[start : start + 500]
 
@@ -275,7 +273,7 @@ def test_results_that_cannot_stand_side_by_side_say_why() -> None:
         [ResultMaterial(one, made) for one in (first, other)], [made.videos] * 2
     )
     page = render_report(material, "Refused")
-    assert "do not stand side by side" in page
+    assert "cannot be compared in one table" in page
     assert "the list of videos to score" in page
     assert page.count("<caption>") == 3
 

@@ -10,16 +10,18 @@ import numpy as np
 from make_records import make_values, measure_ranked, measure_single
 
 from vclip_cli.report.material import (
-    ClipAttention,
+    LARGE,
+    SMALL,
     Embeddings,
     Missing,
     ReportMaterial,
     ResultMaterial,
     Strip,
     TemporalAttention,
+    VideoAttention,
+    make_strip,
 )
-from vclip_cli.report.selection import select_clips
-from vclip_cli.report.strips import LARGE, SMALL, make_strip
+from vclip_cli.report.video_scores import select_videos
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
@@ -84,11 +86,11 @@ def painted_strips(different: int, most: int, large: bool) -> tuple[Strip, ...]:
     return tuple(made)
 
 
-def make_attention(seed: int) -> ClipAttention:
+def make_attention(seed: int) -> VideoAttention:
     generator = np.random.default_rng(seed)
     weights = generator.dirichlet(np.full(PATCHES * PATCHES + 2, 0.2), size=FRAMES)
     between = generator.dirichlet(np.ones(FRAMES), size=FRAMES)
-    return ClipAttention(
+    return VideoAttention(
         weights[:, 2:].reshape(FRAMES, PATCHES, PATCHES).astype(np.float32),
         weights[:, 0].astype(np.float32),
         weights[:, 1].astype(np.float32),
@@ -122,7 +124,7 @@ def make_material(
                 else Missing("The weights are not at hand."),
             )
         )
-    shown = select_clips(predictions, [False] * len(results), count)
+    shown = select_videos(predictions, [False] * len(results), count)
     results = [
         ResultMaterial(
             entry.loaded,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vclip_cli.cli import options
-
-if TYPE_CHECKING:
-    from vclip_cli.report.material import ReportMaterial
 
 LARGEST = 8_000_000
 
@@ -27,24 +24,24 @@ def report(
         typer.Option(
             "--thumbnails",
             min=1,
-            help="How many clips are shown one by one, over all results: the hardest ones, and"
+            help="How many videos are shown one by one, over all results: the hardest ones, and"
             " others evenly over the classes.",
         ),
     ] = 2_000,
     no_frames: Annotated[
-        bool, typer.Option("--no-frames", help="Leave out frames of the clips, and attention.")
+        bool, typer.Option("--no-frames", help="Leave out frames and attention.")
     ] = False,
     no_embedding: Annotated[
         bool,
         typer.Option(
-            "--no-embedding", help="Leave out the map of the clips, which runs the model on them."
+            "--no-embedding", help="Leave out the map of the videos, which runs the model on them."
         ),
     ] = False,
     checkpoints: Annotated[
         list[Path] | None,
         typer.Option(
             "--checkpoint",
-            help="Where the checkpoint of a record lies now; found by content. May be repeated.",
+            help="A checkpoint of the records, found by its content. May be repeated.",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -56,73 +53,41 @@ def report(
 ) -> None:
     """Write one HTML file that shows what the models do right and wrong; it opens from disk.
 
-    Tables, per-class values, confusions, a map of the clips, the hardest clips with their frames,
-    attention, calibration and provenance. What is not at hand (videos, weights) is left out, and
-    the page says why.
+    Tables, per-class values, confusions, a map of the videos, the hardest videos with their frames,
+    attention, calibration and provenance. What is missing (videos, weights) is left out, and the
+    page says why.
 
     Example: vclip report runs/zero-shot/toy --out report.html
     """
     from vclip_cli.cli.console import progress, say, show, show_json, warn
-    from vclip_cli.common.errors import UsageError, WeightsError
-    from vclip_cli.common.files import require_writable_folder, write_text
-    from vclip_cli.engine.loading.workers import Guard
-    from vclip_cli.report.gather import ReportRequest, gather
-    from vclip_cli.report.page import render_report, require_report_packages
-    from vclip_cli.results.collect import collect_records
+    from vclip_cli.report.build import TITLE, build_report
 
-    require_report_packages()
-    path = out or Path("report.html")
-    if path.is_dir() or not path.name:
-        raise UsageError("the report goes to a file", where=str(path), found="a folder")
-    for file in checkpoints or []:
-        if not file.is_file():
-            raise WeightsError("no such checkpoint", where=str(file))
-    records = collect_records(runs or [Path("runs")])
-    require_writable_folder(path.resolve().parent)
-    request = ReportRequest(
-        clips=thumbnails,
+    made = build_report(
+        runs or [Path("runs")],
+        out or Path("report.html"),
+        title=title or TITLE,
+        thumbnails=thumbnails,
         frames=not no_frames,
         embedding=not no_embedding,
-        checkpoints=tuple(checkpoints or ()),
+        checkpoints=checkpoints or [],
         device=device,
         batch_size=batch_size,
-        guard=Guard(workers),
+        workers=workers,
+        progress=progress,
     )
-    material = gather(records, request, progress=progress)
-    page = render_report(material, title or "What the models do right and wrong")
-    write_text(path, page)
-    size = len(page.encode())
-    left_out = [] if material.frames is None else [material.frames.why]
-    left_out += _left_out(material)
-    for reason in dict.fromkeys(left_out):
+    for reason in made.left_out:
         say(f"left out: {reason}")
-    if size > LARGEST:
-        warn(f"the page has {size / 1e6:.1f} MB; fewer --thumbnails make it smaller")
+    if made.bytes > LARGEST:
+        warn(f"the page has {made.bytes / 1e6:.1f} MB; fewer --thumbnails make it smaller")
     if as_json:
         show_json(
             {
-                "report": str(path),
-                "bytes": size,
-                "results": [str(loaded.path) for loaded in records],
-                "left_out": list(dict.fromkeys(left_out)),
+                "report": str(made.path),
+                "bytes": made.bytes,
+                "results": [str(path) for path in made.results],
+                "left_out": list(made.left_out),
             }
         )
     else:
-        noun = "result" if len(records) == 1 else "results"
-        show(f"{path}: {len(records)} {noun}, {size / 1e6:.1f} MB")
-
-
-def _left_out(material: ReportMaterial) -> list[str]:
-    """Why parts of some results are missing."""
-    from vclip_cli.report.material import Missing
-
-    return [
-        f"{entry.loaded.path.parent}: {name}: {part.why}"
-        for entry in material.results
-        for name, part in (
-            ("predictions", entry.predictions),
-            ("map", entry.embeddings),
-            ("attention", entry.attention),
-        )
-        if isinstance(part, Missing) and not part.why.startswith("Left out")
-    ]
+        noun = "result" if len(made.results) == 1 else "results"
+        show(f"{made.path}: {len(made.results)} {noun}, {made.bytes / 1e6:.1f} MB")

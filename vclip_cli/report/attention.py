@@ -1,6 +1,6 @@
-"""Attention of the real model on a real clip: its own modules are asked for their weights.
+"""The attention weights that a model computes on a video, read from its own modules.
 
-B videos, T frames, N tokens of a frame.
+Shapes: T frames, N tokens of a frame.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from vclip_cli.common.errors import UsageError
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.towers import image_tower
-from vclip_cli.report.material import ClipAttention, Missing, TemporalAttention
+from vclip_cli.report.material import Missing, TemporalAttention, VideoAttention
 
 _TOWER = "the image tower's last block"
 
@@ -29,9 +30,9 @@ class Watched:
 
 @contextlib.contextmanager
 def watch_attention(adapter: Adapter) -> Iterator[Watched]:
-    """Within the context, the last block's attention and the method's own give their weights.
+    """Within the context, keep the weights of the last block's attention and of the method's own.
 
-    The call itself stays the model's own: it is only asked for the weights that it computes.
+    The model's calls stay the same, but for asking each module to return its weights.
     """
     watched = Watched()
     modules = {
@@ -56,13 +57,15 @@ def watch_attention(adapter: Adapter) -> Iterator[Watched]:
             handle.remove()
 
 
-def _ask_for_weights(_: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
+def _ask_for_weights(
+    _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return inputs, {**named, "need_weights": True, "average_attn_weights": True}
 
 
 def _last_attention(adapter: Adapter) -> nn.Module | Missing:
     try:
-        visual = image_tower(adapter.backbone, "attention over patches")
+        visual: Any = image_tower(adapter.backbone, "attention over patches")
     except UsageError as error:
         return Missing(
             f"The backbone {adapter.backbone.name} has {error.found}: there is no attention of a "
@@ -71,24 +74,24 @@ def _last_attention(adapter: Adapter) -> nn.Module | Missing:
     return visual.transformer.resblocks[-1].attn
 
 
-def attention_of_first(adapter: Adapter, watched: Watched, frames: int) -> ClipAttention | Missing:
-    """The first video's attention, after a forward pass over videos of T frames each."""
+def attention_of_first(adapter: Adapter, watched: Watched, frames: int) -> VideoAttention | Missing:
+    """The attention of the first video of the last forward pass; all had T frames."""
     if isinstance(lacking := _last_attention(adapter), Missing):
         return lacking
     weights = watched.weights.get(_TOWER)
-    visual = adapter.clip.visual
+    visual: Any = adapter.clip.visual
     rows, columns = visual.grid_size
     first = 1 + adapter.tokens_before_patches(frames)
     last = first + rows * columns
     if weights is None or len(weights) % frames or weights.shape[-1] < last:
         return Missing(
-            f"The last block of {adapter.name} does not look at a clip frame by frame, so its "
+            f"The last block of {adapter.name} does not attend frame by frame, so its "
             "attention cannot be laid over the frames."
         )
     of_cls = weights[:frames, 0].numpy()
     patches = of_cls[:, first:last]
     cls = of_cls[:, 0]
-    return ClipAttention(
+    return VideoAttention(
         patches=patches.reshape(frames, rows, columns),
         cls=cls,
         own=np.clip(1 - cls - patches.sum(axis=1), 0, 1),
@@ -97,7 +100,7 @@ def attention_of_first(adapter: Adapter, watched: Watched, frames: int) -> ClipA
 
 
 def _between_frames(watched: Watched, frames: int) -> tuple[TemporalAttention, ...]:
-    """Of each kind of module that attends over T frames, the last one that was called."""
+    """The last called module of each kind that attends over T frames."""
     found: dict[str, TemporalAttention] = {}
     for name, weights in watched.weights.items():
         if name != _TOWER and frames > 1 and weights.shape[-2:] == (frames, frames):

@@ -1,6 +1,6 @@
-"""One pass over many clips: a small strip and an embedding of each, resumable part by part.
+"""One pass over many videos: a small strip and an embedding of each, resumable part by part.
 
-Finished parts stay in the cache, where another report of the same clips finds them.
+Finished parts stay in the cache for later reports of the same videos.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
 from vclip_cli.engine.runs.parts import part_size
 from vclip_cli.models.contract import Adapter
-from vclip_cli.report.material import Strip
-from vclip_cli.report.strips import SMALL, make_strip
+from vclip_cli.report.material import SMALL, Strip, make_strip
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.preprocess import normalise
 
@@ -35,21 +34,21 @@ FRAMES = 4
 
 
 @dataclass(eq=False)
-class ClipPass:
-    """By video, as far as they could be read: strips, vectors (E,), and the reasons of the rest."""
+class VideoPass:
+    """By video: strips and vectors (E,); failures: why a video could not be read."""
 
     strips: dict[str, Strip] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def add(self, other: ClipPass) -> None:
-        """Take in another part."""
+    def add(self, other: VideoPass) -> None:
+        """Add the videos of another part."""
         self.strips |= other.strips
         self.vectors |= other.vectors
         self.failures |= other.failures
 
 
-def pass_over_clips(
+def pass_over_videos(
     root: Path,
     items: Sequence[ListedVideo],
     reading: VideoReading,
@@ -60,15 +59,16 @@ def pass_over_clips(
     store: EmbeddingStore | None = None,
     dataset: str = "",
     progress: Progress = no_progress,
-    description: str = "reading clips",
-) -> ClipPass:
-    """Read every clip once, or not at all where it is only to be embedded and `store` has that.
+    description: str = "reading videos",
+) -> VideoPass:
+    """Read every video once; videos whose embeddings are in `store` are not read for these.
 
-    method: embeds them, None for none; strip_bytes: None for no strips; dataset: the clips' own.
+    method: embeds the videos, None for no embeddings; strip_bytes: None for no strips; dataset: the
+    videos' dataset.
     """
     parts = _parts_folder(root, items, reading, computing, method, strip_bytes)
     size = part_size(computing.batch_size)
-    result = ClipPass()
+    result = VideoPass()
     starts = range(0, len(items), size)
     finished = {start: part for start in starts if (part := _read_part(parts, start)) is not None}
     done = sum(min(size, len(items) - start) for start in finished)
@@ -78,12 +78,13 @@ def pass_over_clips(
         if start not in finished
         for first in range(start, min(start + size, len(items)), computing.batch_size)
     ]
-    growing = ClipPass()
+    growing = VideoPass()
     stored = None
     if store is not None and method is not None and batches:
         stored = store.open(dataset, root, items)
-    unseen = stored is not None and strip_bytes is None
-    wanted = left_to_encode(batches, stored) if unseen else batches
+    wanted: Sequence[Sequence[int]] = batches
+    if stored is not None and strip_bytes is None:
+        wanted = left_to_encode(batches, stored)
     with progress(description, len(items), done) as advance:
         read = video_batches(root, items, reading, wanted, guard=computing.guard)
         for positions, batch in zip(batches, read, strict=True):
@@ -102,7 +103,7 @@ def pass_over_clips(
                     stored.flush()
                 _write_part(parts, start, growing)
                 finished[start] = growing
-                growing = ClipPass()
+                growing = VideoPass()
             advance(len(positions))
     for start in starts:
         result.add(finished[start])
@@ -118,7 +119,7 @@ def _vectors(
     computing: Computing,
     stored: StoredEmbeddings | None,
 ) -> dict[str, np.ndarray]:
-    """The vector (E,) of each video of a batch, by id; of what is stored nothing is encoded."""
+    """The vector (E,) of each video of a batch, by id; stored ones are not encoded again."""
     if stored is None:
         if batch.frames is None:
             return {}
@@ -143,8 +144,8 @@ def _vectors(
 
 @torch.inference_mode()
 def embed(adapter: Adapter, encoded: Any, views: int) -> np.ndarray:
-    """What `encode_video` gave of B·V views to one vector a video (B,E): the mean over views, each
-    of unit length. Raises UsageError where the method has no such vector."""
+    """From the encoding of B·V views to one vector a video (B,E): the mean over views of vectors of
+    unit length. Raises UsageError where the method has no such vector."""
     vectors = torch.nn.functional.normalize(adapter.embedding(encoded).float(), dim=-1)
     return vectors.unflatten(0, (-1, views)).mean(dim=1).cpu().numpy()
 
@@ -157,7 +158,7 @@ def _parts_folder(
     method: LoadedMethod | None,
     strip_bytes: int | None,
 ) -> Path:
-    """A folder of the cache named after everything that decides what a pass gives."""
+    """A folder of the cache, named by the hash of everything that decides the result."""
     identity = {
         "vclip": __version__,
         "model": None if method is None else method.describe(),
@@ -183,7 +184,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _write_part(parts: Path, start: int, part: ClipPass) -> None:
+def _write_part(parts: Path, start: int, part: VideoPass) -> None:
     from safetensors.numpy import save_file
 
     facts = {
@@ -201,8 +202,8 @@ def _write_part(parts: Path, start: int, part: ClipPass) -> None:
         save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
 
 
-def _read_part(parts: Path, start: int) -> ClipPass | None:
-    """A part that an earlier pass left; None where there is none, or it is damaged."""
+def _read_part(parts: Path, start: int) -> VideoPass | None:
+    """A part of an earlier pass; None where there is none, or it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     path = _part_path(parts, start)
@@ -214,8 +215,8 @@ def _read_part(parts: Path, start: int) -> ClipPass | None:
             joined = stream.get_tensor("strips").tobytes()
             vectors = stream.get_tensor("vectors") if facts["vectors"] else ()
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None  # it is made again, and replaced
-    part = ClipPass(failures=facts["failures"])
+        return None  # it is made again
+    part = VideoPass(failures=facts["failures"])
     position = 0
     for video, length, indices in facts["strips"]:
         part.strips[video] = Strip(joined[position : position + length], tuple(indices))

@@ -1,6 +1,7 @@
 """The numbers of a page as one JSON-able document, for the scripts that draw it.
 
-Clips and lists of classes are stored once and named by their position.
+Videos and lists of classes are stored once and referred to by position. `clip` in the document is a
+video.
 """
 
 from __future__ import annotations
@@ -13,36 +14,34 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.hashing import sha256_json
-from vclip_cli.report.calibration import calibration
-from vclip_cli.report.clip_scores import (
-    ClipScores,
-    are_probabilities,
-    clip_scores,
-    hardest,
-    most_confident_mistakes,
-)
-from vclip_cli.report.confusion import confusions
-from vclip_cli.report.embedding_map import embedding_map
+from vclip_cli.report.figures import calibration, embedding_map
 from vclip_cli.report.material import (
-    ClipAttention,
     Embeddings,
     Missing,
     ReportMaterial,
     ResultMaterial,
     Strip,
+    VideoAttention,
 )
-from vclip_cli.report.naming import comparable, name_results, test_name
-from vclip_cli.report.provenance import warnings_of
-from vclip_cli.report.selection import HARDEST
+from vclip_cli.report.provenance import comparable, name_results, test_name, warnings_of
+from vclip_cli.report.video_scores import (
+    HARDEST,
+    VideoScores,
+    are_probabilities,
+    confusions,
+    hardest,
+    most_confident_mistakes,
+    video_scores,
+)
 from vclip_cli.results.escaping import plain
 from vclip_cli.results.predictions import Predictions
 
-NO_MATRIX = "A clip of this test set can have several labels, so no class is taken for another."
-NO_PROBABILITIES = "The scores of this result are no probabilities, so they cannot be calibrated."
+NO_MATRIX = "Videos of this test set can have several labels, so no class is taken for another."
+NO_PROBABILITIES = "The scores of this result are not probabilities, so there is no calibration."
 
 
 class _Positions:
-    """Gives each different value a number, in order of first use."""
+    """Numbers different values in order of first use."""
 
     def __init__(self) -> None:
         self.known: dict[Any, int] = {}
@@ -88,7 +87,7 @@ def _result(
     clips: _Positions,
 ) -> dict[str, Any]:
     record = entry.loaded.record
-    multi_label = "top1" not in record.metrics
+    multi_label = record.kind == "multi-label"
     result: dict[str, Any] = {
         "name": name,
         "method": plain(record.adapter.name),
@@ -107,7 +106,7 @@ def _result(
         missing = _why(entry.predictions)
         parts = ("clips", "confusion", "calibration", "map", "attention")
         return result | dict.fromkeys(parts, missing)
-    facts = clip_scores(entry.predictions, multi_label)
+    facts = video_scores(entry.predictions, multi_label)
     return result | {
         "clips": _clips(entry.predictions, facts, shown, record.dataset.name, clips),
         "confusion": {"why": NO_MATRIX}
@@ -121,12 +120,12 @@ def _result(
 
 def _clips(
     predictions: Predictions,
-    facts: ClipScores,
+    facts: VideoScores,
     shown: Sequence[str],
     dataset: str,
     clips: _Positions,
 ) -> dict[str, Any]:
-    """The shown clips, one entry a clip, and which of all are right, sorted by video."""
+    """The shown videos, one entry each, and which of all are right, sorted by video."""
     position = {video: place for place, video in enumerate(predictions.videos)}
     rows = [position[video] for video in shown]
     place = {row: number for number, row in enumerate(rows)}
@@ -146,7 +145,7 @@ def _clips(
     }
 
 
-def _calibration(predictions: Predictions, facts: ClipScores, multi_label: bool) -> dict[str, Any]:
+def _calibration(predictions: Predictions, facts: VideoScores, multi_label: bool) -> dict[str, Any]:
     if multi_label or not are_probabilities(predictions):
         return {"why": NO_PROBABILITIES}
     measured = asdict(calibration(facts.scores[:, 0], facts.right))
@@ -181,14 +180,14 @@ def _attention(entry: ResultMaterial, dataset: str, clips: _Positions) -> dict[s
         return _why(entry.attention)
     return {
         "clips": [
-            {"clip": clips.of((dataset, video)), **_clip_attention(shown)}
+            {"clip": clips.of((dataset, video)), **_video_attention(shown)}
             for video, shown in entry.attention.items()
         ]
     }
 
 
-def _clip_attention(shown: ClipAttention) -> dict[str, Any]:
-    """Patches as bytes, 255 for the strongest patch of the clip, so that frames compare."""
+def _video_attention(shown: VideoAttention) -> dict[str, Any]:
+    """Patches as bytes; 255 is the strongest of the video, so that frames can be compared."""
     strongest = float(shown.patches.max())
     levels = np.rint(shown.patches / max(strongest, 1e-12) * 255).astype(np.uint8)
     return {
@@ -217,7 +216,7 @@ def _why(missing: Missing) -> dict[str, Any]:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    """A finite number with few digits, None for what is none or not a number."""
+    """A number with few digits; None for None and for numbers that are not finite."""
     if value is None or not np.isfinite(value):
         return None
     return round(float(value), digits)

@@ -1,5 +1,6 @@
-"""The few clips that are shown large: their frames, their attention, and whether the model at hand
-gives the scores that were recorded.
+"""The videos that are shown large: their frames, their attention, and a check of the model.
+
+The check compares the model's scores of these videos with the recorded ones.
 """
 
 from __future__ import annotations
@@ -19,28 +20,27 @@ from vclip_cli.engine.encoding.scoring import Computing, encode_text
 from vclip_cli.engine.loading.videos import VideoReading, read_views
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.attention import attention_of_first, watch_attention
-from vclip_cli.report.material import ClipAttention, Missing, Strip
-from vclip_cli.report.strips import LARGE, make_strip
+from vclip_cli.report.material import LARGE, Missing, Strip, VideoAttention, make_strip
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.video.preprocess import normalise
 
 FRAMES = 8
 SMALLEST = 1e-8
 AGREEMENT = 0.98
-"""The least correlation of recorded and repeated log scores; another precision keeps above it."""
+"""The least correlation of recorded and repeated log scores; other precisions stay above it."""
 
 
 @dataclass(eq=False)
 class Focus:
-    """strips by video; attention: by video, or why there is none; other_model: why the model at
-    hand is not taken for the recorded one, None where it agrees."""
+    """strips: by video; attention: by video, or why there is none; other_model: why the loaded
+    model is not the recorded one, None where it is."""
 
     strips: dict[str, Strip] = field(default_factory=dict)
-    attention: dict[str, ClipAttention] | Missing = field(default_factory=dict)
+    attention: dict[str, VideoAttention] | Missing = field(default_factory=dict)
     other_model: Missing | None = None
 
 
-def focus_clips(
+def focus_videos(
     adapter: Adapter | Missing,
     prompts: Sequence[Sequence[str]],
     root: Path,
@@ -53,12 +53,12 @@ def focus_clips(
     strip_bytes: int | None,
     stored: StoredEmbeddings | None = None,
     progress: Progress = no_progress,
-    description: str = "looking at clips",
+    description: str = "reading videos",
 ) -> Focus:
-    """Read the clips (id to path) and look at them with the model; what cannot be read is left out.
+    """Read the videos (id to path) and score them with the model; unreadable ones are left out.
 
-    prompts: of the recorded classes. strip_bytes: None where no clip is shown; then only the
-    scores are compared, from stored embeddings of the clips (in the order of `paths`) if possible.
+    prompts: of the recorded classes. strip_bytes: None where no video is shown; then only the
+    scores are compared, from `stored` embeddings (in the order of `paths`) where there are any.
     """
     text = None
     focus = Focus()
@@ -66,7 +66,7 @@ def focus_clips(
         try:
             text = encode_text(adapter, prompts, computing)
         except VclipError as error:
-            adapter = Missing(f"The model at hand cannot take the recorded prompts: {error.what}.")
+            adapter = Missing(f"The model cannot encode the recorded prompts: {error.what}.")
             focus.other_model = adapter
     if isinstance(adapter, Missing):
         focus.attention = adapter
@@ -78,8 +78,12 @@ def focus_clips(
     with progress(description, len(paths)) as advance:
         for position, (video, path) in enumerate(paths.items()):
             advance(1)
-            shown = strip_bytes is not None or isinstance(adapter, Missing)
-            if not shown and stored is not None and position in stored:
+            if (
+                not isinstance(adapter, Missing)
+                and strip_bytes is None
+                and stored is not None
+                and position in stored
+            ):
                 logits = (lambda values: values) if multi_label else None
                 values = stored.read([position])
                 scores = score_embeddings(adapter, text, values, computing, logits)[0].cpu().numpy()
@@ -94,7 +98,7 @@ def focus_clips(
                 focus.strips[video] = make_strip(views[0], FRAMES, LARGE, strip_bytes)
             if isinstance(adapter, Missing):
                 continue
-            scores, seen = _look(adapter, text, views, reading, computing, multi_label)
+            scores, seen = _attend(adapter, text, views, reading, computing, multi_label)
             repeated.append(_comparable(scores, multi_label))
             recorded.append(_comparable(predictions.scores[row[video]], multi_label))
             if isinstance(seen, Missing):
@@ -103,21 +107,21 @@ def focus_clips(
                 focus.attention[video] = seen
     if repeated and (agreement := _correlation(repeated, recorded)) < AGREEMENT:
         focus.other_model = Missing(
-            "The model at hand does not give the recorded scores (their correlation on "
-            f"{len(repeated)} clips is {agreement:.2f}), so nothing is shown of it."
+            "The model here does not give the recorded scores (their correlation on "
+            f"{len(repeated)} videos is {agreement:.2f}), so nothing of it is shown."
         )
     return focus
 
 
 @torch.inference_mode()
-def _look(
+def _attend(
     adapter: Adapter,
     text: object,
     views: np.ndarray,
     reading: VideoReading,
     computing: Computing,
     multi_label: bool,
-) -> tuple[np.ndarray, ClipAttention | Missing]:
+) -> tuple[np.ndarray, VideoAttention | Missing]:
     """Scores (K,) of one video (V,T,S,S,3), and the attention of its first view."""
     clips = normalise(torch.from_numpy(views).to(computing.device), reading.preprocessing)
     with watch_attention(adapter) as watched:
@@ -128,7 +132,7 @@ def _look(
 
 
 def _comparable(scores: np.ndarray, multi_label: bool) -> np.ndarray:
-    """Scores of one clip around their mean; probabilities by their logarithm."""
+    """Scores of one video minus their mean; of probabilities, the logarithms."""
     values = scores.astype(np.float64)
     values = values if multi_label else np.log(np.maximum(values, SMALLEST))
     return np.asarray(values - values.mean())

@@ -1,4 +1,4 @@
-"""From records to the material of a page; what is not at hand is left out, with the reason."""
+"""From records to the material of a page; what is missing is left out, with the reason."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
-from vclip_cli.report.clip_pass import pass_over_clips
-from vclip_cli.report.focus import Focus, focus_clips
+from vclip_cli.report.clip_pass import pass_over_videos
+from vclip_cli.report.focus import Focus, focus_videos
 from vclip_cli.report.material import (
     Embeddings,
     Missing,
@@ -27,8 +27,7 @@ from vclip_cli.report.material import (
     ResultMaterial,
     Strip,
 )
-from vclip_cli.report.naming import test_name
-from vclip_cli.report.selection import Shown, select_clips
+from vclip_cli.report.provenance import test_name
 from vclip_cli.report.sources import (
     Videos,
     model_of,
@@ -37,25 +36,27 @@ from vclip_cli.report.sources import (
     store_of,
     videos_of,
 )
+from vclip_cli.report.video_scores import Shown, select_videos
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 
 STRIPS_TOGETHER, STRIP_AT_MOST = 2_300_000, 4_000
 FOCUS_TOGETHER, FOCUS_AT_MOST = 1_300_000, 24_000
-"""Bytes of all strips of a page, small and large, which keep it below 8 MB, and of one strip."""
-DEFAULT_CLIPS = 2_000
+"""Bytes of all small and all large strips of a page, which keep it below 8 MB, and of one strip."""
+DEFAULT_VIDEOS = 2_000
+UNREADABLE = Missing("None of the videos could be read.")
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What a person asked of `vclip report`.
+    """The options of `vclip report`.
 
-    clips: how many are shown one by one, over all results; checkpoints: files to look at for the
-    weights of the records.
+    videos: how many are shown one by one, over all results; checkpoints: files that may be the
+    checkpoints of the records.
     """
 
-    clips: int = DEFAULT_CLIPS
+    videos: int = DEFAULT_VIDEOS
     frames: bool = True
     embedding: bool = True
     checkpoints: tuple[Path, ...] = ()
@@ -65,9 +66,15 @@ class ReportRequest:
 
 
 @dataclass(eq=False)
-class _Pictures:
-    """The strips of all results so far, by dataset and video, and what each may weigh."""
+class _Gathering:
+    """What all results share: the request, and the strips so far by dataset and video.
 
+    strip_bytes, focus_bytes: the most that one small and one large strip may have.
+    """
+
+    request: ReportRequest
+    computing: Computing
+    progress: Progress
     strip_bytes: int
     focus_bytes: int
     small: dict[tuple[str, str], Strip] = field(default_factory=dict)
@@ -77,14 +84,17 @@ class _Pictures:
 def gather(
     records: Sequence[LoadedRecord], request: ReportRequest, *, progress: Progress = no_progress
 ) -> ReportMaterial:
-    """Everything of a page. Raises DataError for predictions that are not those of their record."""
+    """Everything of a page. Raises DataError for predictions that are not their record's."""
     computing = Computing(
         pick_device(request.device), batch_size=request.batch_size, guard=request.guard
     )
     predictions = [predictions_of(loaded) for loaded in records]
-    multi_label = ["top1" not in loaded.record.metrics for loaded in records]
-    shown = select_clips(predictions, multi_label, request.clips)
-    pictures = _Pictures(
+    multi_label = [loaded.record.kind == "multi-label" for loaded in records]
+    shown = select_videos(predictions, multi_label, request.videos)
+    gathering = _Gathering(
+        request,
+        computing,
+        progress,
         _fair(STRIPS_TOGETHER, STRIP_AT_MOST, records, [entry.videos for entry in shown]),
         _fair(FOCUS_TOGETHER, FOCUS_AT_MOST, records, [entry.focus for entry in shown]),
     )
@@ -97,18 +107,16 @@ def gather(
             continue
         key = _model_key(loaded.record)
         if held is None or held[0] != key:
-            held = None  # the last model leaves the memory before the next one comes
+            held = None  # frees the last model before the next is loaded
             held = key, model_of(loaded, request.checkpoints)
-        made[place] = _gather_one(
-            loaded, found, shown[place], held[1], request, computing, pictures, progress
-        )
+        made[place] = _gather_one(loaded, found, shown[place], held[1], gathering)
     results = [made[place] for place in range(len(records))]
     return ReportMaterial(
         results=results,
         videos=[entry.videos for entry in shown],
-        strips=pictures.small,
-        focus_strips=pictures.large,
-        frames=_no_frames(results, pictures, request),
+        strips=gathering.small,
+        focus_strips=gathering.large,
+        frames=_no_frames(results, gathering),
     )
 
 
@@ -117,33 +125,31 @@ def _gather_one(
     predictions: Predictions,
     shown: Shown,
     method: LoadedMethod | Missing,
-    request: ReportRequest,
-    computing: Computing,
-    pictures: _Pictures,
-    progress: Progress,
+    gathering: _Gathering,
 ) -> ResultMaterial:
-    record = loaded.record
+    record, request, computing = loaded.record, gathering.request, gathering.computing
     videos, reading = videos_of(record), reading_of(record)
-    for lacking in (videos, reading):
-        if isinstance(lacking, Missing):
-            return ResultMaterial(loaded, predictions, lacking, lacking)
-    assert isinstance(videos, Videos) and not isinstance(reading, Missing)
-    prepare_videos(record.dataset.name, shown.videos, progress=progress)
-    dataset, test = record.dataset.name, test_name(record)
-    remarks = (
-        ["The dataset's lists have changed since the evaluation; frames are of today's files."]
-        if videos.changed
-        else []
-    )
+    if isinstance(videos, Missing):
+        return ResultMaterial(loaded, predictions, videos, videos)
+    if isinstance(reading, Missing):
+        return ResultMaterial(loaded, predictions, reading, reading)
+    prepare_videos(record.dataset.name, shown.videos, progress=gathering.progress)
+    dataset = record.dataset.name
+    remarks = []
+    if videos.changed:
+        remarks.append(
+            "The dataset's lists have changed since the evaluation; the frames are of today's"
+            " files."
+        )
     adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
     store = None
     if not isinstance(adapter, Missing):
         store = store_of(record, adapter, reading, computing)
     focus = Focus()
-    if request.frames or request.embedding:  # the map as well needs the model to be the recorded
+    if request.frames or request.embedding:  # the map, too, needs the recorded model
         paths = {video: path for video in shown.focus if (path := videos.paths.get(video))}
         items = [ListedVideo(*pair) for pair in paths.items()]
-        focus = focus_clips(
+        focus = focus_videos(
             adapter,
             record.prompts.texts,
             videos.root,
@@ -151,98 +157,81 @@ def _gather_one(
             reading,
             computing,
             predictions,
-            multi_label="top1" not in record.metrics,
-            strip_bytes=pictures.focus_bytes if request.frames else None,
+            multi_label=record.kind == "multi-label",
+            strip_bytes=gathering.focus_bytes if request.frames else None,
             stored=store.open(dataset, videos.root, items) if store is not None else None,
-            progress=progress,
-            description=f"looking at the hardest clips of {test} with {record.adapter.name}",
+            progress=gathering.progress,
+            description=f"reading the hardest videos of {test_name(record)} for"
+            f" {record.adapter.name}",
         )
     if request.frames:
-        _share(focus, dataset, pictures)
+        _keep_strips(focus, dataset, gathering)
     else:
         focus.attention = Missing("Left out: --no-frames.")
     model = focus.other_model or method
-    embeddings, failures = _look_through(
-        record,
-        shown.videos,
-        videos,
-        reading,
-        model if request.embedding else Missing("Left out: --no-embedding."),
-        store,
-        computing,
-        pictures if request.frames else None,
-        progress,
-    )
+    if not request.embedding:
+        model = Missing("Left out: --no-embedding.")
+    embeddings, failures = _embed(record, shown.videos, videos, reading, model, store, gathering)
     if failures:
         video, reason = next(iter(failures.items()))
         remarks.append(
-            f"{len(failures):,} of {len(shown.videos):,} clips of this page cannot be read now,"
+            f"{len(failures):,} of {len(shown.videos):,} videos of this page cannot be read now,"
             f" such as {video}: {reason}."
         )
-    attention = focus.other_model or focus.attention
-    if not attention:
-        attention = Missing("None of the clips could be read.")
+    attention = focus.other_model or focus.attention or UNREADABLE
     return ResultMaterial(loaded, predictions, embeddings, attention, remarks)
 
 
-def _look_through(
+def _embed(
     record: Record,
     shown: Sequence[str],
     videos: Videos,
     reading: VideoReading,
     method: LoadedMethod | Missing,
     store: EmbeddingStore | None,
-    computing: Computing,
-    pictures: _Pictures | None,
-    progress: Progress,
+    gathering: _Gathering,
 ) -> tuple[Embeddings | Missing, dict[str, str]]:
-    """The embeddings of the shown clips, and the clips that cannot be read, with the reason.
+    """The embeddings of the shown videos, and those that cannot be read, with the reason.
 
-    Strips that `pictures` lacks are added; None where none are wanted.
+    The same pass makes the small strips that are still missing.
     """
     dataset = record.dataset.name
-    lacks = pictures is not None and any((dataset, name) not in pictures.small for name in shown)
+    lacks = gathering.request.frames and any((dataset, v) not in gathering.small for v in shown)
     if isinstance(method, Missing) and not lacks:
         return method, {}
     try:
-        passed = pass_over_clips(
+        passed = pass_over_videos(
             videos.root,
             [ListedVideo(video, videos.paths.get(video, "")) for video in shown],
             reading,
-            computing,
+            gathering.computing,
             None if isinstance(method, Missing) else method,
-            strip_bytes=pictures.strip_bytes if pictures is not None and lacks else None,
+            strip_bytes=gathering.strip_bytes if lacks else None,
             store=store,
             dataset=dataset,
-            progress=progress,
-            description=f"reading the clips of {test_name(record)} for {record.adapter.name}",
+            progress=gathering.progress,
+            description=f"reading the videos of {test_name(record)} for {record.adapter.name}",
         )
-    except UsageError as error:  # a method that has no vector for a video
+    except UsageError as error:  # the method has no vector for a video
         lacking = Missing(f"{error.what}.")
-        return _look_through(
-            record, shown, videos, reading, lacking, None, computing, pictures, progress
-        )
-    if pictures is not None:
-        for video, strip in passed.strips.items():
-            pictures.small.setdefault((dataset, video), strip)
+        return _embed(record, shown, videos, reading, lacking, None, gathering)
+    for video, strip in passed.strips.items():
+        gathering.small.setdefault((dataset, video), strip)
     if isinstance(method, Missing):
         return method, passed.failures
-    return _embeddings(passed.vectors), passed.failures
+    if not passed.vectors:
+        return UNREADABLE, passed.failures
+    vectors = np.stack(list(passed.vectors.values())).astype(np.float32)
+    return Embeddings(tuple(passed.vectors), vectors), passed.failures
 
 
-def _share(focus: Focus, dataset: str, pictures: _Pictures) -> None:
-    """Keep one large strip a video; attention on frames that it does not show brings its own."""
+def _keep_strips(focus: Focus, dataset: str, gathering: _Gathering) -> None:
+    """Keep one large strip a video; attention on other frames keeps its own strip."""
     for video, strip in focus.strips.items():
-        shared = pictures.large.setdefault((dataset, video), strip)
+        kept = gathering.large.setdefault((dataset, video), strip)
         seen = {} if isinstance(focus.attention, Missing) else focus.attention
-        if shared.data != strip.data and video in seen:
+        if kept.data != strip.data and video in seen:
             seen[video] = replace(seen[video], strip=strip)
-
-
-def _embeddings(vectors: dict[str, np.ndarray]) -> Embeddings | Missing:
-    if not vectors:
-        return Missing("None of the clips could be read.")
-    return Embeddings(tuple(vectors), np.stack(list(vectors.values())).astype(np.float32))
 
 
 def _fair(
@@ -264,12 +253,10 @@ def _model_key(record: Record) -> str:
     )
 
 
-def _no_frames(
-    results: Sequence[ResultMaterial], pictures: _Pictures, request: ReportRequest
-) -> Missing | None:
-    if pictures.small or pictures.large:
+def _no_frames(results: Sequence[ResultMaterial], gathering: _Gathering) -> Missing | None:
+    if gathering.small or gathering.large:
         return None
-    if not request.frames:
+    if not gathering.request.frames:
         return Missing("Frames were left out: --no-frames.")
     reasons = [entry.embeddings for entry in results if isinstance(entry.embeddings, Missing)]
-    return reasons[0] if reasons else Missing("None of the clips could be read.")
+    return reasons[0] if reasons else UNREADABLE

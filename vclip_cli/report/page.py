@@ -1,7 +1,7 @@
-"""The page itself: one HTML text that asks nothing of a network.
+"""The page itself: one HTML text that loads nothing from a network.
 
-Names come from files and are hostile: Jinja escapes them, JSON is written so that it cannot end its
-element, and the page's policy runs no script but the two whose hashes it names.
+Names come from files and may be hostile: Jinja escapes them, JSON is written so that it cannot end
+its element, and the page's policy allows only the two scripts whose hashes it names.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import base64
 import gzip
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vclip_cli import __version__
-from vclip_cli.common.errors import UsageError
+from vclip_cli.common.errors import UsageError, VclipError
 from vclip_cli.report.content import content
 from vclip_cli.report.material import ReportMaterial
-from vclip_cli.report.overview import overview_tables
 from vclip_cli.report.provenance import command_of, provenance
+from vclip_cli.results.collect import LoadedRecord, group_by_protocol
 from vclip_cli.results.escaping import plain
+from vclip_cli.results.result_table import ResultTable
+from vclip_cli.results.table import build_tables
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
@@ -91,6 +94,24 @@ def render_report(material: ReportMaterial, title: str) -> str:
         warnings=_by_warning(document["results"]),
         metrics=list(dict.fromkeys(name for record in records for name in record.metrics)),
     )
+
+
+def overview_tables(
+    records: Sequence[LoadedRecord],
+) -> tuple[list[ResultTable], list[str]]:
+    """The tables at the head of the page, and why some results have tables of their own.
+
+    Partial records are shown and marked. Results that cannot be compared get a table each.
+    """
+    tables: list[ResultTable] = []
+    refusals: list[str] = []
+    for group in group_by_protocol(records):
+        try:
+            tables += build_tables(group, partial=True)
+        except VclipError as error:
+            refusals.append(str(error))
+            tables += [table for loaded in group for table in build_tables([loaded], partial=True)]
+    return tables, refusals
 
 
 def _by_warning(results: list[dict[str, Any]]) -> dict[str, list[str]]:

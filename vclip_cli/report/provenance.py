@@ -1,14 +1,16 @@
-"""Where a result comes from, as titled lists of names and values for the page."""
+"""What each result is called, and where it comes from, as titled lists for the page."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.escaping import plain
-from vclip_cli.results.grouping import printable
+from vclip_cli.results.grouping import printable, test_set_of
 from vclip_cli.results.record import Record
 
 SECTIONS = {
@@ -39,7 +41,7 @@ LONG = 6
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and its value; `items` instead of a value where it is a long list."""
+    """A name and its value; `items`: the entries of a long list, which is folded."""
 
     name: str
     value: str
@@ -54,15 +56,57 @@ class Section:
     facts: tuple[Fact, ...]
 
 
+def test_name(record: Record) -> str:
+    """`dataset/split/part`."""
+    return f"{record.dataset.name}/{test_set_of(record)}"
+
+
+def name_results(records: Sequence[LoadedRecord]) -> list[str]:
+    """A name for each result: method and test set; then shots and seed, then the folder, where
+    they are needed to tell results apart."""
+    names = [_short(loaded.record) for loaded in records]
+    for more in (_run, _folder):
+        twice = {name for name, count in Counter(names).items() if count > 1}
+        names = [
+            f"{name}, {more(loaded)}" if name in twice and more(loaded) else name
+            for name, loaded in zip(names, records, strict=True)
+        ]
+    return [plain(name) for name in names]
+
+
+def _short(record: Record) -> str:
+    return f"{record.adapter.name} on {test_name(record)}"
+
+
+def _run(loaded: LoadedRecord) -> str:
+    record = loaded.record
+    shots, seed = record.protocol.shots, record.seeds.get("train")
+    parts = [f"{shots}-shot"] if shots is not None else []
+    return ", ".join(parts + ([f"seed {seed}"] if seed is not None else []))
+
+
+def _folder(loaded: LoadedRecord) -> str:
+    return str(loaded.path.parent)
+
+
+def comparable(one: Record, other: Record) -> bool:
+    """Whether two results are of the same videos, and the same classes in the same order."""
+    return (
+        one.dataset.name == other.dataset.name
+        and one.dataset.split_sha256 == other.dataset.split_sha256
+        and one.dataset.classes == other.dataset.classes
+    )
+
+
 def command_of(record: Record) -> str:
     """The command line that made the record, quoted for a shell, on one line."""
     return plain(shlex.join(record.command))
 
 
 def warnings_of(record: Record) -> list[str]:
-    """What must be said before any number of this record is read.
+    """What a reader must know before any number of this record.
 
-    What differs from the protocol has its daggers in the tables.
+    Differences from the protocol are not here: tables mark them with daggers.
     """
     counts = record.counts
     warnings = []
@@ -78,9 +122,9 @@ def warnings_of(record: Record) -> list[str]:
 
 
 def provenance(record: Record) -> list[Section]:
-    """Everything that a record holds beside its per-class values, which have a table of their own.
+    """Everything in a record but the per-class values, which have their own table.
 
-    A section that this version does not know keeps its own name.
+    A section that this version does not know keeps its key as its title.
     """
     values = record.model_dump(mode="json", exclude={"per_class", "command", "marks"})
     values["prompts"]["texts"] = [

@@ -1,4 +1,4 @@
-"""What a record refers to: its predictions, its videos, how they were read, and its model."""
+"""What a record refers to: its predictions, videos, way of reading, and model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.material import Missing
-from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.predictions import Predictions, read_predictions
+from vclip_cli.results.collect import LoadedRecord, recorded_predictions
+from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 from vclip_cli.video.decoders import known_decoder
 from vclip_cli.video.sampling import Sampling
@@ -30,7 +30,10 @@ from vclip_cli.video.sampling import Sampling
 
 @dataclass(frozen=True)
 class Videos:
-    """root: the folder of the videos; paths: id to relative path, empty where it is not on disk."""
+    """root: the folder of the videos; paths: id to relative path, empty for videos not on disk.
+
+    changed: whether the dataset's manifest is not the record's.
+    """
 
     root: Path
     paths: dict[str, str]
@@ -45,37 +48,27 @@ def predictions_of(loaded: LoadedRecord) -> Predictions | Missing:
     file = loaded.record.predictions
     if file is None:
         return Missing("The record names no predictions file.")
-    path = loaded.path.parent / file.file
-    if not path.is_file():
+    if not (loaded.path.parent / file.file).is_file():
         return Missing(f"The predictions file {file.file} is not beside the record.")
-    found = sha256_file(path)
-    if found != file.sha256:
-        raise DataError(
-            "the predictions are not those that the record was made from",
-            where=str(path),
-            found=found[:12],
-            expected=file.sha256[:12],
-            hint="evaluate again: vclip eval --no-resume",
-        )
-    predictions = read_predictions(path)
+    predictions = recorded_predictions(loaded)
     if list(predictions.classes) != loaded.record.dataset.classes:
         raise DataError(
             "the predictions are of other classes than the record",
-            where=str(path),
+            where=str(loaded.path),
             hint="evaluate again: vclip eval --no-resume",
         )
     return predictions
 
 
 def videos_of(record: Record) -> Videos | Missing:
-    """Where the videos of a record's dataset lie on this machine."""
+    """Where the videos of a record's dataset are on this machine."""
     name = record.dataset.name
     try:
         dataset = open_dataset(name)
     except VclipError as error:
-        return Missing(f"The videos are not at hand: {error.what}.")
+        return Missing(f"The videos are missing: {error.what}.")
     if dataset.videos_root is None:
-        return Missing(f"The videos are not at hand: {name} was registered without any.")
+        return Missing(f"The videos are missing: {name} was registered without any.")
     rows = dataset.manifest.rows
     paths = dict(zip(rows["video"], rows["path"], strict=True))
     return Videos(
@@ -109,7 +102,7 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
         checkpoint = _find_checkpoint(loaded, checkpoints)
         if checkpoint is None:
             return Missing(
-                f"The checkpoint {record.adapter.checkpoint_sha256[:12]} is not at hand; "
+                f"The checkpoint {record.adapter.checkpoint_sha256[:12]} was not found; "
                 "name its file with --checkpoint."
             )
     backbone = record.backbone
@@ -121,11 +114,11 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
             )
         )
     except VclipError as error:
-        return Missing(f"The model is not at hand: {error.what}.")
+        return Missing(f"The model cannot be loaded: {error.what}.")
     found = str(method.backbone["weights_sha256"])
     if found != backbone.weights_sha256:
         return Missing(
-            f"The weights of {backbone.name} at hand ({found[:12]}) are not those of the record "
+            f"The weights of {backbone.name} here ({found[:12]}) are not those of the record "
             f"({backbone.weights_sha256[:12]})."
         )
     return method
@@ -134,8 +127,8 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
 def store_of(
     record: Record, adapter: Adapter, reading: VideoReading, computing: Computing
 ) -> EmbeddingStore | None:
-    """Where embeddings of the clips come from: the store of the recorded run, where that is not at
-    hand the one that would be filled here; None for a method without."""
+    """The store of the videos' embeddings: the recorded run's, else the one that this machine would
+    fill; None for a method without embeddings."""
     own = embedding_store(adapter, reading, computing.precision, computing.device.type)
     key = record.video.embeddings
     if own is None or key is None or own.key == key:

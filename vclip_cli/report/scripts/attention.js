@@ -99,7 +99,7 @@ function showAttentionClip() {
       attentionFrame(entry, strip, levels, position)));
   } else {
     find("attention-frames").replaceChildren(
-      element("p", { className: "why" }, page.noFrames || "This clip has no frames in this page."));
+      element("p", { className: "why" }, page.noFrames || "This page has no frames of this video."));
   }
   find("attention-summary").textContent = attentionSummary(entry);
   showTemporal(entry);

@@ -4,21 +4,21 @@ const binOrder = { column: 0, descending: false };
 
 function calibrationTraces(result, which, name, together) {
   const bins = result.calibration.bins;
-  const full = bins.filter((bin) => bin.clips);
-  const total = bins.reduce((sum, bin) => sum + bin.clips, 0);
+  const full = bins.filter((bin) => bin.videos);
+  const total = bins.reduce((sum, bin) => sum + bin.videos, 0);
   const width = 0.9 / bins.length / together;
   return [
     { type: "scatter", mode: "lines+markers", name: label(name), cliponaxis: false,
       x: full.map((bin) => bin.confidence), y: full.map((bin) => bin.accuracy),
-      customdata: full.map((bin) => bin.clips), line: { color: colour(which), width: 2 },
+      customdata: full.map((bin) => bin.videos), line: { color: colour(which), width: 2 },
       marker: { size: 7, symbol: which === "one" ? "circle" : "square" },
-      hovertemplate: "confidence %{x:.2f}<br>accuracy %{y:.2f}<br>%{customdata} clips<extra></extra>" },
+      hovertemplate: "confidence %{x:.2f}<br>accuracy %{y:.2f}<br>%{customdata} videos<extra></extra>" },
     { type: "bar", yaxis: "y2", showlegend: false, width,
       offset: together === 1 ? -width / 2 : which === "one" ? -width : 0,
       x: bins.map((bin) => (bin.low + bin.high) / 2),
-      y: bins.map((bin) => (100 * bin.clips) / total), customdata: bins.map((bin) => bin.clips),
+      y: bins.map((bin) => (100 * bin.videos) / total), customdata: bins.map((bin) => bin.videos),
       marker: { color: colour(which) },
-      hovertemplate: "%{customdata} clips, %{y:.1f} %<extra></extra>" },
+      hovertemplate: "%{customdata} videos, %{y:.1f} %<extra></extra>" },
   ];
 }
 
@@ -43,13 +43,13 @@ function showCalibration() {
     xaxis: { range: [0, 1], title: { text: "probability of the best class" }, zeroline: false,
       anchor: "y2" },
     yaxis: { range: [0, 1.02], domain: [0.34, 1], title: { text: "accuracy" }, zeroline: false },
-    yaxis2: { domain: [0, 0.24], title: { text: "% of clips" }, zeroline: false },
+    yaxis2: { domain: [0, 0.24], title: { text: "% of videos" }, zeroline: false },
   }, `Reliability diagram: ${said(one)}`);
   sortedTable(find("calibration-table"), `Bins of ${one.name}`, [
     { title: "Confidence above", number: true, value: (bin) => bin.low,
       show: (bin) => bin.low.toFixed(3) },
     { title: "up to", number: true, value: (bin) => bin.high, show: (bin) => bin.high.toFixed(3) },
-    { title: "Clips", number: true, value: (bin) => bin.clips, show: (bin) => String(bin.clips) },
+    { title: "Videos", number: true, value: (bin) => bin.videos, show: (bin) => String(bin.videos) },
     { title: "Mean confidence", number: true, value: (bin) => bin.confidence,
       show: (bin) => share(bin.confidence) },
     { title: "Accuracy", number: true, value: (bin) => bin.accuracy,

@@ -23,7 +23,7 @@ function classTable(rows) {
   const measure = measureOf(resultOne());
   const columns = [
     { title: "Class", value: (row) => row.name, show: (row) => named(row.name) },
-    { title: "Clips", number: true, value: (row) => row.n, show: (row) => String(row.n),
+    { title: "Videos", number: true, value: (row) => row.n, show: (row) => String(row.n),
       first: "descending" },
     { title: two ? `${shortName(resultOne())}, ${measure} (%)` : `${measure} (%)`, number: true,
       value: (row) => row.one, show: (row) => bar(row.one, "one"), first: "descending" },
@@ -58,7 +58,7 @@ function classSummary(rows) {
   const parts = [];
   if (known.length) {
     const [best, worst] = [known[0], known.at(-1)];
-    parts.push(`${count(known.length, "class", "classes")} with clips; ${measure} from `,
+    parts.push(`${count(known.length, "class", "classes")} with videos; ${measure} from `,
       `${percent(worst.one)} (`, named(worst.name), `) to ${percent(best.one)} (`,
       named(best.name), "). ");
   }
@@ -78,7 +78,7 @@ function sameClips(one, two) {
   if (one.multiLabel || !a.right || !b.right || a.videos !== b.videos) return "";
   const counts = { 11: 0, 10: 0, "01": 0, "00": 0 };
   for (let index = 0; index < a.right.length; index++) counts[a.right[index] + b.right[index]]++;
-  return `Of ${a.right.length.toLocaleString("en")} clips both are right on ${counts[11]}, only ` +
+  return `Of ${a.right.length.toLocaleString("en")} videos both are right on ${counts[11]}, only ` +
     `${shortName(one)} on ${counts[10]}, only ${shortName(two)} on ${counts["01"]}, neither on ` +
     `${counts["00"]}.`;
 }

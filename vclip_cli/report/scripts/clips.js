@@ -5,7 +5,7 @@ const sourceOf = (strip) => `data:image/webp;base64,${strip.data}`;
 function frames(clip, large) {
   const strip = (large && page.focus[clip]) || page.strips[clip] || page.focus[clip];
   if (!strip) {
-    const why = page.noFrames || "The frames of this clip are not in this page.";
+    const why = page.noFrames || "This page has no frames of this video.";
     return element("p", { className: "no-frames muted" }, why);
   }
   const alt = `${strip.frames.length} frames of ${page.clips[clip]}, in order`;

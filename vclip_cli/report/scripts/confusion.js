@@ -55,7 +55,7 @@ function plotConfusion(view) {
     type: "heatmap", z: grid, x: positions, y: positions, customdata: clipsIn,
     text: grid.map((row, truth) => row.map((_, best) =>
       `true: ${label(names[truth])}<br>best: ${label(names[best])}`)),
-    hovertemplate: "%{text}<br>%{customdata} clips, %{z:.1f} % of the true class<extra></extra>",
+    hovertemplate: "%{text}<br>%{customdata} videos, %{z:.1f} % of the true class<extra></extra>",
     colorscale: [[0, colour("soft")], [0.5, colour("one")], [1, colour("heat")]],
     zmin: 0, zmax: Math.max(1, ...grid.flat()), xgap: classes.length < 60 ? 1 : 0,
     ygap: classes.length < 60 ? 1 : 0,
@@ -101,8 +101,8 @@ function pairTable(view) {
   }));
   const show = (row) => {
     const button = element("button", { type: "button", className: "link",
-      "aria-label": `Clips of ${view.names[row.truth]} taken for ${view.names[row.best]}` },
-      "show clips");
+      "aria-label": `Videos of ${view.names[row.truth]} taken for ${view.names[row.best]}` },
+      "show videos");
     button.addEventListener("click", () => showPair(row.truth, row.best, true));
     return button;
   };
@@ -111,7 +111,7 @@ function pairTable(view) {
       show: (row) => named(view.names[row.truth]) },
     { title: "Taken for", value: (row) => view.names[row.best],
       show: (row) => named(view.names[row.best]) },
-    { title: "Clips", number: true, value: (row) => row.clips, show: (row) => String(row.clips),
+    { title: "Videos", number: true, value: (row) => row.clips, show: (row) => String(row.clips),
       first: "descending" },
     { title: "Of the class", number: true, value: (row) => row.share, first: "descending",
       show: (row) => percent(row.share) },
@@ -132,7 +132,7 @@ function showPair(truth, best, move = false) {
   const shown = places.slice(0, 12);
   const heading = element("h3", { tabIndex: -1 }, named(names[truth]),
     truth === best ? ", right" : " taken for ", truth === best ? null : named(names[best]),
-    `: ${shown.length} of ${count(total, "clip", "clips")}`);
+    `: ${shown.length} of ${count(total, "video", "videos")}`);
   find("confusion-clips").replaceChildren(heading,
     element("ol", { className: "cards" }, ...shown.map((place) => clipCard(result, place))));
   if (move) heading.focus();

@@ -54,7 +54,7 @@ function plotMap() {
     height: Math.min(560, Math.max(320, place.clientWidth || 320)), hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     xaxis: { ...axis }, yaxis: { ...axis },
-  }, `Map of ${map.clip.length} clips`).then(() => {
+  }, `Map of ${map.clip.length} videos`).then(() => {
     if (!window.Plotly) return;
     place.removeAllListeners("plotly_hover");
     place.removeAllListeners("plotly_click");
@@ -95,14 +95,14 @@ find("embedding-plot").addEventListener("keydown", (event) => {
 function showMap() {
   mapView.place = -1;
   find("embedding-clip").replaceChildren(
-    element("p", { className: "muted" }, "No clip is chosen yet."));
+    element("p", { className: "muted" }, "No video is chosen yet."));
   const result = resultOne();
   if (!available("embedding", result.map)) return;
   classOptions(find("embedding-class"), result, result.clips.truth.flat());
   const { map } = result;
   const some = map.clip.length < map.of ? ` of ${map.of.toLocaleString("en")}` : "";
   find("embedding-summary").textContent =
-    `${map.clip.length.toLocaleString("en")}${some} clips. The nearest neighbour of ` +
+    `${map.clip.length.toLocaleString("en")}${some} videos. The nearest neighbour of ` +
     `${share(map.neighbours)} of them, by the cosine of the whole vectors, has the same class.`;
   plotMap();
 }

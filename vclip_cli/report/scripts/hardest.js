@@ -16,7 +16,7 @@ function showHardest() {
   const shown = places.filter((place) =>
     only === "" || result.clips.truth[place].includes(Number(only)));
   find("hardest-count").textContent = shown.length
-    ? `${shown.length} of ${count(result.scored, "clip", "clips")}` : "no clip";
+    ? `${shown.length} of ${count(result.scored, "video", "videos")}` : "no video";
   find("hardest-list").replaceChildren(...shown.map((place) => clipCard(result, place, true)));
 }
 
