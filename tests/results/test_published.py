@@ -172,8 +172,7 @@ def test_other_settings_and_second_hand_are_footnoted():
     vita = list(table.lines())[rows["Vita-CLIP (2023)"]].marks
     assert vita[0].startswith("§")
     assert any(
-        text.startswith("second-hand: README")
-        for text in _notes(table, rows["Vita-CLIP (2023)"])
+        text.startswith("second-hand: README") for text in _notes(table, rows["Vita-CLIP (2023)"])
     )
     assert any("trained on Kinetics-400" in text for text in vifi)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vclip_cli.report.material import Missing
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.ranking import average_precision
-from vclip_cli.results.scores import class_indices, label_matrix
+from vclip_cli.results.scores import label_matrix
 
 BEST = 5
 HARDEST = 12
@@ -45,8 +45,8 @@ def video_scores(predictions: Predictions, multi_label: bool) -> VideoScores:
     """The facts of every video. Raises DataError for labels that are not among the classes."""
     scores, names = predictions.scores, predictions.classes
     best = np.argsort(-scores, axis=1, kind="stable")[:, :BEST]  # ties in class order
+    positive = label_matrix(predictions.labels, names, single=not multi_label)
     if multi_label:
-        positive = label_matrix(predictions.labels, names)
         ease = np.array(
             [
                 average_precision(row, true)[0] if true.any() else np.nan
@@ -54,10 +54,7 @@ def video_scores(predictions: Predictions, multi_label: bool) -> VideoScores:
             ]
         )
     else:
-        targets = class_indices(predictions.labels, names)
-        positive = np.zeros(scores.shape, bool)
-        positive[np.arange(len(targets)), targets] = True
-        ease = scores[np.arange(len(targets)), targets].astype(np.float64)
+        ease = scores[positive].astype(np.float64)  # one a row, in order
     rows = np.arange(len(scores))
     right = positive[rows, best[:, 0]]
     top = scores[rows, best[:, 0]].astype(np.float64)

@@ -10,26 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+Z = 1.959963984540054
+"""The normal distribution's quantile at 97.5 %."""
 BLOCK = 4_000_000
 """Numbers held at once while resampling: a few arrays of 16 or 32 MB."""
 
 
-def wilson_interval(
-    successes: int, trials: int, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's score interval of a proportion, as fractions in 0..1.
 
     Raises ValueError when there is no trial, or more successes than trials.
     """
-    from scipy.special import ndtri  # norm.ppf of scipy.stats, which takes seconds to import
-
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials")
-    z = float(ndtri((1 + confidence) / 2))
     share = successes / trials
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    middle = share + z * z / (2 * trials)
+    spread = Z * math.sqrt(share * (1 - share) / trials + Z * Z / (4 * trials * trials))
+    scale = 1 + Z * Z / trials
+    middle = share + Z * Z / (2 * trials)
     low = 0.0 if successes == 0 else (middle - spread) / scale
     high = 1.0 if successes == trials else (middle + spread) / scale
     return low, high
@@ -38,8 +35,6 @@ def wilson_interval(
 def standard_error_interval(
     value: float,
     resampled: NDArray[np.float64],
-    confidence: float = CONFIDENCE,
-    *,
     limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
     """`value` plus and minus z standard deviations of the resampled values (R,), within `limits`.
@@ -47,24 +42,19 @@ def standard_error_interval(
     Percentiles would mislead for average precision: a resample holds some videos twice, at equal
     scores, which raises every precision, so that the interval can miss the value itself.
     """
-    from scipy.special import ndtri
-
-    spread = float(ndtri((1 + confidence) / 2)) * float(np.std(resampled, ddof=1))
+    spread = Z * float(np.std(resampled, ddof=1))
     return max(limits[0], value - spread), min(limits[1], value + spread)
 
 
 def mean_interval(
-    values: Sequence[float],
-    floor: float | None,
-    ceiling: float | None,
-    confidence: float = CONFIDENCE,
+    values: Sequence[float], floor: float | None, ceiling: float | None
 ) -> tuple[float, float]:
     """Student's t interval of the mean of n > 1 values, cut to the values' own range."""
     from scipy.special import stdtrit
 
     middle = float(np.mean(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    spread = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
+    spread = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
     low, high = middle - spread, middle + spread
     return (
         low if floor is None else max(floor, low),
@@ -111,7 +101,7 @@ def mcnemar_exact(only_one: int, only_other: int) -> float:
 
 
 def difference_interval(
-    difference: float, resampled: NDArray[np.float64], confidence: float = CONFIDENCE
+    difference: float, resampled: NDArray[np.float64]
 ) -> tuple[float, float, float]:
     """(low, high, p) of a difference from its bootstrap replicates (R,).
 
@@ -122,7 +112,7 @@ def difference_interval(
     from scipy.stats import norm
 
     error = float(np.std(resampled, ddof=1))
-    spread = float(norm.ppf((1 + confidence) / 2)) * error
+    spread = Z * error
     if error == 0:
         return difference, difference, 1.0 if difference == 0 else 0.0
     p = float(2 * norm.sf(abs(difference) / error))

@@ -9,7 +9,7 @@ from itertools import groupby
 from vclip_cli.common.errors import ComparisonRefused, UsageError, did_you_mean
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.grouping import DATASETS, ColumnKey
-from vclip_cli.results.measure import metric_title, printed_digits, with_extensions
+from vclip_cli.results.measure import described, with_extensions
 from vclip_cli.results.result_table import Column
 
 MAIN_METRICS = ("top1", "map")
@@ -145,12 +145,12 @@ def headed(
         words = [f"{key.shots}-shot"] if several_shots and key.shots else []
         words.append(HARMONIC if place.base else _test_title(key, keys, tests))
         if several_metrics:
-            words.append(metric_title(place.metric).removesuffix(" accuracy"))
+            words.append(described(place.metric).title.removesuffix(" accuracy"))
         if several_units:
             words.append(f"({units[place.metric]})")
         name = " ".join(word for word in words if word)
         unit = units[place.metric] if several_units else None
-        digits = printed_digits(place.metric)
+        digits = described(place.metric).digits
         title = DATASETS.get(key.dataset, key.dataset)
         columns.append(Column(title, name, digits if digits != 1 else None, unit))
     return tuple(columns)

@@ -82,22 +82,12 @@ def find_metrics(names: Sequence[str], kind: Kind) -> list[Metric]:
     return found
 
 
-def metric_title(name: str) -> str:
-    """`top-1 accuracy` for `top1`; an unknown metric keeps its name in the records."""
-    known = list_metrics()
-    return _load(known[name]).title if name in known else name
-
-
-def printed_digits(name: str) -> int:
-    """The decimals that tables print; 1 for a metric that is not known here."""
-    known = list_metrics()
-    return _load(known[name]).digits if name in known else 1
-
-
-def lower_is_better(name: str) -> bool:
-    """Whether the lowest value is the best; false for a metric that is not known here."""
-    known = list_metrics()
-    return name in known and _load(known[name]).direction == "lower"
+def described(name: str) -> Metric:
+    """The metric of a name; an unknown one has its name as its title."""
+    if name in list_metrics():
+        return find_metric(name)
+    unknown = type("UnknownMetric", (Metric,), {"name": name, "title": name})
+    return unknown()
 
 
 def with_extensions(names: Sequence[str]) -> list[str]:
@@ -193,22 +183,6 @@ def _metric_of(module: ModuleType, path: Path) -> Metric:
             found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
         )
     (metric,) = named
-    for stated, allowed in {
-        "title": None,
-        "kinds": {"single-label", "multi-label"},
-        "direction": {"higher", "lower"},
-    }.items():
-        given = getattr(metric, stated, None)
-        values = given if isinstance(given, tuple) else (given,)
-        if not given or (allowed is not None and not set(values) <= allowed):
-            raise SpecError(
-                f"the metric {path.stem!r} does not state its {stated}",
-                where=str(path),
-                found=repr(given),
-                expected=None if allowed is None else " or ".join(sorted(allowed)),
-            )
-    if metric.value is Metric.value and metric.weighted is Metric.weighted:
-        raise SpecError(
-            f"the metric {path.stem!r} defines neither `value` nor `weighted`", where=str(path)
-        )
+    if problem := metric.problem():
+        raise SpecError(f"the metric {path.stem!r} {problem}", where=str(path))
     return metric()

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from vclip_cli.results.intervals import (
     wilson_interval,
 )
 from vclip_cli.results.ranking import label_average_precisions, ranks_of_truth
-from vclip_cli.results.scores import check_scores, class_indices, label_matrix
+from vclip_cli.results.scores import check_scores, label_matrix
 
 Kind = Literal["single-label", "multi-label"]
 Weighted = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -70,7 +70,6 @@ class ScoredVideos:
 
     scores: NDArray[Any]
     positive: NDArray[np.bool_]
-    kind: Kind
     threshold: float | None = None
     unread: int = 0
 
@@ -133,12 +132,10 @@ def scored_videos(
             found=str(scores.shape),
             expected=f"({len(labels)} videos, {len(classes)} classes)",
         )
-    every = [*labels, *unread]
-    if kind == "single-label":
-        class_indices(every, classes)
+    positive = label_matrix([*labels, *unread], classes, single=kind == "single-label")
     if unread:
         scores = np.concatenate([scores, np.zeros((len(unread), len(classes)), scores.dtype)])
-    return ScoredVideos(scores, label_matrix(every, classes), kind, threshold, len(unread))
+    return ScoredVideos(scores, positive, threshold, len(unread))
 
 
 class Metric:
@@ -160,6 +157,20 @@ class Metric:
     digits: ClassVar[int] = 1
     resamples: ClassVar[int] = 200
     extends: ClassVar[str | None] = None
+
+    @classmethod
+    def problem(cls) -> str | None:
+        """What is wrong with the declaration."""
+        kinds = getattr(cls, "kinds", ())
+        if not isinstance(getattr(cls, "title", None), str):
+            return "states no title"
+        if not kinds or not set(kinds) <= set(get_args(Kind)):
+            return f"states kinds other than {' and '.join(get_args(Kind))}: {kinds!r}"
+        if cls.direction not in ("higher", "lower"):
+            return f"states a direction other than higher or lower: {cls.direction!r}"
+        if cls.value is Metric.value and cls.weighted is Metric.weighted:
+            return "defines neither `value` nor `weighted`"
+        return None
 
     @property
     def scale(self) -> int:
@@ -202,7 +213,7 @@ class Metric:
         if len(known) < 2:
             return result
         limits = (0.0, 1.0) if self.unit == "%" else (-math.inf, math.inf)
-        low, high = standard_error_interval(value, known, limits=limits)
+        low, high = standard_error_interval(value, known, limits)
         return result.model_copy(update={"low": scale * low, "high": scale * high})
 
 

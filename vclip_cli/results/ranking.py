@@ -11,37 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.results.scores import check_scores
 
 
 def ranks_of_truth(scores: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rank (N,) of each video's true class, 0 for the best; equal scores rank in class order.
 
-    scores: (N,K); targets: (N,), indices of classes. Raises DataError for scores that are empty
-    or not finite, and targets that do not fit them.
+    scores: (N,K); targets: (N,), indices of classes.
     """
-    scores = check_scores(scores)
-    targets = np.asarray(targets)
-    if targets.shape != scores.shape[:1] or not np.issubdtype(targets.dtype, np.integer):
-        raise DataError(
-            "the true classes do not fit the scores",
-            found=f"{targets.dtype} {targets.shape}",
-            expected=f"integers ({len(scores)},)",
-        )
-    if targets.min() < 0 or targets.max() >= scores.shape[1]:
-        raise DataError(
-            "a true class is outside the scored classes",
-            found=f"{int(targets.min())} to {int(targets.max())}",
-            expected=f"0 to {scores.shape[1] - 1}",
-        )
     true = np.take_along_axis(scores, targets[:, None], axis=1)
     earlier = np.arange(scores.shape[1]) < targets[:, None]
     return ((scores > true) | ((scores == true) & earlier)).sum(axis=1)
-
-
-def top_k_accuracy(scores: NDArray[Any], targets: NDArray[np.int64], k: int = 1) -> float:
-    """The share of videos whose true class is among the k best; all of them where K <= k."""
-    return float((ranks_of_truth(scores, targets) < k).mean())
 
 
 def class_accuracies(
@@ -84,27 +63,12 @@ def label_average_precisions(
 ) -> NDArray[np.float64]:
     """Average precision (K,) of each label's ranking of the videos; NaN without a positive one.
 
-    scores, positive: (N,K). Raises DataError where they do not fit, or no video has a label.
+    scores, positive: (N,K). Raises DataError where no video has a label.
     """
-    scores = check_scores(scores)
-    if positive.shape != scores.shape or positive.dtype != np.bool_:
-        raise DataError(
-            "the labels do not fit the scores",
-            found=f"{positive.dtype} {positive.shape}",
-            expected=f"booleans {scores.shape}",
-        )
     if not positive.any():
         raise DataError("no scored video has a label, so there is no precision to average")
     columns = range(scores.shape[1])
     return np.array([average_precision(scores[:, k], positive[:, k])[0] for k in columns])
-
-
-def mean_average_precision(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """The mean of the labels' average precisions, without the labels that no video has.
-
-    Raises DataError when no video has a label.
-    """
-    return float(np.nanmean(label_average_precisions(scores, positive)))
 
 
 def harmonic_mean(base: float, novel: float) -> float:

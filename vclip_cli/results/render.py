@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
@@ -124,14 +123,14 @@ def _characters(table: ResultTable) -> int:
 
 
 def _latex_headers(table: ResultTable) -> list[str]:
-    if not any(column.name for column in table.columns):
+    groups = table.groups()
+    if not groups:
         titles = [*table.row_headers, *(column.group for column in table.columns)]
         return [" & ".join(map(latex, titles)) + r" \\"]
     upper = [""] * len(table.row_headers)
     rules = []
     position = len(table.row_headers) + 1
-    for group, columns in groupby(table.columns, key=lambda column: column.group):
-        width = len(list(columns))
+    for group, width in groups:
         upper.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
         rules.append(rf"\cmidrule(lr){{{position}-{position + width - 1}}}")
         position += width

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import groupby
+from pathlib import Path
 
 from vclip_cli.results.escaping import plain
 from vclip_cli.results.result_table import Cell, Column, ResultTable
 
-STYLE = """
-:root { color-scheme: light dark; --line: #b9bec6; --quiet: #565d68; --band: #f1f3f6; }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #4a515c; --quiet: #a9b1bd; --band: #23272e; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; }
-.wide { overflow-x: auto; }
-.wide:focus-visible { outline: 3px solid Highlight; outline-offset: 2px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
-th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; }
-thead tr:last-child th, thead th[rowspan] { border-bottom: 2px solid var(--line); }
-thead th[colspan] { border-bottom: 1px solid var(--line); text-align: center; }
-tbody th { font-weight: 400; }
-tbody tr:hover > * { background: var(--band); }
-tbody th[scope=rowgroup] { border-top: 1px solid var(--line); color: var(--quiet); }
-tbody th[scope=rowgroup] { font-style: italic; padding-top: .8rem; }
-td.number, thead th.number { text-align: right; }
-sup a { text-decoration: none; }
-.notes { color: var(--quiet); font-size: .9rem; list-style: none; padding: 0; }
-.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-""".strip()
+STYLE_FILE = Path(__file__).with_name("table.css")
 PLACES = {0: "{}", 1: "<strong>{}</strong>", 2: "<u>{}</u>"}
 SPOKEN = {
     0: "",
@@ -49,7 +28,7 @@ def render_html(tables: Sequence[ResultTable]) -> str:
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(titles)}</title>",
-        f"<style>\n{STYLE}\n</style>",
+        f"<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style>",
         "</head>",
         "<body>",
         "<main>",
@@ -85,19 +64,17 @@ def html_table(table: ResultTable, name: str) -> str:
 
 
 def _headers(table: ResultTable) -> Iterator[str]:
-    two_lines = any(column.name for column in table.columns)
-    span = ' rowspan="2"' if two_lines else ""
+    groups = table.groups()
+    span = ' rowspan="2"' if groups else ""
     names = "".join(f'<th scope="col"{span}>{_text(text)}</th>' for text in table.row_headers)
-    if not two_lines:
-        groups = (f'<th scope="col" class="number">{_text(c.group)}</th>' for c in table.columns)
-        yield f"<tr>{names}{''.join(groups)}</tr>"
-        return
-    upper = ""
-    for group, columns in groupby(table.columns, key=lambda column: column.group):
-        upper += f'<th scope="colgroup" colspan="{len(list(columns))}">{_text(group)}</th>'
-    yield f"<tr>{names}{upper}</tr>"
-    lower = (f'<th scope="col" class="number">{_text(c.name)}</th>' for c in table.columns)
-    yield f"<tr>{''.join(lower)}</tr>"
+    lower = [column.name if groups else column.group for column in table.columns]
+    titles = "".join(f'<th scope="col" class="number">{_text(text)}</th>' for text in lower)
+    if groups:
+        upper = (f'<th scope="colgroup" colspan="{n}">{_text(text)}</th>' for text, n in groups)
+        yield f"<tr>{names}{''.join(upper)}</tr>"
+        yield f"<tr>{titles}</tr>"
+    else:
+        yield f"<tr>{names}{titles}</tr>"
 
 
 def _cell(table: ResultTable, column: Column, cell: Cell | None, name: str) -> str:

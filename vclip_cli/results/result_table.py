@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 DAGGER = "†"
@@ -128,6 +129,13 @@ class ResultTable:
             text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
         return f"{text} (n={cell.n})" if self.show_n and cell.n else text
 
+    def groups(self) -> list[tuple[str, int]]:
+        """The upper headers and over how many columns each goes; empty without lower headers."""
+        if not any(column.name for column in self.columns):
+            return []
+        names = groupby(column.group for column in self.columns)
+        return [(name, len(list(columns))) for name, columns in names]
+
     def lines(self) -> Iterator[Line]:
         """The rows in order."""
         titles = [(b.title, n == 0) for b in self.blocks for n in range(b.rows)]
@@ -152,8 +160,7 @@ class Footnotes:
 
     def override(self, text: str) -> str:
         """The mark of a remark on a field that differs from the protocol."""
-        used = sum(mark.startswith(DAGGER) for mark in self._marks.values())
-        return self._marks.setdefault(text, DAGGER * (used + 1))
+        return self._marks.setdefault(text, DAGGER * (self._used(DAGGER) + 1))
 
     def partial(self, text: str) -> str:
         """The mark of the remark on partial records."""
@@ -161,13 +168,15 @@ class Footnotes:
 
     def second_hand(self, text: str) -> str:
         """The mark of figures that others than the method's authors published; text: the source."""
-        used = sum(mark.startswith(SECTION) for mark in self._marks.values())
+        used = self._used(SECTION)
         return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
 
     def remark(self, text: str) -> str:
         """The mark of any other remark."""
-        used = sum(mark.isdigit() for mark in self._marks.values())
-        return self._marks.setdefault(text, str(used + 1))
+        return self._marks.setdefault(text, str(self._used(*"123456789") + 1))
+
+    def _used(self, *starts: str) -> int:
+        return sum(mark.startswith(starts) for mark in self._marks.values())
 
     def listed(self) -> tuple[Footnote, ...]:
         """All footnotes, daggers first."""

@@ -1,4 +1,4 @@
-"""Checks on scores and labels that predictions files and metrics share."""
+"""Checks of scores and labels, for predictions files and metrics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from vclip_cli.common.errors import DataError, did_you_mean
 
 
 def check_scores(scores: NDArray[Any]) -> NDArray[Any]:
-    """Give back the scores (N,K) when they are floats, two-dimensional, not empty and finite.
+    """The scores (N,K) as an array. Raises DataError unless they are finite floats, not empty.
 
-    Raises DataError otherwise: a NaN compares false with everything, so that accuracies computed
-    from it look like numbers and mean nothing.
+    A NaN compares false with everything: accuracies computed from it would look like numbers.
     """
     scores = np.asarray(scores)
     if scores.ndim != 2:
@@ -40,51 +39,35 @@ def check_scores(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """Raises DataError when a class name stands twice: scores are found by name."""
+    """Raises DataError when a class name is repeated: scores are found by name."""
     repeated = [name for name, count in Counter(classes).items() if count > 1]
     if repeated:
         raise DataError("class names are repeated", found=", ".join(map(repr, repeated[:5])))
 
 
-def class_indices(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> NDArray[np.int64]:
-    """The index (N,) of each video's one label in `classes`.
+def label_matrix(
+    labels: Sequence[Sequence[str]], classes: Sequence[str], *, single: bool = False
+) -> NDArray[np.bool_]:
+    """Which labels each video has, as booleans (N,K); a video may have none.
 
-    Raises DataError when a video has no label or several, or one that is not among the classes.
+    single: whether each video must have exactly one. Raises DataError for any other number of
+    labels then, and for a label that is not among the classes.
     """
-    index = _index_of(classes)
+    check_classes(classes)
+    index = {name: position for position, name in enumerate(classes)}
+    matrix = np.zeros((len(labels), len(classes)), dtype=bool)
     for row, names in enumerate(labels):
-        if len(names) != 1:
+        if single and len(names) != 1:
             raise DataError(
                 "a single-label metric needs exactly one label a video",
                 found=f"{len(names)} labels at row {row}",
                 hint="multi-label test sets are measured by mAP",
             )
-        _require_known(names, index)
-    return np.array([index[names[0]] for names in labels], dtype=np.int64)
-
-
-def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Which labels each video has, as booleans (N,K); a video may have none.
-
-    Raises DataError for a label that is not among the classes.
-    """
-    index = _index_of(classes)
-    matrix = np.zeros((len(labels), len(classes)), dtype=bool)
-    for row, names in enumerate(labels):
-        _require_known(names, index)
-        matrix[row, [index[name] for name in names]] = True
+        for name in names:
+            if name not in index:
+                raise DataError(
+                    f"the label {name!r} is not among the {len(index)} classes",
+                    hint=did_you_mean(name, index),
+                )
+            matrix[row, index[name]] = True
     return matrix
-
-
-def _index_of(classes: Sequence[str]) -> dict[str, int]:
-    check_classes(classes)
-    return {name: position for position, name in enumerate(classes)}
-
-
-def _require_known(names: Sequence[str], index: dict[str, int]) -> None:
-    for name in names:
-        if name not in index:
-            raise DataError(
-                f"the label {name!r} is not among the {len(index)} classes",
-                hint=did_you_mean(name, index),
-            )

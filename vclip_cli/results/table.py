@@ -36,7 +36,7 @@ from vclip_cli.results.layout import (
     shown_metrics,
     shows_costs,
 )
-from vclip_cli.results.measure import lower_is_better, metric_title
+from vclip_cli.results.measure import described
 from vclip_cli.results.published import (
     Published,
     Surroundings,
@@ -233,7 +233,7 @@ def _build_table(
         rankable += [[rank_published] * len(places) for _ in block.labels]
     columns = headed(places, keys, tests, units)
     digits = [DIGITS if column.digits is None else column.digits for column in columns]
-    lowest = [n for n, place in enumerate(places) if lower_is_better(place.metric)]
+    lowest = [n for n, place in enumerate(places) if described(place.metric).direction == "lower"]
     repeats = {cell.n for line in cells[: len(rows)] for cell in line if cell is not None}
     return ResultTable(
         title=_title(records, metrics, units),
@@ -329,7 +329,7 @@ def _title(records: Sequence[LoadedRecord], metrics: Sequence[str], units: dict[
     shots = {loaded.record.protocol.shots for loaded in records}
     only = next(iter(shots))
     few = f", {only}-shot" if len(shots) == 1 and only is not None else ""
-    names = ", ".join(map(metric_title, metrics))
+    names = ", ".join(described(name).title for name in metrics)
     unit = ", ".join(dict.fromkeys(units.values()))
     head = f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]})"
     return f"{head}{few}: {names} ({unit})"

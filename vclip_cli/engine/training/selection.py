@@ -22,8 +22,8 @@ from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_bat
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
-from vclip_cli.results.ranking import mean_average_precision, top_k_accuracy
-from vclip_cli.results.scores import class_indices, label_matrix
+from vclip_cli.results.measure import find_metric
+from vclip_cli.results.metric import Kind, scored_videos
 from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Selector:
             scored.append(scores.cpu().numpy())
             labels += [self.labels[position] for position in batch.positions]
         name = "map" if self.multi_label else "top1"
-        value = 100 * self._measure(np.concatenate(scored), labels) if scored else 0.0
+        value = 100 * self._measure(name, np.concatenate(scored), labels) if scored else 0.0
         if value > state.best.get(name, -1.0):
             state.best = {
                 "select_on": self.split,
@@ -135,10 +135,9 @@ class Selector:
                 "tensors": _copied(self.adapter),
             }
 
-    def _measure(self, scores: np.ndarray, labels: Sequence[tuple[str, ...]]) -> float:
-        if self.multi_label:
-            return mean_average_precision(scores, label_matrix(labels, self.classes))
-        return top_k_accuracy(scores, class_indices(labels, self.classes))
+    def _measure(self, name: str, scores: np.ndarray, labels: Sequence[tuple[str, ...]]) -> float:
+        kind: Kind = "multi-label" if self.multi_label else "single-label"
+        return find_metric(name).value(scored_videos(scores, labels, self.classes, kind))
 
 
 def _copied(adapter: Adapter) -> dict[str, Any]:
