@@ -229,3 +229,23 @@ def test_published_on_the_command_line(tmp_path, vclip):
     assert "TC-CLIP (2024)" not in ran.out
     assert "TC-CLIP (2024)" in vclip("table", tmp_path, "--all-published", "--format", "md").out
     assert vclip("table", tmp_path, "--rank-published").code == 2
+
+
+def test_a_column_of_one_split_has_the_figures_over_that_split() -> None:
+    joined = {"over": ["seeds"], "harmonic_mean": True}
+    records = [
+        make_record(
+            method="vifi-clip", protocol="base-to-novel", shots=16, split=f"test-{n}", part=part,
+            seed=1, aggregate=joined,
+        )
+        for part in ("base", "novel")
+        for n in (1, 2)
+    ]  # fmt: skip
+    table = _table(*records)
+    line = table.cells[[row[0] for row in table.rows].index("ViFi-CLIP (2023)")]
+    shown = {
+        column.name: cell and cell.value for column, cell in zip(table.columns, line, strict=True)
+    }
+    assert shown["test-1 base"] == 73.8
+    assert shown["test-1 novel"] == 53.3
+    assert shown["test-2 base"] is None

@@ -101,7 +101,7 @@ def test_the_fingerprint_sees_every_other_change(edit):
         (lambda v: v["counts"].update(listed=200), "counts: 100 scored and 1 failed"),
         (lambda v: v.update(failures=[]), "failures: 0 entries for 1 failed"),
         (lambda v: v["dataset"].update(split_sha256="abc"), "dataset.split_sha256"),
-        (lambda v: v["dataset"].update(classes=["a", "a"]), "dataset.classes: a class stands"),
+        (lambda v: v["dataset"].update(classes=["a", "a"]), "dataset.classes: a class is listed"),
         (lambda v: v["prompts"]["texts"].pop(), "prompts.texts: 2 entries for 3 classes"),
         (lambda v: v["per_class"]["values"].reverse(), "per_class.values: the classes differ"),
         (lambda v: v.update(metrics={}), "metrics"),
@@ -131,8 +131,8 @@ def test_a_newer_record_is_refused_clearly(tmp_path):
         (b'{"a":\n1,}', r"record.json:2: not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
-        (b"[]", "no record of vclip"),
-        (b"null", "no record of vclip"),
+        (b"[]", "not a record of vclip"),
+        (b"null", "not a record of vclip"),
     ],
 )
 def test_files_that_are_no_records(tmp_path, content, message):

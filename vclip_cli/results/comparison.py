@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,25 +26,11 @@ from vclip_cli.results.intervals import bootstrap_differences, difference_interv
 from vclip_cli.results.layout import main_metric
 from vclip_cli.results.measure import find_metrics
 from vclip_cli.results.metric import Metric, ScoredVideos, ShareMetric, scored_videos
-from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, ResultTable
 
-P_DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Records of two methods on one test set, and the seeds that they were trained with."""
-
-    one: LoadedRecord
-    other: LoadedRecord
-
-    @property
-    def seeds(self) -> str:
-        """`1`, or `none / 1` where the two differ."""
-        seeds = [_seed(loaded) for loaded in (self.one, self.other)]
-        shown = ["none" if seed is None else str(seed) for seed in seeds]
-        return shown[0] if shown[0] == shown[1] else " / ".join(shown)
+Pair = tuple[LoadedRecord, LoadedRecord]
+"""Records of two methods on one test set, with the same seed."""
+HEADERS = ("Test set", "Shots", "Seed", "Videos", "Only first right", "Only second right")
 
 
 def compare_methods(
@@ -60,34 +45,22 @@ def compare_methods(
     """
     if one == other:
         raise UsageError("a method is not compared with itself", found=f"{one!r} twice")
-    sides = [_side(records, name) for name in (one, other)]
-    both = [*sides[0], *sides[1]]
+    ones, others = _side(records, one), _side(records, other)
+    both = [*ones, *others]
     require_one_protocol(both)
     require_equal_test_sets(both)
     (measured,) = find_metrics([metric or main_metric(both)], both[0].record.kind)
-    pairs, unpaired = _pair(sides[0], sides[1], one, other)
+    pairs, unpaired = _pair(ones, others, one, other)
     notes = Footnotes()
     lines = [_line(pair, measured, notes) for pair in pairs]
-    protocol = pairs[0].one.record.protocol
+    protocol = both[0].record.protocol
     return ResultTable(
         title=f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]}): "
         f"{measured.title} ({measured.unit}) of {one} and {other} on the same videos",
         unit=measured.unit,
-        row_headers=(
-            "Test set",
-            "Shots",
-            "Seed",
-            "Videos",
-            "Only first right",
-            "Only second right",
-        ),
+        row_headers=HEADERS,
         rows=tuple(row for row, _ in lines),
-        columns=(
-            Column(one),
-            Column(other),
-            Column("Difference"),
-            Column("p", digits=P_DIGITS, unit=""),
-        ),
+        columns=(*map(Column, (one, other, "Difference")), Column("p", digits=4, unit="")),
         cells=tuple(cells for _, cells in lines),
         footnotes=(*_general(measured, unpaired), *notes.listed()),
         intervals=True,
@@ -144,7 +117,7 @@ def _pair(
     for test in tests:
         left, right = ([x for x in side if _fits(x, test)] for side in (ones, others))
         found = [
-            Pair(x, y)
+            (x, y)
             for x in sorted(left, key=_order)
             for y in sorted(right, key=_order)
             if x.path.resolve() != y.path.resolve()
@@ -155,7 +128,7 @@ def _pair(
             having = [name for name, side in ((one, left), (other, right)) if side]
             seeds = "no seed in common" if len(having) == 2 else f"only {' '.join(having)}"
             alone.append((f"{test[0]} {test[1]}: {seeds}", [*left, *right]))
-    used = {loaded.path for pair in pairs for loaded in (pair.one, pair.other)}
+    used = {loaded.path for pair in pairs for loaded in pair}
     unpaired = [text for text, side in alone if not used & {loaded.path for loaded in side}]
     if not pairs:
         raise ComparisonRefused(
@@ -190,21 +163,15 @@ def _order(loaded: LoadedRecord) -> tuple[int, str]:
 def _line(
     pair: Pair, metric: Metric, notes: Footnotes
 ) -> tuple[tuple[str, ...], tuple[Cell | None, ...]]:
-    one, other = (recorded_predictions(loaded) for loaded in (pair.one, pair.other))
-    _require_same_videos(pair, one, other)
-    other = _in_order_of(other, one.videos)
-    first, second = _scored(one, pair.one), _scored(other, pair.other)
-    of_first, of_second = metric.weighted(first), metric.weighted(second)
-    once = np.ones((len(one.videos), 1), dtype=np.int64)
-    values = [float(function(once)[0]) for function in (of_first, of_second)]
-    replicates = bootstrap_differences(
-        of_first,
-        of_second,
-        len(one.videos),
-        metric.resamples,
-        numbers_per_video=metric.numbers_per_video(first),
-    )
+    first, second = _scored(pair)
+    functions = [metric.weighted(scored) for scored in (first, second)]
+    once = np.ones((len(first), 1), dtype=np.int64)
+    values = [float(function(once)[0]) for function in functions]
     difference = values[1] - values[0]
+    numbers = metric.numbers_per_video(first)
+    replicates = bootstrap_differences(
+        functions[0], functions[1], len(first), metric.resamples, numbers_per_video=numbers
+    )
     low, high, p = difference_interval(difference, replicates)
     only = ("–", "–")
     if isinstance(metric, ShareMetric):
@@ -212,33 +179,60 @@ def _line(
         counts = [int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())]
         only = (f"{counts[0]:,}", f"{counts[1]:,}")
         p = mcnemar_exact(*counts) if metric.mcnemar else p
-    record = pair.one.record
-    shots = pair.other.record.protocol.shots or record.protocol.shots
-    row = (
-        f"{DATASETS.get(record.dataset.name, record.dataset.name)} {test_set_of(record)}",
-        str(shots) if shots else "–",
-        pair.seeds,
-        f"{len(one.videos):,}",
-        *only,
-    )
+    record = pair[0].record
+    shots = pair[1].record.protocol.shots or record.protocol.shots
+    test = f"{DATASETS.get(record.dataset.name, record.dataset.name)} {test_set_of(record)}"
+    row = (test, str(shots) if shots else "–", _seeds(pair), f"{len(first):,}", *only)
     scale = metric.scale
     cells = (
-        Cell(scale * values[0], marks=_marks(pair.one, notes)),
-        Cell(scale * values[1], marks=_marks(pair.other, notes)),
+        Cell(scale * values[0], marks=_marks(pair[0], notes)),
+        Cell(scale * values[1], marks=_marks(pair[1], notes)),
         Cell(scale * difference, low=scale * low, high=scale * high),
         Cell(p),
     )
     return row, cells
 
 
-def _scored(predictions: Predictions, loaded: LoadedRecord) -> ScoredVideos:
-    record = loaded.record
-    return scored_videos(
-        predictions.scores,
-        predictions.labels,
-        predictions.classes,
-        record.kind,
-        threshold=None if record.decision is None else record.decision.threshold,
+def _seeds(pair: Pair) -> str:
+    """`1`, or `none / 1` where the two differ."""
+    shown = ["none" if (seed := _seed(loaded)) is None else str(seed) for loaded in pair]
+    return " / ".join(dict.fromkeys(shown))
+
+
+def _scored(pair: Pair) -> tuple[ScoredVideos, ScoredVideos]:
+    """The two, in the order of the first one's videos.
+
+    Raises ComparisonRefused where they were not scored on the same videos and labels.
+    """
+    one, other = (recorded_predictions(loaded) for loaded in pair)
+    where = f"{pair[0].path}, {pair[1].path}"
+    position = {video: row for row, video in enumerate(other.videos)}
+    only_first = [video for video in one.videos if video not in position]
+    only_second = sorted(set(other.videos) - set(one.videos))
+    if only_first or only_second:
+        raise ComparisonRefused(
+            "the two were not scored on the same videos",
+            where=where,
+            found=f"{len(only_first):,} scored by the first only and"
+            f" {len(only_second):,} by the second only, such as {min(only_first + only_second)!r}",
+            hint="their records name each failed video and its reason: repair these, evaluate both"
+            " again, then compare",
+        )
+    order = [position[video] for video in one.videos]
+    labels = [other.labels[row] for row in order]
+    for video, names, others in zip(one.videos, one.labels, labels, strict=True):
+        if set(names) != set(others):
+            raise ComparisonRefused(
+                "the two were scored against different labels",
+                where=where,
+                found=f"{video!r}: {', '.join(names)} and {', '.join(others)}",
+                hint="evaluate both on the same split file",
+            )
+    thresholds = [d.threshold if (d := x.record.decision) is not None else None for x in pair]
+    kind = pair[0].record.kind
+    return (
+        scored_videos(one.scores, one.labels, one.classes, kind, threshold=thresholds[0]),
+        scored_videos(other.scores[order], labels, other.classes, kind, threshold=thresholds[1]),
     )
 
 
@@ -247,40 +241,6 @@ def _marks(loaded: LoadedRecord, notes: Footnotes) -> tuple[str, ...]:
     texts = ("partial: scored with --limit", "videos of the training list were scored")
     marks = record_marks(records, notes, *texts) + scored_mark(records, notes)
     return tuple(dict.fromkeys(marks))
-
-
-def _require_same_videos(pair: Pair, one: Predictions, other: Predictions) -> None:
-    sets = [set(one.videos), set(other.videos)]
-    if sets[0] != sets[1]:
-        extra = sorted(sets[0] ^ sets[1])
-        raise ComparisonRefused(
-            "the two were not scored on the same videos",
-            where=f"{pair.one.path}, {pair.other.path}",
-            found=f"{len(sets[0] - sets[1]):,} scored by the first only and"
-            f" {len(sets[1] - sets[0]):,} by the second only, such as {extra[0]!r}",
-            hint="their records name each failed video and its reason: repair these, evaluate both"
-            " again, then compare",
-        )
-    labels = dict(zip(other.videos, other.labels, strict=True))
-    for video, names in zip(one.videos, one.labels, strict=True):
-        if set(labels[video]) != set(names):
-            raise ComparisonRefused(
-                "the two were scored against different labels",
-                where=f"{pair.one.path}, {pair.other.path}",
-                found=f"{video!r}: {', '.join(names)} and {', '.join(labels[video])}",
-                hint="evaluate both on the same split file",
-            )
-
-
-def _in_order_of(predictions: Predictions, videos: Sequence[str]) -> Predictions:
-    position = {video: row for row, video in enumerate(predictions.videos)}
-    order = [position[video] for video in videos]
-    return Predictions(
-        tuple(videos),
-        tuple(predictions.labels[row] for row in order),
-        predictions.scores[order],
-        predictions.classes,
-    )
 
 
 def _general(metric: Metric, unpaired: Sequence[str]) -> tuple[Footnote, ...]:

@@ -77,12 +77,13 @@ def column_key(record: Record) -> ColumnKey:
     return ColumnKey(
         dataset.name,
         record.protocol.shots or 0,
-        _unnumbered(part) if "parts" in joined else part,
-        _unnumbered(split) if "splits" in joined else split,
+        unnumbered(part) if "parts" in joined else part,
+        unnumbered(split) if "splits" in joined else split,
     )
 
 
-def _unnumbered(name: str) -> str:
+def unnumbered(name: str) -> str:
+    """`test` for `test-1`, `zs` for `zs2`."""
     return re.sub(r"[-_ ]?[0-9]+$", "", name)
 
 

@@ -6,16 +6,16 @@ Each figure has its source and setting; the block says how each row's setting di
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 from vclip_cli.results.cells import listed, views_text
-from vclip_cli.results.grouping import ColumnKey, Grouped
+from vclip_cli.results.grouping import ColumnKey, Grouped, unnumbered
 from vclip_cli.results.layout import Place
 from vclip_cli.results.metric import Closed
 from vclip_cli.results.record import Record
@@ -27,7 +27,6 @@ TITLE = "Published figures, not ranked with ours"
 RANKED_TITLE = "Published figures, ranked together with ours"
 NOTHING_FITS = "no published figure is known for these columns"
 _UNKNOWN = "–"
-Value = TypeVar("Value", bound=Any)
 
 
 class Paper(Closed):
@@ -174,35 +173,35 @@ def _label(entry: PublishedRow, published: Published, headers: Sequence[str]) ->
 def _cell(
     entry: PublishedRow, place: Place, around: Surroundings, published: Published, notes: Footnotes
 ) -> Cell | None:
-    figure = next((f for f in entry.figures if _column_of(f) == _wanted(place)), None)
+    ours = set().union(*(around.tests[k] for k in (place.key, place.base) if k is not None))
+    figure = next((f for f in entry.figures if _fits(f, place, ours)), None)
     if figure is None:
         return None
     marks = []
-    ours = set().union(*(around.tests[k] for k in (place.key, place.base) if k is not None))
-    if figure.part != HARMONIC_PART and (text := _other_tests(figure.tests, ours)):
-        marks.append(notes.remark(text))
+    tests = None if figure.tests is None else set(figure.tests)
+    if figure.part != HARMONIC_PART and tests != ours:
+        where = "without saying over which test sets" if tests is None else "over"
+        text = f"published {where} {listed(figure.tests or ())}".rstrip()
+        marks.append(notes.remark(f"{text}; ours: {listed(sorted(ours))}"))
     if figure.std_source is not None:
         source = published.sources[figure.std_source]
         marks.append(notes.second_hand(f"the deviation is second-hand: {source}"))
     return Cell(value=figure.value, std=figure.std, n=0, marks=tuple(marks))
 
 
-def _column_of(figure: Figure) -> tuple[str, int, str, str, str]:
-    return figure.dataset, figure.shots or 0, figure.part or "", figure.split, figure.metric
+def _fits(figure: Figure, place: Place, ours: set[str]) -> bool:
+    """Whether a figure belongs into a column; figures state split and part without numbers.
 
-
-def _wanted(place: Place) -> tuple[str, int, str, str, str]:
-    key = place.key
-    part = HARMONIC_PART if place.base is not None else key.part
-    return key.dataset, key.shots, part, key.split, place.metric
-
-
-def _other_tests(tests: Sequence[str] | None, ours: set[str]) -> str | None:
-    if tests is None:
-        return f"published without saying over which test sets; ours: {listed(sorted(ours))}"
-    if set(tests) == ours:
-        return None
-    return f"published over {listed(tests)}; ours: {listed(sorted(ours))}"
+    A column of one numbered split has only figures over that split, and those that do not say.
+    """
+    key, part = place.key, figure.part or ""
+    wanted = HARMONIC_PART if place.base is not None else unnumbered(key.part)
+    one_of_several = key.split != unnumbered(key.split) or key.part != unnumbered(key.part)
+    return (
+        (figure.dataset, figure.shots or 0, figure.metric) == (key.dataset, key.shots, place.metric)
+        and (part, figure.split) == (wanted, unnumbered(key.split))
+        and (not one_of_several or figure.tests is None or not ours.isdisjoint(figure.tests))
+    )
 
 
 def _row_marks(
@@ -223,28 +222,20 @@ def _row_marks(
 
 def _differences(entry: PublishedRow, ours: Sequence[Record]) -> list[str]:
     """How the setting of a published row differs from our records, one text a difference."""
-    backbones = {architecture(record.backbone.name) for record in ours}
-    frames = {record.video.frames for record in ours}
-    views = {(record.video.views.clips, record.video.views.crops) for record in ours}
     theirs = architecture(entry.backbone) if entry.backbone else None
+    found: dict[str, tuple[Any, set[Any]]] = {
+        "backbone": (theirs, {architecture(record.backbone.name) for record in ours}),
+        "frames": (entry.frames, {record.video.frames for record in ours}),
+        "views": (
+            entry.views and views_text(entry.views),
+            {views_text((r.video.views.clips, r.video.views.crops)) for r in ours},
+        ),
+    }
     return [
-        text
-        for text in (
-            _difference("backbone", theirs, backbones, str),
-            _difference("frames", entry.frames, frames, str),
-            _difference("views", entry.views, views, views_text),
-        )
-        if text
+        f"{what} {value or 'not stated'} (ours {listed(sorted(known))})"
+        for what, (value, known) in found.items()
+        if {value} != known
     ]
-
-
-def _difference(
-    what: str, theirs: Value | None, ours: set[Value], shown: Callable[[Value], str]
-) -> str | None:
-    if {theirs} == ours:
-        return None
-    known = listed(shown(value) for value in sorted(ours))
-    return f"{what} {'not stated' if theirs is None else shown(theirs)} (ours {known})"
 
 
 def architecture(name: str) -> str:

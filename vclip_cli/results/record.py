@@ -1,7 +1,7 @@
 """The record: everything about one evaluation, as closed JSON (`record.json`).
 
-A record is what tables are made from and what a stranger needs in order to repeat a number. All
-that changes from run to run stands in `timing`; two equal runs on one machine differ nowhere else.
+Tables are made from records, and a record has what a stranger needs to repeat its numbers. Only
+`timing` changes from run to run: two equal runs on one machine differ nowhere else.
 """
 
 from __future__ import annotations
@@ -48,11 +48,9 @@ class Override(Closed):
 
 
 class RecordedAggregate(Closed):
-    """Which repeats a table joins to mean and standard deviation.
-
-    over: of one dataset, numbered test splits (`test-1`, `test-2`), numbered parts (`zs1`, `zs2`)
-    and training seeds. harmonic_mean: whether the harmonic mean of base and novel is a column.
-    """
+    """over: the repeats that a table joins to mean and standard deviation: numbered splits
+    (`test-1`, `test-2`), numbered parts (`zs1`, `zs2`), training seeds. harmonic_mean: whether it
+    shows the harmonic mean of base and novel."""
 
     over: list[Literal["splits", "parts", "seeds"]] = Field(default_factory=list)
     harmonic_mean: bool = False
@@ -78,8 +76,8 @@ class RecordedProtocol(Closed):
 
     @property
     def joins(self) -> RecordedAggregate:
-        """What a table joins."""
-        return EVERYTHING_JOINED if self.aggregate is None else self.aggregate
+        """The repeats that a table joins."""
+        return self.aggregate or EVERYTHING_JOINED
 
 
 class RecordedLabelSet(Closed):
@@ -94,9 +92,9 @@ class RecordedDataset(Closed):
     """What was scored. part: `base`, `novel` or another named subset of the classes, null for all.
 
     manifest_sha256: null for videos that were named without a manifest. split_sha256: of the list
-    of videos to score. classes: in the order of the scores' columns. absent: videos of the whole
-    dataset that are listed but not on disk; unlisted: on disk, but not listed; remarks: what else
-    was odd when the dataset was read.
+    of videos to score. classes: in the order of the scores' columns. absent: listed videos of the
+    whole dataset that are not on disk; unlisted: videos on disk that are not listed; remarks: other
+    findings of reading the dataset.
     """
 
     name: str
@@ -150,10 +148,10 @@ class RecordedViews(Closed):
 
 
 class Video(Closed):
-    """How frames were got. decoder holds its name, version and mode; frames is T.
+    """How frames were read. decoder: its name, version and mode; frames: T.
 
-    store: what identifies the extracted frames that were read, null where videos were decoded.
-    embeddings: the key of the embedding store that was used, null where there was none.
+    store: identifies the frame store, null where videos were decoded. embeddings: the key of the
+    embedding store, null without one.
     """
 
     frames: int = Field(ge=1)
@@ -202,14 +200,14 @@ class Damaged(Closed):
 
 
 class Decision(Closed):
-    """How a multi-label test's probabilities, and the threshold on them, came about.
+    """How a multi-label test got its probabilities, and the threshold on them.
 
     A label's probability is sigmoid(slope · (logit - bias)), averaged over views. source: `trained`
-    (the loss of the training used these values), `fitted` (to the true labels of the validation
-    part; slope and bias are the same for all labels, so that no ranking changes) or `stated` (one
-    fixed guess for all CLIP models, not calibrated). threshold: with the highest micro F1 on the
-    validation part, null where there is none. validation: that part, `dataset/split`; videos: how
-    many of it were scored; labels: how many its videos were scored on. note: in words.
+    (values of the training's loss), `fitted` (to the true labels of the validation part; slope and
+    bias are the same for all labels, so no ranking changes) or `stated` (a fixed guess for all CLIP
+    models, not calibrated). threshold: with the highest micro F1 on the validation part, null
+    without one. validation: that part, `dataset/split`; videos: how many of it were scored; labels:
+    on how many labels. note: in words.
     """
 
     slope: float
@@ -231,10 +229,8 @@ class PredictionsFile(Closed):
 
 
 class Cost(Closed):
-    """What one video costs, in multiply-adds, which papers print as FLOPs.
-
-    A view is `encode_video` of T frames and `score` against all classes; a video is all its views.
-    """
+    """What one video costs, in multiply-adds, which papers print as FLOPs. A view is `encode_video`
+    of T frames and `score` against all classes; a video is all its views."""
 
     multiply_adds_per_view: Count
     multiply_adds_per_video: Count
@@ -243,11 +239,10 @@ class Cost(Closed):
 class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
-    wall_seconds: of the whole pass, decoding included; videos_per_second: read in it.
-    latency_milliseconds: of one video in the model, the median over batches of the time from frames
-    in memory to scores in memory; null where an earlier run had scored everything.
-    embeddings_reused: videos whose stored embeddings took the place of decoding and encoding. host:
-    free facts of the machine and the moment (host name, free memory, …).
+    wall_seconds: of the whole pass, with decoding. latency_milliseconds: of one video in the model,
+    from frames in memory to scores in memory, the median over batches; null where an earlier run
+    had scored everything. embeddings_reused: videos whose embeddings came from the store. host:
+    facts of the machine (host name, free memory, …).
     """
 
     started: str
@@ -263,12 +258,11 @@ class Record(Closed):
     """One evaluation of one method on one list of videos.
 
     command: the arguments as given. config: the resolved options. partial: scored with `--limit`.
-    overlap_allowed: videos of the training list were scored because the user insisted. marks:
-    remarks that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null where
-    none was set. metrics: the first one is the protocol's main metric. without_positives: classes
-    that no scored video belongs to, left out of averages over classes. decision: null where a
-    video has one label. cost: null where the method cannot be counted, and in records of earlier
-    versions.
+    overlap_allowed: videos of the training list were scored, with `--allow-overlap`. marks: remarks
+    that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null without one.
+    metrics: the first one is the protocol's main metric. without_positives: classes that no scored
+    video belongs to, left out of averages over classes. decision: null for one label a video. cost:
+    null where it cannot be counted, and in early records.
     """
 
     schema_version: Literal[1] = 1
@@ -299,31 +293,20 @@ class Record(Closed):
     timing: Timing
 
     @model_validator(mode="after")
-    def _counts_agree(self) -> Self:
-        counts = self.counts
+    def _parts_agree(self) -> Self:
+        counts, classes = self.counts, self.dataset.classes
         handled = counts.scored + counts.failed
         if handled > counts.listed or (handled < counts.listed and not self.partial):
-            raise ErrorAt(
-                ("counts",),
-                f"{counts.scored} scored and {counts.failed} failed do not make "
-                f"{counts.listed} listed",
-            )
+            what = f"{counts.scored} scored and {counts.failed} failed do not make {counts.listed}"
+            raise ErrorAt(("counts",), f"{what} listed")
         if counts.failed != len(self.failures):
-            raise ErrorAt(
-                ("failures",), f"{len(self.failures)} entries for {counts.failed} failed videos"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _classes_agree(self) -> Self:
-        classes = self.dataset.classes
+            what = f"{len(self.failures)} entries for {counts.failed} failed videos"
+            raise ErrorAt(("failures",), what)
         if len(set(classes)) < len(classes):
-            raise ErrorAt(("dataset", "classes"), "a class stands twice")
+            raise ErrorAt(("dataset", "classes"), "a class is listed twice")
         if len(self.prompts.texts) != len(classes):
-            raise ErrorAt(
-                ("prompts", "texts"),
-                f"{len(self.prompts.texts)} entries for {len(classes)} classes",
-            )
+            what = f"{len(self.prompts.texts)} entries for {len(classes)} classes"
+            raise ErrorAt(("prompts", "texts"), what)
         if [entry.name for entry in self.per_class.values] != classes:
             raise ErrorAt(("per_class", "values"), "the classes differ from dataset.classes")
         return self
@@ -346,7 +329,7 @@ def read_record(path: Path) -> Record:
     value = read_json(path, error=RecordError)
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version is None:
-        raise RecordError("no record of vclip: it has no schema_version", where=str(path))
+        raise RecordError("not a record of vclip: it has no schema_version", where=str(path))
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RecordError(
             "the record was written by a newer version of vclip",
@@ -363,7 +346,7 @@ def read_record(path: Path) -> Record:
             where=error.where,
             found=error.found,
             expected=error.expected,
-            hint=error.hint or "a record is not edited by hand: evaluate again",
+            hint=error.hint or "do not edit a record by hand: evaluate again",
         ) from None
 
 
