@@ -92,7 +92,7 @@ def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
 def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
     keys = [row_key(loaded.record)._replace(frames=(), views=()) for loaded in found]
     tests = [(x.record.dataset.name, test_set_of(x.record), x.record.protocol.shots) for x in found]
-    apart = distinguishing([loaded.record for loaded in found], tests)
+    apart = distinguishing([loaded.record for loaded in found], tests, ["seeds"])
     rows = {(key, settings) for key, settings in zip(keys, apart, strict=True)}
     if len(rows) > 1:
         texts = sorted(

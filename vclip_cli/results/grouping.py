@@ -8,14 +8,14 @@ changes a score keeps records apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vclip_cli.common.errors import ComparisonRefused
 from vclip_cli.common.hashing import canonical_json, sha256_json
 from vclip_cli.results.collect import LoadedRecord
-from vclip_cli.results.record import Record
+from vclip_cli.results.record import EVERYTHING_JOINED, Record, RecordedAggregate
 
 DATASETS = {
     "kinetics400": "K400",
@@ -70,9 +70,15 @@ def row_key(record: Record) -> RowKey:
     return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
 
 
-def column_key(record: Record) -> ColumnKey:
-    """The column of a record."""
-    dataset, joined = record.dataset, record.protocol.joins.over
+def joined_repeats(records: Sequence[LoadedRecord]) -> RecordedAggregate:
+    """What a table of records that follow one protocol joins."""
+    stated = (loaded.record.protocol.aggregate for loaded in records)
+    return next((aggregate for aggregate in stated if aggregate is not None), EVERYTHING_JOINED)
+
+
+def column_key(record: Record, joined: Collection[str]) -> ColumnKey:
+    """The column of a record. joined: which of splits, parts and seeds share a cell."""
+    dataset = record.dataset
     split, part = dataset.split, dataset.part or ""
     return ColumnKey(
         dataset.name,
@@ -99,17 +105,19 @@ def dataset_order(name: str) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
-def group_records(records: Sequence[LoadedRecord], metrics: Sequence[str]) -> Grouped:
-    """The records of each cell, each run once.
+def group_records(
+    records: Sequence[LoadedRecord], metrics: Sequence[str], joined: Collection[str]
+) -> Grouped:
+    """The records of each cell, each run once. joined: as for `column_key`.
 
     Raises ComparisonRefused when two records of one run differ in one of the metrics, or a column
     would join test sets with different numbers of classes.
     """
-    known = {column_key(loaded.record) for loaded in records}
+    known = {column_key(loaded.record, joined) for loaded in records}
     grouped: Grouped = {}
-    for row, members in _by_row(records).items():
-        columns = [column_key(loaded.record) for loaded in members]
-        apart = distinguishing([loaded.record for loaded in members], columns)
+    for row, members in _by_row(records, joined).items():
+        columns = [column_key(loaded.record, joined) for loaded in members]
+        apart = distinguishing([loaded.record for loaded in members], columns, joined)
         for loaded, column, settings in zip(members, columns, apart, strict=True):
             for place in _places(loaded.record, column, known):
                 key = (row._replace(settings=settings), place)
@@ -119,7 +127,9 @@ def group_records(records: Sequence[LoadedRecord], metrics: Sequence[str]) -> Gr
     return grouped
 
 
-def _by_row(records: Sequence[LoadedRecord]) -> dict[RowKey, list[LoadedRecord]]:
+def _by_row(
+    records: Sequence[LoadedRecord], joined: Collection[str]
+) -> dict[RowKey, list[LoadedRecord]]:
     """The records of each method and backbone.
 
     Different frames or views make rows of their own only where they occur in one column: a method
@@ -134,7 +144,7 @@ def _by_row(records: Sequence[LoadedRecord]) -> dict[RowKey, list[LoadedRecord]]
         keys = [row_key(loaded.record) for loaded in members]
         looks: dict[ColumnKey, set[RowKey]] = {}
         for loaded, key in zip(members, keys, strict=True):
-            looks.setdefault(column_key(loaded.record), set()).add(key)
+            looks.setdefault(column_key(loaded.record, joined), set()).add(key)
         if all(len(found) == 1 for found in looks.values()):
             frames = tuple(sorted({count for key in keys for count in key.frames}))
             views = tuple(sorted({view for key in keys for view in key.views}))
@@ -188,10 +198,10 @@ def _require_equal_class_counts(grouped: Grouped) -> None:
                 )
 
 
-def settings_of(record: Record) -> dict[str, str]:
+def settings_of(record: Record, joined: Collection[str]) -> dict[str, str]:
     """All that changes a score beside data, protocol and split: name to printable value.
 
-    Seeds count only where the protocol does not join them.
+    Seeds are among them where they are not joined.
     """
     video = record.video
     settings = {  # names with blanks, which no option of a method has
@@ -204,7 +214,7 @@ def settings_of(record: Record) -> dict[str, str]:
         "overlap allowed": str(record.overlap_allowed),
         "frame store": sha256_json(video.store)[:12] if video.store else "none",
     }
-    if "seeds" not in record.protocol.joins.over:
+    if "seeds" not in joined:
         settings |= {f"{use} seed": printable(seed) for use, seed in record.seeds.items()}
     settings |= {name: printable(value) for name, value in record.adapter.config.items()}
     for part, values in {
@@ -220,7 +230,7 @@ def settings_of(record: Record) -> dict[str, str]:
 
 
 def distinguishing(
-    records: Sequence[Record], columns: Sequence[Hashable]
+    records: Sequence[Record], columns: Sequence[Hashable], joined: Collection[str]
 ) -> list[tuple[tuple[str, str], ...]]:
     """For each record, the (setting, value) pairs that keep it apart from the others.
 
@@ -229,7 +239,7 @@ def distinguishing(
     records of a column agree in everything else, split and seeds included: they come from two
     trainings, or from two lists of prompts.
     """
-    settings = [settings_of(record) for record in records]
+    settings = [settings_of(record, joined) for record in records]
     names = sorted({name for entry in settings for name in entry})
     chosen = [name for name in names if _differs(name, settings, columns)]
     for entry, record in zip(settings, records, strict=True):

@@ -74,11 +74,6 @@ class RecordedProtocol(Closed):
     metrics: list[str] | None = None
     aggregate: RecordedAggregate | None = None
 
-    @property
-    def joins(self) -> RecordedAggregate:
-        """The repeats that a table joins."""
-        return self.aggregate or EVERYTHING_JOINED
-
 
 class RecordedLabelSet(Closed):
     """The named list that the classes were taken from."""

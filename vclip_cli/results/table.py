@@ -26,6 +26,7 @@ from vclip_cli.results.grouping import (
     RowKey,
     column_order,
     group_records,
+    joined_repeats,
     test_set_of,
 )
 from vclip_cli.results.layout import (
@@ -209,12 +210,13 @@ def _build_table(
     require_equal_test_sets(records)
     metrics, with_costs = shown_metrics(records, asked), shows_costs(records, costs)
     units = {name: common_unit(records, name) for name in metrics}
-    grouped = group_records(records, metrics)
+    joined = joined_repeats(records)
+    grouped = group_records(records, metrics, joined.over)
     rows = sorted({row for row, _ in grouped})
     keys = sorted({column for _, column in grouped}, key=column_order)
     tests = {key: _test_sets(grouped, key) for key in keys}
     protocol = records[0].record.protocol
-    places = plan_places(keys, metrics, protocol.joins.harmonic_mean)
+    places = plan_places(keys, metrics, joined.harmonic_mean)
     notes = Footnotes()
     cells = [_line(row, places, grouped, tests, notes) for row in rows]
     rankable = [_rankable(row, places, grouped, tests) for row in rows]
@@ -315,7 +317,7 @@ def _general_notes(
     texts = []
     if max(repeats, default=0) > 1:
         count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
-        joined = records[0].record.protocol.joins.over
+        joined = joined_repeats(records).over
         over = ", ".join(joined[:-1]) + " or " + joined[-1] if joined[1:] else "".join(joined)
         texts.append(f"mean ± sample standard deviation over {count} ({over})")
     texts += [INTERVALS_NOTE] if intervals else []
