@@ -1,4 +1,4 @@
-"""`vclip report`: results as a page to look at, in one file."""
+"""`vclip report`: results as one HTML page."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The HTML report: gathers what runs left behind, and shows it on one page."""
+"""The HTML report: gathers records, predictions, videos and weights, and shows them on one page."""

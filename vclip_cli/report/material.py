@@ -75,7 +75,7 @@ class VideoAttention:
 
 @dataclass(frozen=True, eq=False)
 class ResultMaterial:
-    """One record with what belongs to it."""
+    """One record with its predictions, embeddings and attention."""
 
     loaded: LoadedRecord
     predictions: Predictions | Missing

@@ -124,7 +124,7 @@ def _by_warning(results: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def json_in_html(value: Any) -> str:
-    """JSON that can stand in a script element: no character that could end it, or open another."""
+    """JSON for a script element: without characters that could end the element or open another."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_UNSAFE)
 
@@ -134,7 +134,7 @@ def _read(name: str) -> str:
 
 
 def _script() -> str:
-    """All scripts as one, in a scope of its own."""
+    """All scripts as one, in one function scope."""
     parts = "\n".join(_read(f"scripts/{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
 

@@ -91,7 +91,7 @@ def reading_of(record: Record) -> VideoReading | Missing:
 
 
 def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod | Missing:
-    """The model of a record, if its very weights are at hand.
+    """The model of a record, where its exact weights are found.
 
     checkpoints: files to look at first, before the one that the record's command names and the one
     that `vclip run` puts beside the test's folder.

@@ -77,7 +77,7 @@ def are_probabilities(predictions: Predictions) -> bool:
 
 
 def hardest(scored: VideoScores, count: int) -> NDArray[np.int64]:
-    """The positions of the videos whose truth scores lowest, hardest first; ties as listed."""
+    """The positions of the videos whose truth scores lowest, hardest first; ties in list order."""
     order = np.argsort(scored.ease, kind="stable")
     return order[: min(count, int((~np.isnan(scored.ease)).sum()))]
 

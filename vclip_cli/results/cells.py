@@ -1,4 +1,4 @@
-"""From the records of a row and of a cell to what is printed: names, values, marks."""
+"""The printed parts of a table: row names, cell values and footnote marks, from records."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def harmonic_cell(base: Cell | None, novel: Cell | None) -> Cell | None:
 def record_marks(
     records: Sequence[Record], notes: Footnotes, partial: str, overlap: str
 ) -> list[str]:
-    """The marks of what each record says of itself: remarks, partial, overlap, missing videos.
+    """The marks for remarks of the records, partial runs and allowed overlap.
 
     partial, overlap: the texts of these two footnotes.
     """

@@ -130,8 +130,8 @@ def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
             found.setdefault(dataset.name, set()).add(dataset.manifest_sha256)
     return [
         f"{name}: the records come from different manifests"
-        f" ({', '.join(sorted(sha256[:12] for sha256 in hashes))}), whose test lists are equal and"
-        " whose other lists are not"
+        f" ({', '.join(sorted(sha256[:12] for sha256 in hashes))}); their test lists are equal,"
+        " other lists differ"
         for name, hashes in sorted(found.items())
         if len(hashes) > 1
     ]

@@ -68,7 +68,7 @@ def compare_methods(
 
 
 def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
-    """The records of a method, or those that lie at a path."""
+    """The records of a method, or those at a path."""
     known = sorted({loaded.record.adapter.name for loaded in records})
     if name in known:
         found = [loaded for loaded in records if loaded.record.adapter.name == name]
@@ -100,7 +100,7 @@ def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
             for key, settings in rows
         )
         raise ComparisonRefused(
-            f"{name!r} stands for several rows of a table",
+            f"{name!r} means several rows of a table",
             found="; ".join(texts[:4]) + ("; …" if len(texts) > 4 else ""),
             expected="one",
             hint="name the folders of the two runs: --compare FOLDER FOLDER",

@@ -155,8 +155,8 @@ def _by_row(
 
 
 def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
-    """The columns of a record: one, but an untrained method stands in the column of each number
-    of shots that others were trained with, as their baseline."""
+    """The columns of a record: its own, but an untrained method is the baseline in the column of
+    each number of shots that others were trained with."""
     if record.adapter.checkpoint_sha256 is not None or column.shots:
         return [column]
     trained = {key for key in known if key.shots and key._replace(shots=0) == column}

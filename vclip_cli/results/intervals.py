@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 Z = 1.959963984540054
 """The normal distribution's quantile at 97.5 %."""
 BLOCK = 4_000_000
-"""Numbers held at once while resampling: a few arrays of 16 or 32 MB."""
+"""Most numbers in memory at once while resampling: a few arrays of 16 or 32 MB."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -91,11 +91,14 @@ def described(name: str) -> Metric:
 
 
 def with_extensions(names: Sequence[str]) -> list[str]:
-    """The names, each followed by the metrics that extend it, such as `f1_macro_chosen`."""
-    extensions = [metric for name in list_metrics() if (metric := find_metric(name)).extends]
+    """The names, each followed by the metrics that extend it, such as `f1_macro_chosen`.
+
+    The name of an extension begins with the name that it extends.
+    """
     found: list[str] = []
     for name in names:
-        found += [name, *(metric.name for metric in extensions if metric.extends == name)]
+        longer = [other for other in list_metrics() if other.startswith(f"{name}_")]
+        found += [name, *(other for other in longer if find_metric(other).extends == name)]
     return list(dict.fromkeys(found))
 
 

@@ -55,7 +55,7 @@ class MetricValue(Closed):
         low = self.value if self.low is None else self.low
         high = self.value if self.high is None else self.high
         if not low - 1e-9 <= self.value <= high + 1e-9:
-            raise ValueError(f"{self.value} lies outside its interval {low} to {high}")
+            raise ValueError(f"{self.value} is outside its interval {low} to {high}")
         return self
 
 
@@ -90,7 +90,7 @@ class ScoredVideos:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """The scores as float64. Raises DataError where they lie outside 0 to 1."""
+        """The scores as float64. Raises DataError where they are outside 0 to 1."""
         values = self.scores.astype(np.float64)
         if values.min() < 0 or values.max() > 1:
             raise DataError(
@@ -145,8 +145,8 @@ class Metric:
     it is for. unit: for `%` the functions give shares in 0..1, which are reported times 100; for
     any other unit they give the number itself. direction: whether a higher or a lower value is
     better. digits: decimals that tables print. resamples: how often the bootstrap draws the videos
-    anew. extends: the metric that this one is computed beside, where a threshold was chosen. The
-    function is `value`, or `weighted`, which is faster: define at least one.
+    anew. extends: the metric beside which this one is computed where a threshold was chosen; its
+    name begins this one's. The function is `value`, or `weighted`, which is faster: define one.
     """
 
     name: ClassVar[str]
@@ -239,7 +239,7 @@ class ShareMetric(Metric):
     def measured(
         self, scored: ScoredVideos, resamples: int | None = None, seed: int = 0
     ) -> MetricValue:
-        """The share and Wilson's interval, in %; nothing is resampled."""
+        """The share and Wilson's interval, in %, without resampling."""
         right, n = int(self.right(scored).sum()), len(scored)
         low, high = wilson_interval(right, n)
         return MetricValue(value=100 * right / n, low=100 * low, high=100 * high, n=n)

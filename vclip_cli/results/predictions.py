@@ -93,7 +93,8 @@ def read_predictions(path: Path) -> Predictions:
     table = read_parquet(path, "predictions file")
     missing = [name for name in ("video", "labels") if name not in table.column_names]
     if missing:
-        raise DataError("no predictions file: it lacks " + " and ".join(missing), where=str(path))
+        lacks = " and ".join(missing)
+        raise DataError(f"not a predictions file: it lacks {lacks}", where=str(path))
     _check_columns(table, path)
     names = [name for name in table.column_names if name.startswith(SCORE_PREFIX)]
     if not names:

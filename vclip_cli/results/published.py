@@ -80,7 +80,7 @@ class PublishedRow(Closed):
 
 
 class Published(Closed):
-    """The whole file: papers and sources by key, and what they print."""
+    """The whole file: papers and sources by key, and the rows of their tables."""
 
     title: str
     version: int

@@ -1,4 +1,4 @@
-"""Where the true classes stand in a ranking: accuracies and average precision, as shares in 0..1.
+"""Ranks of the true classes, accuracies and average precision, as shares in 0..1.
 
 Shapes: N videos, K classes, R weightings of the videos.
 """
@@ -82,6 +82,6 @@ def divide(numbers: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each row without its NaNs; NaN for a row of nothing else."""
+    """The mean of each row without its NaNs; NaN for a row of NaNs."""
     known = ~np.isnan(values)
     return divide(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))

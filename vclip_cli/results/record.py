@@ -127,7 +127,7 @@ class RecordedBackbone(Closed):
 
 
 class RecordedMethod(Closed):
-    """checkpoint_sha256: null where nothing was trained."""
+    """checkpoint_sha256: null for an untrained method."""
 
     name: str
     config: dict[str, Any]

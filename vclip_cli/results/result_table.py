@@ -63,7 +63,7 @@ class Footnote:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that stand together; a title above them, or none."""
+    """Consecutive rows; title: printed above them, empty for none."""
 
     title: str
     rows: int
@@ -118,7 +118,7 @@ class ResultTable:
             raise ValueError(f"{len(self.rows)} rows, {len(self.row_marks)} lists of marks")
 
     def number(self, cell: Cell, column: Column | None = None) -> str:
-        """The value as it is printed, with ±, interval and n, without marks."""
+        """The printed value with ±, interval and n, without marks."""
         digits = self.digits if column is None or column.digits is None else column.digits
         text = f"{cell.value:.{digits}f}"
         if column is not None and column.digits is not None and cell.value > 0 == float(text):

@@ -100,7 +100,7 @@ class ResultTables:
         return render(self.tables, "latex")
 
     def to_html(self) -> str:
-        """A page of its own."""
+        """An HTML page."""
         return render(self.tables, "html")
 
     def to_json(self) -> str:
@@ -145,7 +145,7 @@ def table(
     DataError when there is no record.
     """
     if compare is not None and (published or all_published or costs or by_protocol):
-        raise UsageError("--compare prints a table of its own", hint="leave the other options out")
+        raise UsageError("--compare does not go with --published, --costs or --by-protocol")
     if rank_published and not (published or all_published):
         raise UsageError("--rank-published needs --published")
     records = collect_records([Path(path) for path in paths])

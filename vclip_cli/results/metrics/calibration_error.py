@@ -10,7 +10,7 @@ from vclip_cli.results.metric import ScoredVideos, Weighted
 
 
 class CalibrationError(DecisionMetric):
-    """How far probabilities lie from the truth, over all (video, label) pairs.
+    """How far probabilities are from the truth, over all (video, label) pairs.
 
     The pairs are put into 15 bins of equal width in 0..1 by their probability. The error is the
     mean over pairs of |mean probability - share of true pairs| of the pair's bin.
