@@ -19,7 +19,7 @@ from vclip_cli.results.grouping import ColumnKey, Grouped, unnumbered
 from vclip_cli.results.layout import Place
 from vclip_cli.results.metric import Closed
 from vclip_cli.results.record import Record
-from vclip_cli.results.result_table import Cell, Footnote, Footnotes
+from vclip_cli.results.result_table import Cell, Footnotes, TableRow
 
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
 HARMONIC_PART = "harmonic_mean"
@@ -127,37 +127,24 @@ class Surroundings:
         return own or all_of_them
 
 
-@dataclass(frozen=True)
-class PublishedBlock:
-    """The rows, as a table needs them; general: footnotes that hold for the whole table."""
-
-    title: str
-    labels: tuple[tuple[str, ...], ...]
-    cells: list[list[Cell | None]]
-    marks: list[tuple[str, ...]]
-    general: tuple[Footnote, ...]
-
-
-def published_block(
-    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool = False
-) -> PublishedBlock:
+def published_rows(
+    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool
+) -> list[TableRow]:
     """All published rows that have a figure for a column of the table, in the file's order.
 
-    ranked: whether the table ranks them together with ours; decides the title.
+    ranked: whether the table ranks them together with ours.
     """
-    labels, cells, marks = [], [], []
+    rows = []
     for entry in published.entries:
         if entry.protocol != around.protocol:
             continue
-        line = [_cell(entry, place, around, published, notes) for place in around.places]
-        if not any(line):
-            continue
-        labels.append(_label(entry, published, around.headers))
-        cells.append(line)
-        found = _row_marks(entry, around, published, notes)
-        marks.append(tuple(sorted(found, key=lambda mark: (mark.isdigit(), len(mark), mark))))
-    general = () if labels else (Footnote("", NOTHING_FITS),)
-    return PublishedBlock(RANKED_TITLE if ranked else TITLE, tuple(labels), cells, marks, general)
+        cells = [_cell(entry, place, around, published, notes) for place in around.places]
+        if any(cells):
+            label = _label(entry, published, around.headers)
+            marks = _row_marks(entry, around, published, notes)
+            marks.sort(key=lambda mark: (mark.isdigit(), len(mark), mark))
+            rows.append(TableRow(label, cells, [ranked] * len(cells), tuple(marks)))
+    return rows
 
 
 def _label(entry: PublishedRow, published: Published, headers: Sequence[str]) -> tuple[str, ...]:

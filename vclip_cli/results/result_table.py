@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
@@ -67,6 +67,16 @@ class Block:
 
     title: str
     rows: int
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row before the table is ranked. rankable: for each cell; marks: of the row."""
+
+    names: tuple[str, ...]
+    cells: Sequence[Cell | None]
+    rankable: Sequence[bool]
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,29 +195,25 @@ class Footnotes:
 
 
 def rank_columns(
-    cells: Iterable[Iterable[Cell | None]],
-    rankable: Iterable[Iterable[bool]],
-    digits: Sequence[int],
-    lowest: Collection[int] = (),
-) -> list[list[Cell | None]]:
-    """Set `place` of the best and second best cells of each column, by the value as printed.
+    rows: Sequence[TableRow], digits: Sequence[int], lowest: Collection[int] = ()
+) -> tuple[tuple[Cell | None, ...], ...]:
+    """The cells with `place` set for the best and second best of each column, as printed.
 
     digits: the decimals that each column prints. lowest: columns in which the lowest value is the
     best. Equal prints share a place. A column with fewer than two rankable cells has no places.
     """
-    grid = [list(row) for row in cells]
-    allowed = [list(row) for row in rankable]
+    grid = [list(row.cells) for row in rows]
     for column, decimals in enumerate(digits):
         printed = {
-            row: round(cell.value, decimals)
-            for row, line in enumerate(grid)
-            if (cell := line[column]) is not None and allowed[row][column]
+            number: round(cell.value, decimals)
+            for number, row in enumerate(rows)
+            if (cell := row.cells[column]) is not None and row.rankable[column]
         }
         if len(printed) < 2:
             continue
         best = sorted(set(printed.values()), reverse=column not in lowest)
-        for row, value in printed.items():
-            cell = grid[row][column]
+        for number, value in printed.items():
+            cell = grid[number][column]
             if cell is not None and value in best[:2]:
-                grid[row][column] = replace(cell, place=1 if value == best[0] else 2)
-    return grid
+                grid[number][column] = replace(cell, place=1 if value == best[0] else 2)
+    return tuple(map(tuple, grid))

@@ -39,10 +39,13 @@ from vclip_cli.results.layout import (
 )
 from vclip_cli.results.measure import described
 from vclip_cli.results.published import (
+    NOTHING_FITS,
+    RANKED_TITLE,
+    TITLE,
     Published,
     Surroundings,
     load_published,
-    published_block,
+    published_rows,
 )
 from vclip_cli.results.render import render, result_rows
 from vclip_cli.results.render_html import html_table
@@ -53,6 +56,7 @@ from vclip_cli.results.result_table import (
     Footnote,
     Footnotes,
     ResultTable,
+    TableRow,
     rank_columns,
 )
 
@@ -212,44 +216,45 @@ def _build_table(
     units = {name: common_unit(records, name) for name in metrics}
     joined = joined_repeats(records)
     grouped = group_records(records, metrics, joined.over)
-    rows = sorted({row for row, _ in grouped})
     keys = sorted({column for _, column in grouped}, key=column_order)
     tests = {key: _test_sets(grouped, key) for key in keys}
     protocol = records[0].record.protocol
     places = plan_places(keys, metrics, joined.harmonic_mean)
     notes = Footnotes()
-    cells = [_line(row, places, grouped, tests, notes) for row in rows]
-    rankable = [_rankable(row, places, grouped, tests) for row in rows]
-    general = _general_notes(cells, records, with_costs, intervals)
-    headers, labels = label_rows(rows, [_members(row, grouped) for row in rows], with_costs)
-    row_marks: list[tuple[str, ...]] = [()] * len(rows)
+    methods = sorted({row for row, _ in grouped})
+    headers, labels = label_rows(methods, [_members(row, grouped) for row in methods], with_costs)
+    rows = [
+        TableRow(
+            label, _line(row, places, grouped, tests, notes), _rankable(row, places, grouped, tests)
+        )
+        for row, label in zip(methods, labels, strict=True)
+    ]
+    repeats = {cell.n for row in rows for cell in row.cells if cell is not None}
+    general = _general_notes(repeats, joined.over, records, with_costs, intervals)
     blocks: tuple[Block, ...] = ()
     if published is not None:
         around = Surroundings(protocol.name, grouped, places, tests, headers)
-        block = published_block(published, around, notes, ranked=rank_published)
-        blocks = (Block("", len(rows)), Block(block.title, len(block.labels)))
-        general += block.general
-        labels += block.labels
-        cells += block.cells
-        row_marks += block.marks
-        rankable += [[rank_published] * len(places) for _ in block.labels]
+        theirs = published_rows(published, around, notes, ranked=rank_published)
+        title = RANKED_TITLE if rank_published else TITLE
+        blocks = (Block("", len(rows)), Block(title, len(theirs)))
+        general += [] if theirs else [NOTHING_FITS]
+        rows += theirs
     columns = headed(places, keys, tests, units)
     digits = [DIGITS if column.digits is None else column.digits for column in columns]
     lowest = [n for n, place in enumerate(places) if described(place.metric).direction == "lower"]
-    repeats = {cell.n for line in cells[: len(rows)] for cell in line if cell is not None}
     return ResultTable(
         title=_title(records, metrics, units),
         unit=", ".join(dict.fromkeys(units.values())),
         row_headers=headers,
-        rows=labels,
+        rows=tuple(row.names for row in rows),
         columns=columns,
-        cells=tuple(map(tuple, rank_columns(cells, rankable, digits, lowest))),
-        footnotes=general + notes.listed(),
+        cells=rank_columns(rows, digits, lowest),
+        footnotes=(*(Footnote("", text) for text in general), *notes.listed()),
         show_n=len(repeats) > 1,
         digits=DIGITS,
         intervals=intervals,
         blocks=blocks,
-        row_marks=tuple(row_marks) if any(row_marks) else (),
+        row_marks=tuple(row.marks for row in rows) if any(row.marks for row in rows) else (),
     )
 
 
@@ -308,22 +313,21 @@ def _is_whole(entries: Sequence[LoadedRecord], tests: set[str]) -> bool:
 
 
 def _general_notes(
-    cells: Sequence[Sequence[Cell | None]],
+    repeats: set[int],
+    joined: Sequence[str],
     records: Sequence[LoadedRecord],
     costs: bool,
     intervals: bool,
-) -> tuple[Footnote, ...]:
-    repeats = {cell.n for line in cells for cell in line if cell is not None}
+) -> list[str]:
+    """Footnotes of the whole table. repeats: the numbers of records in its cells."""
     texts = []
     if max(repeats, default=0) > 1:
         count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
-        joined = joined_repeats(records).over
         over = ", ".join(joined[:-1]) + " or " + joined[-1] if joined[1:] else "".join(joined)
         texts.append(f"mean ± sample standard deviation over {count} ({over})")
     texts += [INTERVALS_NOTE] if intervals else []
     texts += [GFLOPS_NOTE] if costs else []
-    texts += other_manifests(records)
-    return tuple(Footnote("", text) for text in texts)
+    return texts + other_manifests(records)
 
 
 def _title(records: Sequence[LoadedRecord], metrics: Sequence[str], units: dict[str, str]) -> str:
