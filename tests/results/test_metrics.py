@@ -15,7 +15,7 @@ from vclip_cli.results.intervals import (
     standard_error_interval,
     wilson_interval,
 )
-from vclip_cli.results.ranking import (
+from vclip_cli.results.scores import (
     average_precision,
     harmonic_mean,
     label_average_precisions,

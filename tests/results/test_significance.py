@@ -13,7 +13,7 @@ from vclip_cli.results.intervals import (
 )
 from vclip_cli.results.measure import find_metric
 from vclip_cli.results.metric import scored_videos
-from vclip_cli.results.ranking import average_precision
+from vclip_cli.results.scores import average_precision
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from vclip_cli.report.material import Missing
 from vclip_cli.results.predictions import Predictions
-from vclip_cli.results.ranking import average_precision
-from vclip_cli.results.scores import label_matrix
+from vclip_cli.results.scores import average_precision, label_matrix
 
 BEST = 5
 HARDEST = 12

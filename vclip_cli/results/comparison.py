@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError, did_you_mean
-from vclip_cli.results.cells import record_marks, scored_mark
 from vclip_cli.results.collect import (
     LoadedRecord,
     recorded_predictions,
@@ -23,7 +22,7 @@ from vclip_cli.results.grouping import (
     test_set_of,
 )
 from vclip_cli.results.intervals import bootstrap_differences, difference_interval, mcnemar_exact
-from vclip_cli.results.layout import main_metric
+from vclip_cli.results.layout import main_metric, record_marks, scored_mark
 from vclip_cli.results.measure import find_metrics
 from vclip_cli.results.metric import Metric, ScoredVideos, ShareMetric, scored_videos
 from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, ResultTable

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.results.metric import Metric, ScoredVideos, Weighted
-from vclip_cli.results.ranking import divide, mean_of_known
+from vclip_cli.results.scores import divide, mean_of_known
 
 BINS = 15
 """Bins of equal width for the calibration error: the usual number."""

@@ -22,7 +22,7 @@ from vclip_cli.results.metric import (
     ScoredVideos,
     scored_videos,
 )
-from vclip_cli.results.ranking import class_accuracies
+from vclip_cli.results.scores import class_accuracies
 
 _SHIPPED = Path(__file__).parent / "metrics"
 

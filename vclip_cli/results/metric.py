@@ -22,8 +22,12 @@ from vclip_cli.results.intervals import (
     standard_error_interval,
     wilson_interval,
 )
-from vclip_cli.results.ranking import label_average_precisions, ranks_of_truth
-from vclip_cli.results.scores import check_scores, label_matrix
+from vclip_cli.results.scores import (
+    check_scores,
+    label_average_precisions,
+    label_matrix,
+    ranks_of_truth,
+)
 
 Kind = Literal["single-label", "multi-label"]
 Weighted = Callable[[NDArray[Any]], NDArray[np.float64]]

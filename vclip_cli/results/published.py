@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
-from vclip_cli.results.cells import listed, views_text
 from vclip_cli.results.grouping import ColumnKey, Grouped, unnumbered
-from vclip_cli.results.layout import Place
+from vclip_cli.results.layout import Place, listed, views_text
 from vclip_cli.results.metric import Closed
 from vclip_cli.results.record import Record
 from vclip_cli.results.result_table import Cell, Footnotes, TableRow

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.results.cells import harmonic_cell, joined_cell, label_rows
 from vclip_cli.results.collect import (
     LoadedRecord,
     collect_records,
@@ -32,7 +31,10 @@ from vclip_cli.results.grouping import (
 from vclip_cli.results.layout import (
     Place,
     common_unit,
+    harmonic_cell,
     headed,
+    joined_cell,
+    label_rows,
     plan_places,
     shown_metrics,
     shows_costs,

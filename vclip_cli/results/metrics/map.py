@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.results.metric import Metric, ScoredVideos, Weighted
-from vclip_cli.results.ranking import average_precision, mean_of_known
+from vclip_cli.results.scores import average_precision, mean_of_known
 
 MAX_RANKED = 1_000_000_000
 """Above this many (resample, video, class) triples, a minute of work, there is no interval."""

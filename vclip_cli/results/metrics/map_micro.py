@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vclip_cli.results.metric import ScoredVideos, Weighted
 from vclip_cli.results.metrics.map import MeanAveragePrecision
-from vclip_cli.results.ranking import average_precision
+from vclip_cli.results.scores import average_precision
 
 
 class MicroAveragePrecision(MeanAveragePrecision):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vclip_cli.results.intervals import resampled_counts
 from vclip_cli.results.metric import Metric, ScoredVideos, Weighted
-from vclip_cli.results.ranking import class_accuracies, divide
+from vclip_cli.results.scores import class_accuracies, divide
 
 
 class MeanClassAccuracy(Metric):
