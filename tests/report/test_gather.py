@@ -19,6 +19,7 @@ from vclip_cli.engine.loading.datasets import toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.report import clip_pass
 from vclip_cli.report.attention import attention_of_first, watch_attention
+from vclip_cli.report.build import build_report
 from vclip_cli.report.material import SMALL, Missing, VideoAttention, make_strip
 from vclip_cli.results.record import read_record
 
@@ -165,6 +166,16 @@ def test_a_run_becomes_a_page(vclip: Callable, monkeypatch: pytest.MonkeyPatch) 
     assert ran.code == 0, ran.err
     assert "second.html" in ran.out
     assert Path("second.html").read_bytes() == page
+
+
+def test_a_report_is_one_function_call(vclip: Callable) -> None:
+    assert vclip(*EVAL).code == 0
+    assert vclip("report", "run", "--no-embedding", "--title", "T").code == 0
+    made = build_report(["run"], "same.html", title="T", embedding=False)
+    assert made.path == Path("same.html") and made.left_out == ()
+    assert [path.name for path in made.results] == ["record.json"]
+    assert Path("same.html").read_bytes() == Path("report.html").read_bytes()
+    assert made.bytes == Path("same.html").stat().st_size
 
 
 def test_a_config_file_for_other_verbs_does_no_harm(vclip: Callable) -> None:

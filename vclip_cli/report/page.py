@@ -22,6 +22,7 @@ from vclip_cli.report.material import ReportMaterial
 from vclip_cli.report.provenance import command_of, provenance
 from vclip_cli.results.collect import LoadedRecord, group_by_protocol
 from vclip_cli.results.escaping import plain
+from vclip_cli.results.measure import described
 from vclip_cli.results.result_table import ResultTable
 from vclip_cli.results.table import build_tables
 
@@ -92,7 +93,7 @@ def render_report(material: ReportMaterial, title: str) -> str:
             )
         ],
         warnings=_by_warning(document["results"]),
-        metrics=list(dict.fromkeys(name for record in records for name in record.metrics)),
+        metrics={name: described(name) for record in records for name in record.metrics},
     )
 
 
