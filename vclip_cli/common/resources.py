@@ -12,10 +12,12 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
 from vclip_cli.common.folders import project_folder, user_config_folder
 
+Plugin = TypeVar("Plugin")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ONE = {"protocols": "protocol", "label_sets": "label set"}
 
@@ -81,15 +83,22 @@ def list_backbones() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def list_metrics() -> dict[str, Path]:
-    """Every metric: name to file, a user's own file before a shipped one. Imports nothing."""
+def list_python(kind: str, shipped: Path) -> dict[str, Path]:
+    """Every Python file of a kind (`adapters`, `metrics`): its stem to its path, sorted.
+
+    A user's own file comes before a shipped one. Imports nothing.
+    """
     found: dict[str, Path] = {}
-    shipped = _PACKAGE / "results" / "metrics"
-    for folder in [*(folder / "metrics" for folder in user_folders()), shipped]:
+    for folder in [*(folder / kind for folder in user_folders()), shipped]:
         for path in sorted(folder.glob("*.py")):
             if not path.stem.startswith("_"):
                 found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+def list_metrics() -> dict[str, Path]:
+    """Every metric: name to file."""
+    return list_python("metrics", _PACKAGE / "results" / "metrics")
 
 
 def import_user_file(path: Path, kind: str) -> ModuleType:
@@ -110,3 +119,27 @@ def import_user_file(path: Path, kind: str) -> ModuleType:
             where=str(path),
         ) from error
     return module
+
+
+def plugin_class(module: ModuleType, path: Path, base: type[Plugin], name: str) -> type[Plugin]:
+    """The one subclass of `base` that a module defines itself and that has this `name`.
+
+    Raises SpecError, naming the file, when there is none, or several.
+    """
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+    ]
+    named = [value for value in classes if getattr(value, "name", None) == name]
+    if len(named) != 1:
+        article = "an" if base.__name__[0] in "AEIOU" else "a"
+        raise SpecError(
+            f"{article} {base.__name__.lower()}'s file must define one {base.__name__} class with"
+            f" name = {name!r}",
+            where=str(path),
+            found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
+        )
+    return named[0]

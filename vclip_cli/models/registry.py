@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.common.resources import user_folders
+from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.resources import import_user_file, list_python, plugin_class
 
 if TYPE_CHECKING:
     from vclip_cli.models.contract import Adapter
@@ -20,12 +18,8 @@ _SHIPPED = Path(__file__).parent / "adapters"
 
 def list_methods() -> dict[str, Path]:
     """Every method: name to file, a user's own file before a shipped one. Imports nothing."""
-    found: dict[str, Path] = {}
-    for folder in [*(folder / "adapters" for folder in user_folders()), _SHIPPED]:
-        for path in sorted(folder.glob("*.py")):
-            if not path.stem.startswith("_"):
-                found.setdefault(path.stem.replace("_", "-"), path)
-    return dict(sorted(found.items()))
+    found = list_python("adapters", _SHIPPED)
+    return {stem.replace("_", "-"): path for stem, path in found.items()}
 
 
 def find_method(name: str) -> type[Adapter]:
@@ -42,38 +36,11 @@ def find_method(name: str) -> type[Adapter]:
 def _import_file(path: Path) -> ModuleType:
     if path.parent == _SHIPPED:
         return importlib.import_module(f"vclip_cli.models.adapters.{path.stem}")
-    name = f"vclip_user_adapter_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a person's own file: any fault in it is theirs to see
-        raise SpecError(
-            f"the adapter's file cannot be imported: {type(error).__name__}: {error}",
-            where=str(path),
-        ) from error
-    return module
+    return import_user_file(path, "adapter")
 
 
 def adapter_class(module: ModuleType, path: Path) -> type[Adapter]:
     """The one adapter class that a module defines itself. Raises SpecError."""
     from vclip_cli.models.contract import Adapter
 
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Adapter)
-        and value.__module__ == module.__name__
-    ]
-    expected = path.stem.replace("_", "-")
-    named = [value for value in classes if getattr(value, "name", None) == expected]
-    if len(named) != 1:
-        raise SpecError(
-            f"an adapter's file must define one Adapter class with name = {expected!r}",
-            where=str(path),
-            found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
-        )
-    return named[0]
+    return plugin_class(module, path, Adapter, path.stem.replace("_", "-"))

@@ -6,14 +6,13 @@ import importlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
 from pydantic import Field
 
 from vclip_cli.common.errors import SpecError, UsageError, VclipError, did_you_mean
-from vclip_cli.common.resources import import_user_file, list_metrics
+from vclip_cli.common.resources import import_user_file, list_metrics, plugin_class
 from vclip_cli.results.metric import (
     Closed,
     Kind,
@@ -167,25 +166,7 @@ def _load(path: Path) -> Metric:
         if path.parent == _SHIPPED
         else import_user_file(path, "metric")
     )
-    return _metric_of(module, path)
-
-
-def _metric_of(module: ModuleType, path: Path) -> Metric:
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Metric)
-        and value.__module__ == module.__name__
-    ]
-    named = [value for value in classes if getattr(value, "name", None) == path.stem]
-    if len(named) != 1:
-        raise SpecError(
-            f"a metric's file must define one Metric class with name = {path.stem!r}",
-            where=str(path),
-            found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
-        )
-    (metric,) = named
+    metric = plugin_class(module, path, Metric, path.stem)
     if problem := metric.problem():
         raise SpecError(f"the metric {path.stem!r} {problem}", where=str(path))
     return metric()
