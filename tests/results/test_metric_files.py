@@ -121,6 +121,7 @@ def test_a_metric_of_another_kind_is_refused():
         ('("single-label",)', '("several",)', "states kinds other than"),
         ('"lower"', '"down"', "states a direction other than"),
         ("def value", "def other", "neither `value` nor `weighted`"),
+        ('unit = "nats"', 'unit = "%"', r"a share in 0\.\.1"),
         ("return float(", "return undefined(", "the metric fails: NameError"),
         ("return float(", "return 1 / 0 * float(", "the metric fails: ZeroDivisionError"),
     ],

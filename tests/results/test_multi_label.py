@@ -67,6 +67,15 @@ def test_all_equal_scikit_learn(drawn) -> None:
         assert metric.low < metric.value < metric.high
 
 
+def test_f1_at_the_chosen_threshold_needs_one(drawn) -> None:
+    probabilities, positive = drawn
+    without = evaluated(probabilities, positive)
+    assert list(without) == list(NAMES)
+    both = evaluated(probabilities, positive, threshold=0.5)
+    assert set(both) - set(NAMES) == {"f1_macro_chosen", "f1_micro_chosen"}
+    assert both["f1_macro_chosen"] == both["f1_macro"] == without["f1_macro"]
+
+
 def test_calibration_error_weighs_scikit_learns_bins_by_their_pairs(drawn) -> None:
     probabilities, positive = drawn
     true, stated = calibration_curve(positive.ravel(), probabilities.ravel(), n_bins=15)

@@ -116,14 +116,16 @@ def measure(
     """Measure predictions by the named metrics, with a value for every class.
 
     scores: (N,K). labels: the true labels of each video, by name; exactly one for single-label.
-    classes: the names of the K columns. threshold: chosen on the validation part; with it, what
-    extends a named metric is measured too. unread: the labels of videos without scores, which count
-    as wrong. resamples: draws of each bootstrap, by default as each metric states. Raises
-    UsageError for a metric that is unknown or of the other kind, DataError for input that does not
-    fit, SpecError for a fault in a user's own metric.
+    classes: the names of the K columns. threshold: chosen on the validation part; metrics that
+    extend a named one, such as `f1_macro_chosen`, are measured with it and left out without it.
+    unread: the labels of videos without scores, which count as wrong. resamples: draws of each
+    bootstrap, by default as each metric states. Raises UsageError for a metric that is unknown or
+    of the other kind, DataError for input that does not fit, SpecError for a fault in a user's own
+    metric.
     """
-    names = with_extensions(names) if threshold is not None else names
-    chosen = find_metrics(names, kind)
+    if threshold is not None:
+        names = with_extensions(names)
+    chosen = [m for m in find_metrics(names, kind) if m.extends is None or threshold is not None]
     scored = scored_videos(scores, labels, classes, kind, threshold=threshold, unread=unread)
     metrics = {metric.name: _measured(metric, scored, resamples, seed) for metric in chosen}
     if kind == "single-label":

@@ -211,6 +211,8 @@ class Metric:
         There is no interval where fewer than two draws have a value.
         """
         value, scale = self.value(scored), self.scale
+        if self.unit == "%" and not 0 <= value <= 1:
+            raise ValueError(f"a metric in % gives a share in 0..1, but this one gives {value}")
         result = MetricValue(value=scale * value, n=len(scored), unit=self.unit)
         drawn = self.resampled(scored, resamples or self.resamples, seed)
         known = np.empty(0) if drawn is None else drawn[~np.isnan(drawn)]
