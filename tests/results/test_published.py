@@ -246,6 +246,9 @@ def test_a_column_of_one_split_has_the_figures_over_that_split() -> None:
     shown = {
         column.name: cell and cell.value for column, cell in zip(table.columns, line, strict=True)
     }
+    assert list(shown) == [
+        "test-1 base", "test-2 base", "test-1 novel", "test-1 HM", "test-2 novel", "test-2 HM",
+    ]  # fmt: skip
     assert shown["test-1 base"] == 73.8
     assert shown["test-1 novel"] == 53.3
     assert shown["test-2 base"] is None

@@ -150,7 +150,7 @@ def headed(
     for place in places:
         key = place.key
         words = [f"{key.shots}-shot"] if several_shots and key.shots else []
-        words.append(HARMONIC if place.base else _test_title(key, keys, tests))
+        words.append(_test_title(place, keys, tests))
         if several_metrics:
             words.append(described(place.metric).title.removesuffix(" accuracy"))
         if several_units:
@@ -164,14 +164,14 @@ def headed(
 
 
 def _test_title(
-    key: ColumnKey, keys: Sequence[ColumnKey], tests: Mapping[ColumnKey, set[str]]
+    place: Place, keys: Sequence[ColumnKey], tests: Mapping[ColumnKey, set[str]]
 ) -> str:
     """The part, and the split where the dataset has columns of several; whole names if alone."""
-    split, part = key.split, key.part
-    if len(tests[key]) == 1:
-        split, _, part = next(iter(tests[key])).partition("/")
-    several = sum(other[:3] == key[:3] for other in keys) > 1
-    return f"{split if several else ''} {part}".strip()
+    split, part = place.key.split, place.key.part
+    if len(tests[place.key]) == 1:
+        split, _, part = next(iter(tests[place.key])).partition("/")
+    several = sum(other[:3] == place.key[:3] for other in keys) > 1
+    return f"{split if several else ''} {HARMONIC if place.base else part}".strip()
 
 
 def label_rows(
