@@ -17,7 +17,7 @@ from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import normalise, preprocess_frames
-from vclip_cli.video.reference import read_reference, shrink
+from vclip_cli.video.published import read_reference, shrink
 from vclip_cli.video.sampling import midpoint_indices
 
 REFERENCE = "REF"
