@@ -26,7 +26,7 @@ from vclip_cli.bench import training
 from vclip_cli.bench.run import BenchRequest
 from vclip_cli.bench.training import StepRequest
 from vclip_cli.engine.encoding.model import MethodRequest
-from vclip_cli.engine.loading.workers import Guard
+from vclip_cli.engine.specs import WorkerSpec
 from vclip_cli.engine.training import loop
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")
@@ -45,7 +45,7 @@ def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
     workers = max(1, (os.cpu_count() or 2) - 2)
     request = BenchRequest(
         method=MethodRequest("clip", "ViT-B-16"), device="cuda", precision="bf16",
-        batch_size=64, guard=Guard(workers), rounds=5, limit=64,
+        batch_size=64, guard=WorkerSpec(workers), rounds=5, limit=64,
     )  # fmt: skip
     shortfalls = []
     for frames in (8, 16):

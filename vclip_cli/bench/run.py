@@ -32,8 +32,8 @@ from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, scor
 from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
 from vclip_cli.engine.loading.frame_source import default_store
 from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 
 RANDOM = "random"
@@ -57,7 +57,7 @@ class BenchRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     rounds: int = 3
     limit: int = 8
 

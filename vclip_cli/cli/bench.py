@@ -123,7 +123,7 @@ def bench(
         raise UsageError("--gradient-checkpointing and --compile are measured with --training")
     from vclip_cli.bench.run import BenchRequest
     from vclip_cli.bench.run import bench as measure
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
 
     measured = measure(
         BenchRequest(
@@ -134,7 +134,7 @@ def bench(
             device=device,
             precision=precision,
             batch_size=batch_size or 8,
-            guard=Guard(workers),
+            guard=WorkerSpec(workers),
             rounds=rounds,
             limit=limit,
         ),

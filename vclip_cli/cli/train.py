@@ -127,8 +127,8 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.encoding.model import MethodRequest
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
@@ -156,7 +156,7 @@ def train(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        guard=Guard(workers, video_timeout, limit_memory),
+        guard=WorkerSpec(workers, video_timeout, limit_memory),
         decoder=decoder,
         frames_from=frames_from,
         limit=limit,

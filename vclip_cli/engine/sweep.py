@@ -17,9 +17,9 @@ from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.evaluation.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.bridge import with_bridge
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run
 from vclip_cli.engine.training.train import train
@@ -46,7 +46,7 @@ class SweepRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     gradient_checkpointing: bool = False
     compiled: bool = False
     limit: int | None = None

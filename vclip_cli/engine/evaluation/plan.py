@@ -34,8 +34,8 @@ from vclip_cli.engine.loading.frame_source import (
     require_kept,
     require_large_enough,
 )
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -64,7 +64,7 @@ class EvaluationRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     limit: int | None = None
     splits: tuple[str, ...] | None = None
     allow_overlap: bool = False

@@ -14,8 +14,9 @@ from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.loading.frame_source import default_store, require_videos
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.engine.runs.run_log import open_run_log
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
@@ -44,7 +45,7 @@ class ExtractRequest:
     quality: int = 95
     short_side: int = 256
     decoder: str = "exact"
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     limit: int | None = None
     out: Path | None = None
     resume: bool = True
@@ -240,7 +241,7 @@ def pack_all(
     calls = guarded_calls(_pack, (plan.root, plan.settings), videos, guard)
     for listed, result in zip(videos, calls, strict=True):
         lost = isinstance(result, Lost)
-        yield (_lost(listed, result), guard.seconds or 0.0) if lost else result
+        yield (_lost(listed, result), guard.video_timeout or 0.0) if lost else result
 
 
 def _pack(where: tuple[Path, StoreSettings], listed: SourceVideo) -> tuple[PackedClip, float]:

@@ -20,8 +20,8 @@ from vclip_cli.common.errors import DataError
 from vclip_cli.common.interruption import Pending, put_off
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.losses import STEPS_BETWEEN_LOOKS, WaitingLosses
@@ -92,7 +92,7 @@ class LoopOptions:
 
     folder: Path
     batch_size: int
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     save_every: int = 50
     stop_after: int | None = None
     compiled: bool = False
@@ -266,7 +266,7 @@ def _update(
 
 @torch.no_grad()
 def _starting_probability(
-    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: Guard
+    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: WorkerSpec
 ) -> dict[str, float]:
     """Slope and bias of the loss's sigmoid, from the first training videos; see `starting_bias`."""
     positions = range(min(len(data.items), STARTING_VIDEOS))

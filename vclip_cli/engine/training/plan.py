@@ -29,7 +29,7 @@ from vclip_cli.engine.loading.frame_source import (
     require_kept,
     require_large_enough,
 )
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.augmentation import is_side_sensitive
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
@@ -78,7 +78,7 @@ class TrainingRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     decoder: str = "exact"
     frames_from: str = SOURCE
     limit: int | None = None

@@ -16,7 +16,7 @@ from vclip_cli.engine.encoding.settings import ViewRequest
 from vclip_cli.engine.evaluation.evaluate import evaluate
 from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
 from vclip_cli.engine.loading.frame_source import SOURCE, STORE
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.verification.sources import splits_of
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import Record
@@ -74,7 +74,7 @@ def rerun(
     checkpoint: Path | None = None,
     pretrained: str | None = None,
     device: str = "auto",
-    guard: Guard = UNGUARDED,
+    guard: WorkerSpec = UNPROTECTED,
     tolerance: float = TOLERANCE,
     progress: Progress = no_progress,
 ) -> Rerun:
@@ -104,7 +104,7 @@ def _request(
     checkpoint: Path | None,
     pretrained: str | None,
     device: str,
-    guard: Guard,
+    guard: WorkerSpec,
 ) -> EvaluationRequest:
     adapter, video, prompts = record.adapter, record.video, record.prompts
     trained = adapter.checkpoint_sha256 is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
 from vclip_cli.engine.verification.predictions import check_predictions
 from vclip_cli.engine.verification.rerun import TOLERANCE, Rerun, rerun
@@ -35,7 +35,7 @@ class VerifyRequest:
     rerun: bool = False
     tolerance: float = TOLERANCE
     device: str = "auto"
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
 
 
 @dataclass(frozen=True)

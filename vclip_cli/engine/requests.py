@@ -1,0 +1,155 @@
+"""Which settings each verb takes, and a request: what was asked of a verb or of its function.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from typing import Any
+
+from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
+from vclip_cli.engine.specs import (
+    ComputeSpec,
+    DataSpec,
+    InputSpec,
+    ModelSpec,
+    RunSpec,
+    StoreSpec,
+    SweepSpec,
+    TextSpec,
+    TrainSpec,
+    WorkerSpec,
+)
+
+Takes = dict[type, str]
+_MODEL = "method checkpoint backbone pretrained"
+_WORKERS = "workers video_timeout limit_memory"
+TAKES: dict[str, Takes] = {
+    "train": {
+        DataSpec: "protocol dataset shots train_list allow_overlap",
+        ModelSpec: "method backbone pretrained",
+        TrainSpec: "recipe set start_from select_on flip extra_labels save_every stop_after",
+        InputSpec: "frames decoder frames_from",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: _WORKERS,
+        RunSpec: "seed out resume limit cache",
+    },
+    "eval": {
+        DataSpec: "protocol dataset split allow_overlap",
+        ModelSpec: f"{_MODEL} interpolate",
+        InputSpec: "frames clips crops decoder frames_from",
+        TextSpec: "template text label_embeddings",
+        ComputeSpec: "device precision batch_size",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit on_error cache shard merge",
+    },
+    "run": {
+        DataSpec: "protocol dataset",
+        SweepSpec: "methods seeds shots",
+        ModelSpec: "backbone pretrained",
+        TrainSpec: "set",
+        InputSpec: "frames_from",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit cache",
+    },
+    "embed": {
+        DataSpec: "protocol dataset split",
+        ModelSpec: _MODEL,
+        InputSpec: "frames clips crops decoder frames_from",
+        ComputeSpec: "device precision batch_size",
+        WorkerSpec: _WORKERS,
+        RunSpec: "limit shard",
+    },
+    "extract": {
+        DataSpec: "dataset",
+        StoreSpec: "frames clips segments_jitter quality size verify",
+        InputSpec: "decoder",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit shard merge",
+    },
+    "predict": {
+        ModelSpec: f"{_MODEL} interpolate",
+        InputSpec: "frames clips crops decoder",
+        TextSpec: "template text label_embeddings",
+        ComputeSpec: "device precision",
+        WorkerSpec: _WORKERS,
+        RunSpec: "cache",
+    },
+    "labels embed": {
+        ModelSpec: f"{_MODEL} interpolate",
+        TextSpec: "template text",
+        ComputeSpec: "device precision",
+    },
+    "verify": {
+        ModelSpec: "checkpoint pretrained",
+        ComputeSpec: "device",
+        WorkerSpec: "workers",
+    },
+    "split": {DataSpec: "protocol shots allow_overlap", RunSpec: "seed out"},
+}
+"""The settings that each verb, and the library's function of that name, takes, by their group."""
+
+
+@lru_cache(maxsize=len(TAKES))
+def settings_of(verb: str) -> tuple[Declared, ...]:
+    """The settings of a verb, in the order of its help."""
+    found = []
+    for spec, names in TAKES[verb].items():
+        by_name = {entry.name: entry for entry in declared(spec)}
+        found += [by_name[name] for name in names.split()]
+    return tuple(found)
+
+
+def lasting_settings() -> dict[str, tuple[Declared, ...]]:
+    """What a config file and the environment may hold: key to its declarations.
+
+    A key has more than one where verbs read it in different ways, such as `frames`.
+    """
+    found: dict[str, tuple[Declared, ...]] = {}
+    for takes in TAKES.values():
+        for spec in takes:
+            for entry in declared(spec):
+                known = found.get(entry.key, ())
+                if entry.setting.lasting and entry not in known:
+                    found[entry.key] = (*known, entry)
+    return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a verb, or of the library's function of that name."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    training: TrainSpec = field(default_factory=TrainSpec)
+    input: InputSpec = field(default_factory=InputSpec)
+    text: TextSpec = field(default_factory=TextSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    workers: WorkerSpec = field(default_factory=WorkerSpec)
+    run: RunSpec = field(default_factory=RunSpec)
+    store: StoreSpec = field(default_factory=StoreSpec)
+    sweep: SweepSpec = field(default_factory=SweepSpec)
+
+    @classmethod
+    def of(cls, verb: str, keywords: Mapping[str, Any]) -> Request:
+        """The request of a verb from its settings by name.
+
+        Raises UsageError for an unknown name, with the near misses, and for a wrong value.
+        """
+        refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
+        found: dict[type, Any] = {}
+        for spec, names in TAKES[verb].items():
+            own = {name: keywords[name] for name in names.split() if name in keywords}
+            found[spec] = build(spec, own)
+        places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
+        given = {name: found[spec] for name, spec in places.items() if spec in found}
+        return cls(**given)
+
+    def change(self, **parts: Mapping[str, Any]) -> Request:
+        """The request with some fields of its parts changed: `change(run={"out": folder})`."""
+        changed = {name: replace(getattr(self, name), **values) for name, values in parts.items()}
+        return replace(self, **changed)
