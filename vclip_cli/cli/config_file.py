@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import SpecError, did_you_mean
-from vclip_cli.common.folders import project_folder, user_config_folder
+from vclip_cli.common.resources import project_folder, user_config_folder
 
 FILE_NAME = "config.yaml"
 

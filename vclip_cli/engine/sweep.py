@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.files import require_writable_folder
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.plan import plan_tests, training_shots
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
+from vclip_cli.data.protocol_lists import protocol_tests, training_shots
 from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.evaluation.evaluate import Evaluated, evaluate
 from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
@@ -188,7 +188,7 @@ def run_job(
 def _scorable(request: SweepRequest, job: Job, checkpoint: Path) -> tuple[str, ...] | None:
     """The test sets that a checkpoint's own classes allow; None for all, or where none is left."""
     tied = read_info(checkpoint).classes
-    tests = plan_tests(load_protocol(request.protocol), open_dataset(job.dataset))
+    tests = protocol_tests(load_protocol(request.protocol), open_dataset(job.dataset))
     fitting = [test.name for test in tests if tied is None or set(test.classes) == set(tied)]
     foreign = [test.name for test in tests if test.name not in fitting]
     if not foreign or not fitting:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean
-from vclip_cli.common.hashing import sha256_file, sha256_json
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import TestSet, plan_tests
+from vclip_cli.common.files import sha256_file, sha256_json
 from vclip_cli.data.protocol import Protocol, Text, load_protocol
-from vclip_cli.data.split import SharedVideos
+from vclip_cli.data.protocol_lists import TestSet, protocol_tests
+from vclip_cli.data.split import SharedVideos, check_overlap
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
@@ -113,7 +112,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
             f"the dataset {request.dataset!r} was registered without videos",
             hint=f"vclip data add {request.dataset} --videos DIR",
         )
-    tests = plan_tests(protocol, dataset, splits=request.splits)
+    tests = protocol_tests(protocol, dataset, splits=request.splits)
     method = load_method(
         request.method, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
     )

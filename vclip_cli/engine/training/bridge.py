@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.training.plan import TrainingRequest, plan_run, recipe_of

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.encoding.settings import ViewRequest
 from vclip_cli.engine.evaluation.evaluate import evaluate

@@ -1,18 +1,33 @@
-"""What Ctrl-C and a scheduler's SIGTERM do: end the work with what was done so far kept.
-
-Both raise KeyboardInterrupt where the work stands. Work that must come to a good place first, such
-as a step of training, puts them off and looks whether one has come.
-"""
+"""What long work needs: progress, and an end on Ctrl-C or SIGTERM that keeps what was done."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Opens a bar; the context gives a call that advances it by a number of items.
+
+    total: how many items there are; done: how many of them were finished by an earlier run.
+    """
+
+    def __call__(
+        self, description: str, total: int, done: int = 0
+    ) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+@contextlib.contextmanager
+def no_progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A progress that shows nothing."""
+    yield lambda count: None
+
 
 INTERRUPTED = 130
 TERMINATED = 143
