@@ -25,7 +25,7 @@ from vclip_cli.bench.reading import (
 )
 from vclip_cli.bench.timing import Marks, Part, often_enough, timed
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, score_videos

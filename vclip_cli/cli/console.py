@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.json_files import json_text
-from vclip_cli.common.progress import progress_bar
+from vclip_cli.common.long_work import progress_bar
+from vclip_cli.common.safe_readers import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console

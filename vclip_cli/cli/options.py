@@ -52,7 +52,11 @@ Verbose = Annotated[
         "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of vclip's errors."
     ),
 ]
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")]
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")
+]
+    str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")
+]
 
 
 def takes(
@@ -142,4 +146,3 @@ class GroupedCommand(TyperCommand):
         for heading in sorted(groups, key=lambda heading: heading == "Options"):
             with formatter.section(heading):
                 formatter.write_dl(groups[heading])
-

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
     COUNT_AS_WRONG,

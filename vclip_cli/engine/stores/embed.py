@@ -11,7 +11,7 @@ import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
 from vclip_cli.engine.encoding.embedding_pass import encode_batch

@@ -11,7 +11,7 @@ from typing import Any
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.loading.frame_source import default_store, require_videos
 from vclip_cli.engine.loading.workers import Lost, guarded_calls

@@ -13,7 +13,7 @@ from pathlib import Path
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import require_writable_folder, write_json
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.runs.shards import Shard, wait_until
 from vclip_cli.engine.stores.extract import (
     Extracted,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import write_json
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file, write_json
 from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.runs.environment import package_facts
 from vclip_cli.engine.runs.shards import launched_shard

@@ -11,12 +11,12 @@ import torch
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import SpecError, UsageError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
+from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod
@@ -115,7 +115,7 @@ def plan_run(request: Request) -> TrainingPlan:
     elif recipe.optimizer is None or recipe.schedule is None:
         raise SpecError(f"the recipe {name!r} names no optimizer or no schedule")
     seed = request.run.seed if request.run.seed is not None else (protocol.seeds or [0])[0]
-    split, classes = plan_training(
+    split, classes = protocol_training(
         protocol,
         dataset,
         shots=data.shots,

@@ -16,11 +16,10 @@ import torch
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder, write_json, write_text
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import plan_tests
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
-from vclip_cli.data.split import write_split
+from vclip_cli.data.protocol_lists import protocol_tests
+from vclip_cli.data.split import check_overlap, write_split
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
@@ -181,7 +180,7 @@ def _accelerator(plan: TrainingPlan) -> Any:
 
 
 def _guard_overlap(plan: TrainingPlan) -> None:
-    tests = plan_tests(plan.protocol, plan.dataset)
+    tests = protocol_tests(plan.protocol, plan.dataset)
     check_overlap(
         set(plan.split.rows["video"]),
         {test.name: list(test.rows["video"]) for test in tests},
