@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.interruption import INTERRUPTED, exit_code, heed_termination
+from vclip_cli.common.long_work import INTERRUPTED, exit_code, heed_termination
 
 
 def main() -> None:

@@ -93,9 +93,9 @@ def bench(
     """
     from dataclasses import replace
 
-    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.specs import ModelSpec
 
-    request = MethodRequest(method, backbone, pretrained, checkpoint)
+    request = ModelSpec(method, checkpoint, backbone, pretrained)
     if training is not None:
         if sources or store or method or checkpoint:
             raise UsageError(
@@ -123,7 +123,7 @@ def bench(
         raise UsageError("--gradient-checkpointing and --compile are measured with --training")
     from vclip_cli.bench.run import BenchRequest
     from vclip_cli.bench.run import bench as measure
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
 
     measured = measure(
         BenchRequest(
@@ -134,7 +134,7 @@ def bench(
             device=device,
             precision=precision,
             batch_size=batch_size or 8,
-            guard=Guard(workers),
+            guard=WorkerSpec(workers),
             rounds=rounds,
             limit=limit,
         ),

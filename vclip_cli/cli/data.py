@@ -159,7 +159,7 @@ def check(
     from vclip_cli.data.dataset import load_dataset
     from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
     from vclip_cli.engine.loading.probing import undecodable
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
 
     if name in EMBEDDED:
         dataset = open_dataset(name)
@@ -167,7 +167,7 @@ def check(
     else:
         open_dataset(name)  # knows all names, for the near misses
         dataset = load_dataset(name, rescan=True)
-    guard = Guard(workers, video_timeout, limit_memory)
+    guard = WorkerSpec(workers, video_timeout, limit_memory)
     report = check_dataset(dataset, partial(undecodable, guard=guard, full=full), progress=progress)
     if as_json:
         show_json(report.as_dict())

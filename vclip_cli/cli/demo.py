@@ -23,7 +23,7 @@ def demo(
     from vclip_cli.cli.evaluate import result_document, show_results
     from vclip_cli.engine.evaluation.evaluate import evaluate
     from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
 
     evaluated = []
     for dataset in ("toy-shapes", "toy"):
@@ -32,7 +32,7 @@ def demo(
             dataset=dataset,
             device=device,
             batch_size=batch_size,
-            guard=Guard(workers),
+            guard=WorkerSpec(workers),
             limit=limit,
             out=out / dataset if out is not None else None,
             resume=resume,

@@ -65,8 +65,8 @@ def embed(
     """
     from vclip_cli.engine.encoding.model import MethodRequest
     from vclip_cli.engine.encoding.settings import ViewRequest
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard, read_shard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.stores.embed import EmbedRequest, plan_embedding
     from vclip_cli.engine.stores.embed import embed as run
 
@@ -84,7 +84,7 @@ def embed(
             device=device,
             precision=precision,
             batch_size=batch_size,
-            guard=Guard(workers, video_timeout, limit_memory),
+            guard=WorkerSpec(workers, video_timeout, limit_memory),
             limit=limit,
             shard=share,
         )

@@ -82,8 +82,8 @@ def evaluate(
     from vclip_cli.engine.encoding.settings import ViewRequest, read_templates
     from vclip_cli.engine.evaluation.evaluate import evaluate as run
     from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard, read_shard
+    from vclip_cli.engine.specs import WorkerSpec
 
     if not dataset:
         raise UsageError(
@@ -96,7 +96,7 @@ def evaluate(
     if shard is not None and merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     share = read_shard(shard) if shard is not None else launched_shard()
-    guard = Guard(workers, video_timeout, limit_memory)
+    guard = WorkerSpec(workers, video_timeout, limit_memory)
     evaluated: list[Evaluated] = []
     plans: list[EvaluationPlan] = []
     for name in dataset:

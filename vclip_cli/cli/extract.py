@@ -87,8 +87,8 @@ def extract(
     The same command goes on after an interruption, adds new clips and extracts changed ones again.
     Example:  vclip extract toy --frames 8,16
     """
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard, read_shard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.stores.estimate import estimate
     from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
     from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
@@ -99,7 +99,7 @@ def extract(
         quality=quality,
         short_side=size,
         decoder=decoder,
-        guard=Guard(workers, video_timeout, limit_memory),
+        guard=WorkerSpec(workers, video_timeout, limit_memory),
         limit=limit,
         out=out,
         resume=resume,

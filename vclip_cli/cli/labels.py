@@ -130,8 +130,7 @@ def diff(
 
     Example:  vclip labels diff kinetics400 kinetics600
     """
-    from vclip_cli.data.label_diff import diff_label_sets
-    from vclip_cli.data.label_set import NATURAL, load_label_set
+    from vclip_cli.data.label_set import NATURAL, diff_label_sets, load_label_set
 
     first, second = load_label_set(a), load_label_set(b)
     found = diff_label_sets(first, second, text or NATURAL)

@@ -73,14 +73,14 @@ def predict(
     from vclip_cli.engine.encoding.scoring import Computing
     from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
     from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.predict import predict_videos
+    from vclip_cli.engine.specs import WorkerSpec
 
     for path in videos:
         if not path.exists():
             raise DataError("no such video", where=str(path))
     label_set = _vocabulary(labels, label_embeddings)
-    guard = Guard(workers, video_timeout, limit_memory)
+    guard = WorkerSpec(workers, video_timeout, limit_memory)
     computing = Computing(pick_device(device), known_precision(precision), 1, guard)
     loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
     asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)

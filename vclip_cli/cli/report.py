@@ -65,7 +65,7 @@ def report(
     from vclip_cli.cli.console import progress, say, show, show_json, warn
     from vclip_cli.common.errors import UsageError, WeightsError
     from vclip_cli.common.files import require_writable_folder, write_text
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.report.gather import ReportRequest, gather
     from vclip_cli.report.page import render_report, require_report_packages
     from vclip_cli.results.collect import collect_records
@@ -86,7 +86,7 @@ def report(
         checkpoints=tuple(checkpoints or ()),
         device=device,
         batch_size=batch_size,
-        guard=Guard(workers),
+        guard=WorkerSpec(workers),
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title or "What the models do right and wrong")

@@ -63,8 +63,8 @@ def run(
 
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.sweep import SweepRequest, plan_sweep, run_job, sweep_log
 
     if protocol is None or not dataset:
@@ -84,7 +84,7 @@ def run(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        guard=Guard(workers, video_timeout, limit_memory),
+        guard=WorkerSpec(workers, video_timeout, limit_memory),
         gradient_checkpointing=gradient_checkpointing,
         compiled=compiled,
         limit=limit,

@@ -13,7 +13,7 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.training.outcome import Trained
+    from vclip_cli.engine.training.outcome import TrainingRun
     from vclip_cli.engine.training.plan import TrainingPlan
 
 Recipe = Annotated[
@@ -127,8 +127,8 @@ def train(
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
     from vclip_cli.engine.encoding.model import MethodRequest
-    from vclip_cli.engine.loading.workers import Guard
     from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.training.bridge import bridge_of, with_bridge
     from vclip_cli.engine.training.plan import TrainingRequest, plan_run
     from vclip_cli.engine.training.train import train as run
@@ -156,7 +156,7 @@ def train(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        guard=Guard(workers, video_timeout, limit_memory),
+        guard=WorkerSpec(workers, video_timeout, limit_memory),
         decoder=decoder,
         frames_from=frames_from,
         limit=limit,
@@ -225,7 +225,7 @@ def _length(steps: int | None) -> str:
     return "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
 
 
-def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:
+def training_document(plan: TrainingPlan, trained: TrainingRun) -> dict[str, Any]:
     """A finished training run, as `--json` gives it."""
     return {
         "method": plan.method.adapter.name,
@@ -240,7 +240,7 @@ def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _show(plan: TrainingPlan, trained: Trained) -> None:
+def _show(plan: TrainingPlan, trained: TrainingRun) -> None:
     if trained.failures:
         video, (_, reason) = next(iter(trained.failures.items()))
         warn(f"{len(trained.failures):,} training videos failed, such as {video!r}: {reason}")

@@ -51,7 +51,7 @@ def verify(
     """
     from vclip_cli.cli.console import progress, show_json
     from vclip_cli.common.errors import UsageError
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.verification.seen import Seen
     from vclip_cli.engine.verification.verify import VerifyRequest
     from vclip_cli.engine.verification.verify import verify as run
@@ -59,7 +59,7 @@ def verify(
 
     if checkpoint is not None and not checkpoint.is_file():
         raise UsageError("no such checkpoint", where=str(checkpoint))
-    request = VerifyRequest(checkpoint, pretrained, rerun, tolerance, device, Guard(workers))
+    request = VerifyRequest(checkpoint, pretrained, rerun, tolerance, device, WorkerSpec(workers))
     found, seen = [], Seen()
     for path in find_records(paths or [Path("runs")]):
         found.append(run(path, request, seen, progress=progress))

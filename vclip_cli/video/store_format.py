@@ -19,8 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import storage_error
-from vclip_cli.common.hashing import canonical_json
+from vclip_cli.common.files import canonical_json, storage_error
 from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.kept_frames import KeptFrames

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
 from vclip_cli.common.files import whole_file
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.model import LoadedMethod
 from vclip_cli.engine.encoding.scoring import Computing, encode_text
 

@@ -15,7 +15,8 @@ import numpy as np
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
@@ -152,7 +153,7 @@ def video_batches(
     reading: VideoReading,
     batches: Sequence[Sequence[int]],
     *,
-    guard: Guard = UNGUARDED,
+    guard: WorkerSpec = UNPROTECTED,
     pin_memory: bool = False,
 ) -> Iterator[VideoBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.

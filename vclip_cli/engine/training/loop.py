@@ -17,11 +17,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.interruption import Pending, put_off
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Pending, Progress, no_progress, put_off
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.gradients import sum_over_processes
 from vclip_cli.engine.training.losses import STEPS_BETWEEN_LOOKS, WaitingLosses
@@ -92,7 +91,7 @@ class LoopOptions:
 
     folder: Path
     batch_size: int
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
     save_every: int = 50
     stop_after: int | None = None
     compiled: bool = False
@@ -266,7 +265,7 @@ def _update(
 
 @torch.no_grad()
 def _starting_probability(
-    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: Guard
+    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: WorkerSpec
 ) -> dict[str, float]:
     """Slope and bias of the loss's sigmoid, from the first training videos; see `starting_bias`."""
     positions = range(min(len(data.items), STARTING_VIDEOS))

@@ -15,7 +15,8 @@ from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.videos import Failure, failure_of
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.engine.training.multi_label import padded
 from vclip_cli.engine.training.updates import seed_of
@@ -128,7 +129,7 @@ def micro_batches(
     reading: SampleReading,
     plan: Sequence[Sequence[tuple[int, int]]],
     *,
-    guard: Guard = UNGUARDED,
+    guard: WorkerSpec = UNPROTECTED,
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
     """The planned pieces in order; each key is (epoch, position of the video).
