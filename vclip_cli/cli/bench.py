@@ -21,14 +21,7 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(metavar="[DATASET | VIDEO… | FOLDER…]", help="What to measure. Default toy."),
 ]
-Rounds = Annotated[
-    int,
-    typer.Option("--rounds", envvar="VCLIP_ROUNDS", min=1, help="Rounds; medians are shown."),
-]
-Most = Annotated[
-    int,
-    typer.Option("--limit", envvar="VCLIP_LIMIT", min=1, help="At most N videos, spread evenly."),
-]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; medians are shown.")]
 Store = Annotated[
     Path | None,
     typer.Option("--store", help="A frame store. Default: the dataset's own, if there is one."),
@@ -41,35 +34,14 @@ Training = Annotated[
         help="Measure time and memory of a training step of these methods instead.",
     ),
 ]
-StepBatch = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        envvar="VCLIP_BATCH_SIZE",
-        min=1,
-        help="Videos a batch. Default 8, and 2 with --training.",
-    ),
-]
-EndToEnd = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        envvar="VCLIP_WORKERS",
-        min=0,
-        help="Processes that read videos in the end-to-end measurement; 0 reads in this one.",
-    ),
-]
 
 
-@options.takes("bench", without=("batch_size", "workers", "limit"))
+@options.takes("bench", defaults={"workers": 0, "batch_size": None, "limit": 8})
 def bench(
     sources: Sources = None,
     store: Store = None,
     training: Training = None,
-    batch_size: StepBatch = None,
-    workers: EndToEnd = 0,
     rounds: Rounds = 3,
-    limit: Most = 8,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -85,8 +57,8 @@ def bench(
     """
     from vclip_cli.engine.requests import Request
 
-    chosen = {"batch_size": batch_size or (8 if training is None else 2), "workers": workers}
-    request = Request.of("bench", {**options.given(settings), **chosen, "limit": limit})
+    default = {"batch_size": 8 if training is None else 2}
+    request = Request.of("bench", default | options.given(settings))
     if training is not None:
         if sources or store or request.model.method or request.model.checkpoint:
             raise UsageError(

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 DIFFERS = 6
 
 
+@options.takes("split")
 def split(
     dataset: Annotated[
         str | None, typer.Argument(help="A registered dataset, or toy.", show_default=False)
     ] = None,
-    protocol: options.Protocol = None,
-    shots: options.Shots = None,
-    seed: options.Seed = None,
     nested: Annotated[
         bool, typer.Option("--nested", help="The K-shot draw is the beginning of the 2K-shot one.")
     ] = False,
@@ -55,9 +53,6 @@ def split(
             " May be repeated.",
         ),
     ] = None,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Write an overlapping list, and mark it.")
-    ] = False,
     show_file: Annotated[
         Path | None, typer.Option("--show", help="Summarise a split file instead.")
     ] = None,
@@ -65,15 +60,17 @@ def split(
         Path | None,
         typer.Option("--verify", help="Make a split file again and compare; exit code 6 if other."),
     ] = None,
-    out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Write the training and test lists of a protocol for a dataset, each a CSV with provenance.
 
     Example:  vclip split hmdb51 --protocol few-shot --shots 16 --seed 1
     """
+    protocol, shots, seed = settings["protocol"], settings["shots"], settings["seed"]
+    allow_overlap, out = settings["allow_overlap"], settings["out"]
     if show_file is not None or verify_file is not None:
         if dataset is not None or (show_file and verify_file):
             raise UsageError("--show and --verify take one split file and no dataset")

@@ -41,6 +41,7 @@ from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.parts import Scores, videos_per_process
 from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.runs.workload import Workload
 from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
@@ -127,6 +128,27 @@ def planned_per_process(plan: EvaluationPlan) -> list[int]:
     size, count = plan.computing.batch_size, plan.shard.count
     passes = [videos_per_process(videos, size, count) for videos in _videos_of_passes(plan)]
     return [sum(of_one) for of_one in zip(*passes, strict=True)]
+
+
+def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    return {
+        "work": Workload(planned_per_process(plan), rate).as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "device": str(plan.computing.device),
+        **plan.document.as_dict(),
+        "tests": [
+            {
+                "name": test.name,
+                "videos": int(test.rows["video"].nunique()),
+                "absent": int((test.rows["path"] == "").sum()),
+                "classes": len(test.classes),
+                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
+            }
+            for test in plan.tests
+        ],
+    }
 
 
 def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:

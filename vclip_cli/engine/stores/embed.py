@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vclip_cli.common.errors import UsageError
+from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
 from vclip_cli.engine.encoding.embedding_pass import encode_batch
-from vclip_cli.engine.encoding.embedding_shares import Embedded, embed_shared, share_of_items
+from vclip_cli.engine.encoding.embedding_shares import embed_shared, share_of_items
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.model import (
     DEFAULT_BACKBONE,
@@ -25,9 +25,10 @@ from vclip_cli.engine.encoding.model import (
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.encoding.settings import protocol_views, reading_from, resolve_settings
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
+from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.shards import Shard, own_shard
+from vclip_cli.engine.runs.workload import Workload
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -123,17 +124,34 @@ def bytes_a_video(plan: EmbedPlan) -> int:
     return one.nbytes * reading.views
 
 
-def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
-    """Encode and store the videos that are not yet stored; a killed pass goes on from there.
+@dataclass(frozen=True)
+class EmbedOutcome:
+    """What `vclip embed` did. videos: of the run; encoded: now; reused: stored before."""
 
-    Of several processes each does its shard, and the first one gives what all have done. Raises
-    UsageError where the cache cannot be written, StorageError where the disk gets full.
+    folder: Path
+    key: str
+    videos: int
+    encoded: int
+    reused: int
+    failures: list[Failure]
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOutcome:
+    """Encode and store the videos that are not stored yet; a killed pass continues from there.
+
+    Of several processes each does its shard, and rank 0 returns what all have done. Raises
+    UsageError where the cache cannot be written, StorageError where the disk gets full, DataError
+    when no video can be read.
     """
     require_writable_folder(plan.store.folder, "VCLIP_CACHE")
     if plan.reading.store is None:
         own = share_of_items(plan.items, plan.shard, plan.computing.batch_size)
         prepare_videos(plan.dataset, [item.video for item in own], progress=progress)
-    return embed_shared(
+    done = embed_shared(
         plan.method.adapter,
         plan.root,
         plan.items,
@@ -144,3 +162,32 @@ def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
         plan.shard,
         progress=progress,
     )
+    if plan.items and len(done.failures) == len(plan.items):
+        raise DataError(
+            "no video of the dataset can be read",
+            found=done.failures[0].reason,
+            hint=f"vclip data check {plan.dataset}",
+        )
+    return EmbedOutcome(
+        plan.store.folder,
+        plan.store.key,
+        len(plan.items),
+        done.encoded,
+        done.reused,
+        done.failures,
+    )
+
+
+def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    left, each = left_per_process(plan), bytes_a_video(plan)
+    return {
+        "folder": str(plan.store.folder),
+        "key": plan.store.key,
+        **plan.store.description,
+        "videos": len(plan.items),
+        "stored": len(plan.items) - sum(left),
+        "bytes_a_video": each,
+        "bytes_to_add": each * sum(left),
+        "work": Workload(left, rate).as_dict(),
+    }
