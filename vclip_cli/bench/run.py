@@ -103,7 +103,8 @@ def bench(
     dataset's own where there is one. Raises DataError when there is no sound video, UsageError for
     unknown names.
     """
-    device, precision = pick_device(request.compute.device), request.compute.precision
+    device = pick_device(request.compute.device)
+    precision = known_precision(request.compute.precision)
     source = find_source(sources, request.run.limit or LIMIT, progress=progress)
     model = with_weights(request.model)
     method = load_method(model, default_backbone=source.backbone)
@@ -115,9 +116,7 @@ def bench(
     videos, unreadable = readable_by_all(videos, readers)
     if not videos:
         raise DataError("no video can be read by all readers", found=unreadable[0].reason)
-    computing = Computing(
-        device, known_precision(precision), request.compute.batch_size, request.workers
-    )
+    computing = Computing(device, precision, request.compute.batch_size, request.workers)
     stages = Stages(adapter, source.root, videos, reading, computing, rounds)
     parts = measure_readers(videos, readers, rounds, progress=progress)
     if frame_store is None:
