@@ -3,6 +3,7 @@
 A room is a folder of the package with all that lies below it: `data`, `video`, `models`, `results`,
 `common`, `toy`, `report`, `bench`, `cli`. `engine` is the hall where the rooms meet: each of its
 folders is a room of its own, and its single files (`specs.py`, `sweep.py`, …) form one more.
+`errors` is a public alias of `common/errors.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "common": 0,
-    **dict.fromkeys(("data", "video", "models", "results"), 1),
+    **dict.fromkeys(("data", "video", "models", "results", "errors"), 1),
     "toy": 2,
     "engine": 3,
     **dict.fromkeys(("report", "bench"), 4),
@@ -39,11 +40,14 @@ FLOORS = {
 TOY_MAY_IMPORT = {"common", "data", "video"}
 HALL_FLOORS = {
     "specs": 0,
-    "runs": 1,
-    "loading": 2,
-    "encoding": 3,
-    **dict.fromkeys(("training", "evaluation", "stores"), 4),
-    **dict.fromkeys(("verification", "sweep", "predict", "splits"), 5),
+    "requests": 1,
+    "runs": 2,
+    "loading": 3,
+    "encoding": 4,
+    **dict.fromkeys(("training", "evaluation", "stores"), 5),
+    **dict.fromkeys(("verification", "sweep", "predict", "splits"), 6),
+    "load_model": 7,
+    "library": 8,
 }
 """The same inside `engine`, for folders and single files."""
 GUESTS = {"report", "bench", "cli"}
@@ -56,8 +60,8 @@ CORE_LINES = 19_500
 HALL_LINES = 7_500
 HALL_FILES = 45
 LONGEST, SHORTEST = 350, 61
-PLUG_INS = ("models/adapters", "data/readers", "results/metrics")
-"""Folders in which one file is one plug-in, however short. Lines of adapters are not core lines."""
+PLUG_INS = ("models/adapters", "data/readers", "results/metrics", "cli")
+"""Folders in which one file is one plug-in or one verb, however short."""
 TOP_LEVEL = {
     "vclip_cli", "protocols", "label_sets", "tests", "pyproject.toml", "README.md", "LICENSE",
     "CHANGELOG.md", "CITATION.cff",

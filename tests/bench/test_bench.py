@@ -13,7 +13,7 @@ from make_clips import write_clip
 from this_process import ThisProcess
 from tiny_clip import tiny_backbone
 
-from vclip_cli.bench import training
+from vclip_cli.bench import stages, training
 from vclip_cli.bench.sources import find_source, sound_videos
 from vclip_cli.bench.stages import count_flops, made_up_videos
 from vclip_cli.bench.timing import Marks, Part, Seconds, repeated, timed
@@ -28,6 +28,11 @@ from vclip_cli.video.sampling import Sampling
 
 QUICK = ("--backbone", "toy", "--frames", 2, "--rounds", 2)
 HAS_DECORD = decoder_versions()["decord"] is not None
+
+
+@pytest.fixture(autouse=True)
+def a_small_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "PRODUCT", (256, 256, 256))
 
 
 def parts_of(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
