@@ -7,15 +7,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vclip_cli.bench.timing import Part, Seconds, timed
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.videos import Failure, ListedVideo
 from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.published import read_reference, shrink
+from vclip_cli.video.preprocess import resize, resized_size
+from vclip_cli.video.published import decord_errors, load_decord
 from vclip_cli.video.sampling import midpoint_indices
 
 REFERENCE = "REF"
@@ -23,12 +26,32 @@ READ_STORE = "read store"
 Reader = Callable[[ListedVideo], object]
 
 
+def read_reference(path: Path, frames: int, short_side: int) -> list[NDArray[np.uint8]]:
+    """T frames as mmaction2, X-CLIP and ViFi-CLIP read them.
+
+    decord's VideoReader on one thread, `get_batch` at full size, then `shrink`. Raises VideoError,
+    UsageError without decord.
+    """
+    decord = load_decord()
+    with decord_errors(path):
+        reader = decord.VideoReader(str(path.absolute()), num_threads=1)
+        pictures = reader.get_batch(midpoint_indices(len(reader), frames).tolist()).asnumpy()
+    return shrink(pictures, short_side)
+
+
+def shrink(pictures: NDArray[np.uint8], short_side: int) -> list[NDArray[np.uint8]]:
+    """Frames (T, H, W, 3), each resized by OpenCV's bilinear."""
+    spec = Preprocessing(size=short_side, resize_to=short_side, interpolation="cv2-bilinear")
+    height, width = resized_size(pictures.shape[1], pictures.shape[2], spec)
+    return [resize(picture, height, width, spec.interpolation) for picture in pictures]
+
+
 def make_readers(
     root: Path, frames: int, short_side: int, store: FrameStore | None
 ) -> dict[str, Reader]:
     """Reader by name; each returns T frames with the same short side. REF needs decord."""
 
-    def plan(count: int) -> np.ndarray:
+    def plan(count: int) -> NDArray[np.int64]:
         return midpoint_indices(count, frames)
 
     def with_decoder(name: str) -> Reader:

@@ -1,7 +1,6 @@
 """decord, the reader of the published pipelines: kept to reproduce them, wrong frames included.
 
-`read_reference` is the reference of `vclip bench`: decord and OpenCV as those pipelines call them.
-Both read from a path: from bytes in memory decord crashes on cut-off files.
+It reads from a path: from bytes in memory decord crashes on cut-off files.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import UsageError, VideoError
-from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.video.decoded import Damage, DecodedVideo, EachFrame, Plan, planned, reason
-from vclip_cli.video.preprocess import resize, resized_size
-from vclip_cli.video.sampling import midpoint_indices
 
 
 def decode_published(
@@ -29,12 +25,12 @@ def decode_published(
     The result is not checked: on open GOPs, edit lists, AVI with B-frames and MPEG-TS decord's
     frames or its frame count are wrong, and the published numbers were made with them.
     """
-    decord = _load_decord()
-    with _decord_errors(path):
+    decord = load_decord()
+    with decord_errors(path):
         reader = decord.VideoReader(str(path.absolute()), num_threads=1)
         count, fps = len(reader), float(reader.get_avg_fps())
     indices = planned(plan, count, path, allow_single)
-    with _decord_errors(path):
+    with decord_errors(path):
         frames = reader.get_batch(indices.tolist()).asnumpy()
     repeated = _repeated_at_the_end(frames, indices)
     return DecodedVideo(
@@ -49,27 +45,7 @@ def decode_published(
     )
 
 
-def read_reference(path: Path, frames: int, short_side: int) -> list[NDArray[np.uint8]]:
-    """T frames as mmaction2, X-CLIP and ViFi-CLIP read them.
-
-    decord's VideoReader on one thread, `get_batch` at full size, then `shrink`. Raises VideoError,
-    UsageError without decord.
-    """
-    decord = _load_decord()
-    with _decord_errors(path):
-        reader = decord.VideoReader(str(path.absolute()), num_threads=1)
-        pictures = reader.get_batch(midpoint_indices(len(reader), frames).tolist()).asnumpy()
-    return shrink(pictures, short_side)
-
-
-def shrink(pictures: NDArray[np.uint8], short_side: int) -> list[NDArray[np.uint8]]:
-    """Frames (T, H, W, 3), each resized by OpenCV's bilinear."""
-    spec = Preprocessing(size=short_side, resize_to=short_side, interpolation="cv2-bilinear")
-    height, width = resized_size(pictures.shape[1], pictures.shape[2], spec)
-    return [resize(picture, height, width, spec.interpolation) for picture in pictures]
-
-
-def _load_decord() -> Any:
+def load_decord() -> Any:
     """decord without its log. Raises UsageError where it is not installed."""
     try:
         import decord
@@ -84,7 +60,7 @@ def _load_decord() -> Any:
 
 
 @contextmanager
-def _decord_errors(path: Path) -> Iterator[None]:
+def decord_errors(path: Path) -> Iterator[None]:
     """Turn any error, decord's own or a built-in one, into a VideoError that names the file."""
     try:
         yield

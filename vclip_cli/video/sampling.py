@@ -52,13 +52,13 @@ def random_segment_indices(
     more, leaves it as it is.
     """
     _at_least_one(n=n, frames=frames)
-    starts = np.arange(frames, dtype=np.int64)
     length = n // frames
     if length == 0:
-        return np.rint(starts * (n / frames)).astype(np.int64) % n
+        return _of_short_video(n, frames)
     drawn = rng.integers(length, size=frames)
     parts = length if candidates is None else min(candidates, length)
-    return starts * length + _middle_of_part(drawn * parts // length, length, parts)
+    middles = _middle_of_part(drawn * parts // length, length, parts)
+    return np.arange(frames, dtype=np.int64) * length + middles
 
 
 def segment_candidates(n: int, frames: int, candidates: int) -> Indices:
@@ -68,13 +68,17 @@ def segment_candidates(n: int, frames: int, candidates: int) -> Indices:
     segment of at most K frames is kept whole. Where n < T there is nothing to draw.
     """
     _at_least_one(n=n, frames=frames, candidates=candidates)
-    starts = np.arange(frames, dtype=np.int64)
     length = n // frames
     if length == 0:
-        return np.rint(starts * (n / frames)).astype(np.int64) % n
+        return _of_short_video(n, frames)
     parts = min(candidates, length)
     middles = _middle_of_part(np.arange(parts, dtype=np.int64), length, parts)
-    return (starts[:, None] * length + middles).ravel()
+    return (np.arange(frames, dtype=np.int64)[:, None] * length + middles).ravel()
+
+
+def _of_short_video(n: int, frames: int) -> Indices:
+    """round(i·n/T) modulo n, for a video of n < T frames."""
+    return np.rint(np.arange(frames, dtype=np.int64) * (n / frames)).astype(np.int64) % n
 
 
 def _middle_of_part(part: Indices, length: int, parts: int) -> Indices:

@@ -137,10 +137,8 @@ class StoreWriter:
     def commit(self) -> None:
         """Flush the blocks to disk, then append their rows. Raises StorageError."""
         self._committed_at = time.monotonic()
-        rows, self._pending = (
-            self._pending,
-            [],
-        )  # cleared first: an interrupt must not write them twice
+        # cleared before they are written: an interrupt must not write them twice
+        rows, self._pending = self._pending, []
         if not rows:
             return
         try:
@@ -174,14 +172,16 @@ class StoreWriter:
             self._stream.close()
             self._stream = None
 
+    def _size_of(self, number: int) -> int:
+        path = shard_path(self.folder, number)
+        return path.stat().st_size if path.exists() else 0
+
     def _whole(self, rows: NDArray[np.void], sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows have their whole block on disk."""
         ends = rows["offset"] + rows["length"]
         whole = np.zeros(len(rows), bool)
         for number in np.unique(rows["shard"][sound]).tolist():
-            path = shard_path(self.folder, number)
-            size = path.stat().st_size if path.exists() else 0
-            whole |= (rows["shard"] == number) & (ends <= size)
+            whole |= (rows["shard"] == number) & (ends <= self._size_of(number))
         return whole
 
     def _without_damaged(
@@ -209,10 +209,9 @@ class StoreWriter:
         for path in self.folder.glob("frames-*.bin"):
             if path > shard_path(self.folder, self._shard):
                 path.unlink()
-        path = shard_path(self.folder, self._shard)
-        size = path.stat().st_size if path.exists() else 0
+        size = self._size_of(self._shard)
         if size > self._end:
-            os.truncate(path, self._end)
+            os.truncate(shard_path(self.folder, self._shard), self._end)
         elif size < self._end:  # new bytes in the place of lost ones would be read as those
             self._shard, self._end = self._shard + 1, 0
         self._shard_committed, self._end_committed = self._shard, self._end
