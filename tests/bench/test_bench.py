@@ -195,7 +195,7 @@ def test_ratios_are_medians_of_pairs() -> None:
     slow = Part("REF", 2, [Seconds(4, 2), Seconds(9, 2), Seconds(8, 8)])
     fast = Part("ours", 2, [Seconds(2, 1), Seconds(3, 2), Seconds(1, 2)])
     assert fast.over(slow) == (3, 2)
-    assert fast.seconds_a_video == 1
+    assert fast.seconds_per_video == 1
     assert slow.over(slow) is None
     assert Part("nothing").over(slow) is None
     took = timed(lambda: sum(range(100_000)))

@@ -284,8 +284,8 @@ def test_hostile_yaml(vclip: Callable, case: str) -> None:
         ("workers: -1", "0 to"),
         ('device: ""', "one line"),
         ('method: "a\\nb"', "one line"),
-        ("resume: 1", "bool"),
-        ("frames: true", "int"),
+        ("resume: 1", "true or false"),
+        ("frames: true", "a whole number"),
     ],
 )
 def test_config_values_out_of_range_are_named_by_file_and_line(

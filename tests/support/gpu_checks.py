@@ -38,14 +38,14 @@ def measure_evaluation(frames: int, rounds: int, **settings: Any) -> Measured:
 
 def rate(part: Part) -> float:
     """Videos per second."""
-    seconds = part.seconds_a_video
+    seconds = part.seconds_per_video
     assert seconds is not None, part.remark
     return 1 / seconds
 
 
 def describe(measured: Measured) -> str:
     """The rates and the slowest stage."""
-    rates = [f"{p.name} {rate(p):,.1f}" for p in measured.parts if p.seconds_a_video]
+    rates = [f"{p.name} {rate(p):,.1f}" for p in measured.parts if p.seconds_per_video]
     limit = measured.limits(store=True)
     return f"{measured.facts['device']}, videos/s: " + ", ".join(rates) + f"; limit: {limit}"
 

@@ -57,7 +57,7 @@ class Measured:
     @property
     def has_store(self) -> bool:
         """Whether frames were read from a store as well."""
-        return self.part(READ_STORE).seconds_a_video is not None
+        return self.part(READ_STORE).seconds_per_video is not None
 
     def shares(self, *, store: bool = False) -> dict[str, float]:
         """The share of each stage in the time of a video, from its file or from the store.
@@ -67,7 +67,7 @@ class Measured:
         read = READ_STORE if store else "decode, exact"
         reading = (loading_name(store, self.workers),) if self.workers else (read, "preprocess")
         chain = (*reading, "transfer", "encoder")
-        seconds = {name: self.part(name).seconds_a_video or 0.0 for name in chain}
+        seconds = {name: self.part(name).seconds_per_video or 0.0 for name in chain}
         return {name: value / sum(seconds.values()) for name, value in seconds.items() if value}
 
     def limits(self, *, store: bool = False) -> str:

@@ -84,7 +84,7 @@ class Part:
     """One part of the work, measured in rounds over the same number of videos.
 
     rounds: the time of each round; flops: operations per video, None where they are not counted;
-    remark: why it was not measured, or what to know.
+    remark: why it was not measured.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Part:
     remark: str = ""
 
     @property
-    def seconds_a_video(self) -> float | None:
+    def seconds_per_video(self) -> float | None:
         """Median over the rounds, by the clock; None where nothing was measured."""
         if not self.rounds:
             return None
@@ -103,7 +103,7 @@ class Part:
     @property
     def gigaflops(self) -> float | None:
         """Billions of operations per second."""
-        seconds = self.seconds_a_video
+        seconds = self.seconds_per_video
         return self.flops / seconds / 1e9 if self.flops and seconds else None
 
     def over(self, reference: Part | None) -> tuple[float, float] | None:
@@ -117,7 +117,7 @@ class Part:
 
     def as_dict(self, reference: Part | None = None) -> dict[str, Any]:
         """A JSON-able form with every round."""
-        seconds, ratios = self.seconds_a_video, self.over(reference)
+        seconds, ratios = self.seconds_per_video, self.over(reference)
         return {
             "part": self.name,
             "videos": self.videos,

@@ -99,7 +99,7 @@ def _show(measured: Measured) -> None:
             continue
         ratios = part.over(measured.reference)
         share = shares.get(part.name)
-        seconds = part.seconds_a_video
+        seconds = part.seconds_per_video
         comparable = ratios is not None and part.name.startswith(("decode", "read"))
         table.add_row(
             part.name,
@@ -122,7 +122,7 @@ def _limit(measured: Measured, *, store: bool) -> str:
     name = measured.limits(store=store)
     if not measured.workers:
         return f"{name}, {measured.shares(store=store)[name]:.0%} of a video's time"
-    seconds = measured.part(name).seconds_a_video
+    seconds = measured.part(name).seconds_per_video
     assert seconds is not None  # a stage without a time is never the slowest
     return f"{name}: no more than {1 / seconds:,.1f} videos/s"
 

@@ -1,7 +1,7 @@
 """The exact reader: the frames that a full sequential decode gives, for less work.
 
 The packets are listed without decoding, which gives the frame count n. Then only the groups of
-pictures that hold a wanted frame are decoded, and frames are told apart by their pts. Where pts
+pictures that hold a wanted frame are decoded, and frames are identified by their pts. Where pts
 are unreliable, or the decoder returns anything unexpected, the file is decoded from start to end
 and frames are counted.
 """
