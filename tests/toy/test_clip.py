@@ -122,8 +122,8 @@ def test_some_steps_of_training_reduce_the_loss_and_repeat():
         losses: list[float] = []
         weights = train_clip.train(
             seed=0,
-            steps=16,
-            reading_steps=12,
+            steps=10,
+            reading_steps=10,
             batch=32,
             stills=64,
             report=lambda done, loss: losses.append(loss),
@@ -131,7 +131,7 @@ def test_some_steps_of_training_reduce_the_loss_and_repeat():
         return weights, losses
 
     weights, losses = run()
-    reading, both = losses[:12], losses[12:]
+    reading, both = losses[:10], losses[10:]
     assert np.mean(reading[-4:]) < np.mean(reading[:4]) - 0.5
     assert np.mean(both[-4:]) < np.mean(both[:4]) - 0.5
     assert all(value.dtype == torch.float16 for value in weights.values())
