@@ -20,8 +20,8 @@ from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import MethodRequest, load_method
 from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
-from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.optimiser import fused_on
+from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.contract import Adapter
 
 CLASSES = 51

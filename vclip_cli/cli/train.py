@@ -189,7 +189,7 @@ def train(
 
 
 def _planned(plan: TrainingPlan) -> dict[str, Any]:
-    from vclip_cli.engine.training.updates import steps_of
+    from vclip_cli.engine.training.samples import steps_of
 
     listed = plan.split.rows["video"].nunique()
     videos = min(listed, plan.request.limit or listed)

@@ -14,9 +14,6 @@ from safetensors.torch import load_file
 from tiny_clip import FRAMES, random_video, tiny_backbone
 from tiny_language_model import write_tiny_language_model
 from torch.nn.functional import binary_cross_entropy_with_logits
-
-from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.training.loop import _Logits
 from vclip_cli.engine.training.multi_label import (
     draw_labels,
     label_loss,
@@ -24,6 +21,9 @@ from vclip_cli.engine.training.multi_label import (
     padded,
     starting_bias,
 )
+
+from vclip_cli.engine.loading.datasets import open_dataset
+from vclip_cli.engine.training.loop import _Logits
 from vclip_cli.models.adapters.ov_multilabel import OvMultilabelAdapter, OvMultilabelConfig
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.record import read_record

@@ -9,6 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from vclip_cli.engine.training.mixing import (
+    Mix,
+    draw_mix,
+    mix_frames,
+    partners,
+    soft_cross_entropy,
+    soft_targets,
+)
+from vclip_cli.engine.training.schedule import rate_factor
+from vclip_cli.engine.training.updates import cut, plan_updates, seed_of, updates_of_epoch
 
 from vclip_cli.common.errors import SpecError
 from vclip_cli.common.preprocessing import Preprocessing
@@ -18,18 +28,8 @@ from vclip_cli.engine.training.augmentation import (
     is_side_sensitive,
     parse_rand_augment,
 )
-from vclip_cli.engine.training.mixing import (
-    Mix,
-    draw_mix,
-    mix_frames,
-    partners,
-    soft_cross_entropy,
-    soft_targets,
-)
 from vclip_cli.engine.training.overrides import changed, override
 from vclip_cli.engine.training.samples import train_indices
-from vclip_cli.engine.training.schedule import rate_factor
-from vclip_cli.engine.training.updates import cut, plan_updates, seed_of, updates_of_epoch
 
 SPEC = Preprocessing(size=32, resize_to=36)
 

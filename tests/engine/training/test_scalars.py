@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from vclip_cli.engine.training.resume import ResumeState
 from vclip_cli.engine.training.scalars import SCALARS_FOLDER, tensorboard_scalars
 

@@ -21,10 +21,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_clip import BUILDS, FRAMES, PROMPTS, random_video, tiny_backbone
 from torch.utils._python_dispatch import TorchDispatchMode
+from vclip_cli.engine.training.compiling import compiled_video
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.training import loop
-from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.optimiser import fused_on
 from vclip_cli.models.checkpoint import read_info
 

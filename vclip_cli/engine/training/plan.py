@@ -30,12 +30,11 @@ from vclip_cli.engine.loading.frame_source import (
     require_large_enough,
 )
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
-from vclip_cli.engine.training.augmentation import is_side_sensitive
+from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.samples import TrainingItem
+from vclip_cli.engine.training.samples import TrainingItem, seed_of
 from vclip_cli.engine.training.start import load_start
-from vclip_cli.engine.training.updates import seed_of
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
@@ -180,7 +179,7 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         text = NATURAL
     texts = [label_set.text(name, text) for name in classes]
     store = _open_store(request, recipe, adapter.preprocessing)
-    flip = request.flip if request.flip is not None else not is_side_sensitive(texts)
+    flip = request.flip if request.flip is not None else not names_a_direction(texts)
     identity = {
         **method.describe(),
         "vclip": __version__,
