@@ -55,7 +55,10 @@ def test_a_resumed_run_continues_and_hides_what_a_killed_one_wrote_beyond(vclip:
     assert [value for _, value in found] == pytest.approx([row[1] for row in _losses("run")])
 
 
-def test_training_is_the_same_without_it(vclip: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("missing", ["tensorboard", "torch.utils.tensorboard"])
+def test_training_is_the_same_without_it(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     assert vclip(*RUN, "--out", "with").code == 0
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
