@@ -27,7 +27,7 @@ from vclip_cli.bench.run import BenchRequest
 from vclip_cli.bench.training import StepRequest
 from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.specs import WorkerSpec
-from vclip_cli.engine.training import loop
+from vclip_cli.engine.training.step import Trainer
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")
 FRAMES = 8
@@ -82,7 +82,7 @@ def test_a_training_step_gains_by_each_of_the_ways(method: str) -> None:
 def test_no_step_waits_for_the_gpu(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    update = loop._update
+    update = Trainer.update
     seen = []
 
     def watched(*arguments: Any) -> Any:
@@ -93,7 +93,7 @@ def test_no_step_waits_for_the_gpu(
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop, "_update", watched)
+    monkeypatch.setattr(Trainer, "update", watched)
     ran = vclip(
         "train", "-d", "toy", "-p", "few-shot", "--shots", 2, "-m", method, "--pretrained",
         "random", "--limit", 10, "--set", "batch_size=5", "--set", "steps=6", "--set",
