@@ -23,7 +23,7 @@ from gpu_checks import (
 from this_process import ThisProcess
 
 from vclip_cli.bench import training
-from vclip_cli.engine.training import loop
+from vclip_cli.engine.training.step import Trainer
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")
 FRAMES = 8
@@ -78,7 +78,7 @@ def test_a_training_step_gains_by_each_of_the_ways(method: str) -> None:
 def test_no_step_waits_for_the_gpu(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    update = loop._update
+    update = Trainer.update
     seen = []
 
     def watched(*arguments: Any) -> Any:
@@ -89,7 +89,7 @@ def test_no_step_waits_for_the_gpu(
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop, "_update", watched)
+    monkeypatch.setattr(Trainer, "update", watched)
     ran = vclip(
         "train", "-d", "toy", "-p", "few-shot", "--shots", 2, "-m", method, "--pretrained",
         "random", "--limit", 10, "--set", "batch_size=5", "--set", "steps=6", "--set",
