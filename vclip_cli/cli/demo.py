@@ -1,45 +1,29 @@
-"""`vclip demo`: the whole story on the embedded benchmark, without a network."""
+"""`vclip demo`: an evaluation on the embedded benchmark, without a network."""
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show_json
 
 
+@options.takes("demo")
 def demo(
-    out: options.Out = None,
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 16,
-    workers: options.Workers = None,
-    limit: options.Limit = None,
-    resume: options.Resume = True,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
-    """Render tiny clips, score a tiny CLIP on them without training, and show what comes out."""
+    """Render tiny videos, evaluate a tiny CLIP on them without training, and show the results."""
     from vclip_cli.cli.evaluate import result_document, show_results
-    from vclip_cli.engine.evaluation.evaluate import evaluate
-    from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine import library
 
+    out, asked = settings.pop("out"), options.given(settings)
     evaluated = []
     for dataset in ("toy-shapes", "toy"):
-        request = EvaluationRequest(
-            protocol="zero-shot",
-            dataset=dataset,
-            device=device,
-            batch_size=batch_size,
-            guard=Guard(workers),
-            limit=limit,
-            out=out / dataset if out is not None else None,
-            resume=resume,
-            command=("vclip", *sys.argv[1:]),
-        )
-        plan = plan_evaluation(request)
-        evaluated += evaluate(plan, progress=progress)
+        folder = out / dataset if out is not None else None
+        evaluated += library.evaluate("clip", dataset, out=folder, progress=progress, **asked)
     if as_json:
         show_json({"results": [result_document(entry) for entry in evaluated]})
         return
@@ -54,7 +38,7 @@ def demo(
     )
     width = max(len(command) for command, _ in hints)
     say(
-        "\nThe tiny CLIP was trained on stills: it knows the shapes, not how they move.\n"
+        "\nThe tiny CLIP was trained on stills: it knows the shapes, not their motions.\n"
         "What to try next:"
     )
     for command, what in hints:

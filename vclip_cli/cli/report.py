@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,12 @@ from vclip_cli.cli import options
 LARGEST = 8_000_000
 
 
+@options.takes("report")
 def report(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(help="Records, or folders that hold them. Default: runs/.", metavar="RUN"),
     ] = None,
-    out: options.Out = None,
     title: Annotated[str | None, typer.Option("--title", help="The page's title.")] = None,
     thumbnails: Annotated[
         int,
@@ -44,12 +44,10 @@ def report(
             help="A checkpoint of the records, found by its content. May be repeated.",
         ),
     ] = None,
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 8,
-    workers: options.Workers = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Write one HTML file that shows what the models do right and wrong; it opens from disk.
 
@@ -64,15 +62,15 @@ def report(
 
     made = build_report(
         runs or [Path("runs")],
-        out or Path("report.html"),
+        settings["out"] or Path("report.html"),
         title=title or TITLE,
         thumbnails=thumbnails,
         frames=not no_frames,
         embedding=not no_embedding,
         checkpoints=checkpoints or [],
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
+        device=settings["device"],
+        batch_size=settings["batch_size"],
+        workers=settings["workers"],
         progress=progress,
     )
     for reason in made.left_out:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vclip_cli.common.errors import VclipError, VideoError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.embedding_pass import encode_batch, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
@@ -21,7 +21,7 @@ from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, 
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, read_views_and_damage
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.models.contract import Adapter
-from vclip_cli.video.clip import Damage
+from vclip_cli.video.decoded import Damage
 
 SINGLE_VIDEOS = ""
 """The dataset of videos that belong to none."""

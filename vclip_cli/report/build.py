@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vclip_cli.common.errors import UsageError, WeightsError
 from vclip_cli.common.files import require_writable_folder, write_text
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.report.material import Missing, ReportMaterial
 from vclip_cli.report.page import render_report, require_report_packages
 from vclip_cli.results.collect import collect_records
@@ -55,7 +55,7 @@ def build_report(
     exist, DataError when there is no record or predictions are not their record's.
     """
     require_report_packages()
-    from vclip_cli.engine.loading.workers import Guard
+    from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.report.gather import ReportRequest, gather
 
     path = Path(out)
@@ -74,7 +74,7 @@ def build_report(
         checkpoints=files,
         device=device,
         batch_size=batch_size,
-        guard=Guard(workers),
+        guard=WorkerSpec(workers),
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json
 from vclip_cli.report.figures import calibration, embedding_map
 from vclip_cli.report.material import (
     Embeddings,

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.hashing import canonical_json
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.files import canonical_json
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import pick_device
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.encoding.model import LoadedMethod
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.report.clip_pass import pass_over_videos
 from vclip_cli.report.focus import Focus, focus_videos
 from vclip_cli.report.material import (
@@ -62,7 +62,7 @@ class ReportRequest:
     checkpoints: tuple[Path, ...] = ()
     device: str = "auto"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vclip_cli.common.errors import ComparisonRefused, DataError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, RecordError, read_record
 

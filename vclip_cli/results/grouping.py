@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vclip_cli.common.errors import ComparisonRefused
-from vclip_cli.common.hashing import canonical_json, sha256_json
+from vclip_cli.common.files import canonical_json, sha256_json
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.record import EVERYTHING_JOINED, Record, RecordedAggregate
 

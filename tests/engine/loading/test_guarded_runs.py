@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from make_clips import write_clip
 
-from vclip_cli.engine.loading.memory import memory_is_known
+from vclip_cli.engine.specs import memory_is_known
 from vclip_cli.results.predictions import read_predictions
 from vclip_cli.results.record import read_record
 

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast
 from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
 from vclip_cli.engine.loading.prefetch import prefetched
 from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.parts import (
     GrowingPart,
     Scores,
@@ -32,6 +31,7 @@ from vclip_cli.engine.runs.parts import (
 )
 from vclip_cli.engine.runs.run_log import RunLog
 from vclip_cli.engine.runs.shards import Shard, wait_until
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.video.preprocess import normalise
@@ -47,7 +47,7 @@ class Computing:
     device: torch.device
     precision: str = "fp32"
     batch_size: int = 8
-    guard: Guard = UNGUARDED
+    guard: WorkerSpec = UNPROTECTED
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,6 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 
 
-def memory_is_known() -> bool:
-    """Whether the other two functions work here."""
-    try:
-        return now_held() > 0 and most_held() > 0
-    except (OSError, ValueError):
-        return False
-
-
 def now_held() -> int:
     """Bytes of memory that the process holds. Raises OSError, ValueError where nothing tells."""
     return _bytes_of("VmRSS:")

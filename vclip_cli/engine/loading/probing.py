@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.engine.loading.workers import Guard, Lost, guarded_calls
-from vclip_cli.video.inspect import probe
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.specs import WorkerSpec
+from vclip_cli.video.exact import require_decodable
 
 
-def undecodable(paths: Sequence[Path], guard: Guard, *, full: bool = False) -> Iterator[str | None]:
+def undecodable(
+    paths: Sequence[Path], guard: WorkerSpec, *, full: bool = False
+) -> Iterator[str | None]:
     """Why each file cannot be decoded, None for one that can, in order.
 
     full: decode every frame, not only the first.
@@ -21,7 +24,7 @@ def undecodable(paths: Sequence[Path], guard: Guard, *, full: bool = False) -> I
 
 def _reason(full: bool, path: Path) -> str | None:
     try:
-        probe(path, full=full)
+        require_decodable(path, full=full)
     except VclipError as error:
         return error.what
     return None

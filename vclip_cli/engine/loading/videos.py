@@ -15,8 +15,9 @@ import numpy as np
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
-from vclip_cli.video.clip import Damage
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
@@ -87,11 +88,19 @@ def _views_and_damage(
         store=reading.store,
         allow_single=reading.allow_single,
     )
-    crops = preprocess_frames(clip.frames, reading.preprocessing, crops=reading.crops)
+    return _views(clip.frames, reading), clip.damaged
+
+
+def views_of_frames(frames: np.ndarray, reading: VideoReading) -> np.ndarray:
+    """All frames of a video, uint8 (T,H,W,3), to its views (V,T,S,S,3)."""
+    return _views(frames[reading.sampling.indices(len(frames)).ravel()], reading)
+
+
+def _views(wanted: np.ndarray, reading: VideoReading) -> np.ndarray:
+    crops = preprocess_frames(wanted, reading.preprocessing, crops=reading.crops)
     clips, frames = reading.sampling.clips, reading.sampling.frames
     by_crop = crops.reshape(crops.shape[0], clips, frames, *crops.shape[2:])
-    views = np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
-    return views, clip.damaged
+    return np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ def video_batches(
     reading: VideoReading,
     batches: Sequence[Sequence[int]],
     *,
-    guard: Guard = UNGUARDED,
+    guard: WorkerSpec = UNPROTECTED,
     pin_memory: bool = False,
 ) -> Iterator[VideoBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.

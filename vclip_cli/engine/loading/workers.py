@@ -24,16 +24,11 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
 
-from vclip_cli.common.errors import UsageError, VclipError
-from vclip_cli.engine.loading.memory import memory_is_known, most_held, now_held
+from vclip_cli.common.errors import VclipError
+from vclip_cli.engine.loading.memory import most_held, now_held
+from vclip_cli.engine.specs import WorkerSpec
 
-SECONDS_A_VIDEO = 300.0
-"""How long one clip may take where workers read it: an hour of video takes less."""
-MOST_WORKERS = 8
-"""Unless more are asked for: these keep up with a GPU, and each takes memory."""
 CALLS_A_WORKER = 2000
-CALLS_WORTH_A_WORKER = 8
-"""Starting one takes as long as reading so many clips."""
 AHEAD = 4
 """Calls a worker that may wait or be finished before their turn."""
 STARTS = 3
@@ -52,55 +47,6 @@ _calling, _turn = threading.Event(), threading.Lock()
 
 
 @dataclass(frozen=True)
-class Guard:
-    """How the reading of clips is guarded.
-
-    workers: None for as many processes as suit the machine, 0 to read in this one, unguarded;
-    seconds: how long one clip may take; megabytes: what a worker may hold beyond what it held
-    before the first. Raises UsageError for a bound on memory that nothing could keep.
-    """
-
-    workers: int | None
-    seconds: float | None = SECONDS_A_VIDEO
-    megabytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.megabytes is None:
-            return
-        if self.workers == 0:
-            raise UsageError(
-                "--limit-memory bounds the processes that read clips, and --workers 0 has none"
-            )
-        if not memory_is_known():
-            raise UsageError("--limit-memory needs Linux, which tells what a process holds")
-
-    @property
-    def most_workers(self) -> int:
-        """The number of processes that many calls are given."""
-        return usable_workers() if self.workers is None else self.workers
-
-    def workers_for(self, calls: int) -> int:
-        """The number of processes that so many calls are given."""
-        if self.workers is None:
-            return min(usable_workers(), -(-calls // CALLS_WORTH_A_WORKER))
-        return min(self.workers, calls)
-
-
-UNGUARDED = Guard(0)
-
-
-def usable_workers() -> int:
-    """Workers that suit: this process's share of the cores that the launch may use, less one."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    local = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    processes = max(int(local), 1) if local.isdecimal() else 1
-    return min(max(cores // processes - 1, 1), MOST_WORKERS)
-
-
-@dataclass(frozen=True)
 class Lost:
     """A call that gave nothing, and why."""
 
@@ -108,7 +54,7 @@ class Lost:
 
 
 def guarded_calls(
-    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: Guard
+    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: WorkerSpec
 ) -> Iterator[Any]:
     """`function(shared, key)` for every key, in order; `Lost` for one that died or was ended.
 
@@ -137,7 +83,7 @@ def guarded_calls(
 
 
 def _pooled(
-    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: Guard
+    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: WorkerSpec
 ) -> Iterator[Any]:
     from pebble import CONSTS, ProcessPool
 
@@ -147,7 +93,7 @@ def _pooled(
         max_workers=workers,
         max_tasks=CALLS_A_WORKER,
         initializer=_keep,
-        initargs=(function, shared, guard.megabytes),
+        initargs=(function, shared, guard.limit_memory),
         # forking a process that runs torch's threads may hang
         context=multiprocessing.get_context("spawn"),
     )
@@ -157,7 +103,7 @@ def _pooled(
             if not pool.active:  # asked so, it starts its threads and workers
                 raise BrokenProcessPool("the pool does not start")
         for key in keys:
-            waiting.append(pool.schedule(_call, args=(key,), timeout=guard.seconds))
+            waiting.append(pool.schedule(_call, args=(key,), timeout=guard.video_timeout))
             if len(waiting) > AHEAD * workers:
                 yield _result(waiting.popleft(), guard)
         while waiting:
@@ -184,18 +130,20 @@ def _ctrl_c_for_us_alone() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result(future: Future[Any], guard: Guard) -> Any:
+def _result(future: Future[Any], guard: WorkerSpec) -> Any:
     from pebble import ProcessExpired
 
     try:
-        return future.result(None if guard.seconds is None else guard.seconds + SECONDS_TO_STALL)
+        return future.result(
+            None if guard.video_timeout is None else guard.video_timeout + SECONDS_TO_STALL
+        )
     except CallTimeout:
         if not future.done():
             raise BrokenProcessPool("the workers do not answer") from None
-        return Lost(f"not read within {guard.seconds:g} s")
+        return Lost(f"not read within {guard.video_timeout:g} s")
     except ProcessExpired as error:
-        if error.exitcode == TOO_LARGE and guard.megabytes is not None:
-            return Lost(f"reading it needs more than {guard.megabytes:,} MB")
+        if error.exitcode == TOO_LARGE and guard.limit_memory is not None:
+            return Lost(f"reading it needs more than {guard.limit_memory:,} MB")
         return Lost(f"the reading process died ({_death(error.exitcode)})")
 
 
@@ -205,15 +153,15 @@ def _death(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _keep(function: Callable[[Any, Any], Any], shared: Any, megabytes: int | None) -> None:
+def _keep(function: Callable[[Any, Any], Any], shared: Any, limit_memory: int | None) -> None:
     global _shared, _most
     # a scheduler sends it to all processes of a run: the first one decides, and ends the others
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
         torch.set_num_threads(1)
     _shared = (function, shared)
-    if megabytes is not None:
-        _most = most_held() + megabytes * 1_000_000
+    if limit_memory is not None:
+        _most = most_held() + limit_memory * 1_000_000
         threading.Thread(target=_end_when_too_large, args=(_most,), daemon=True).start()
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 
 _LEAST_A_TASK, _MOST_A_TASK = 16, 256
@@ -40,7 +41,7 @@ class Checked:
 
 
 def check_store(
-    store: FrameStore, *, guard: Guard = UNGUARDED, progress: Progress = no_progress
+    store: FrameStore, *, guard: WorkerSpec = UNPROTECTED, progress: Progress = no_progress
 ) -> Checked:
     """Compare every clip with its checksums and decode its frames. Raises DataError."""
     rows = store.index.latest()
@@ -49,7 +50,9 @@ def check_store(
     tasks = [rows[start : start + size] for start in range(0, len(rows), size)]
     checked = Checked(len(rows))
     with progress("checking", len(rows)) as advance:
-        calls = guarded_calls(_check_rows, store, tasks, Guard(workers, None, guard.megabytes))
+        calls = guarded_calls(
+            _check_rows, store, tasks, WorkerSpec(workers, None, guard.limit_memory)
+        )
         for found, task in zip(calls, tasks, strict=True):
             lost = isinstance(found, Lost)
             checked.damaged |= dict.fromkeys(task, found.reason) if lost else found

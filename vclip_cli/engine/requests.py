@@ -1,0 +1,262 @@
+"""Which settings each verb takes, and a request: what was asked of a verb or of its function.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vclip_cli.common.files import sha256_json
+from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
+from vclip_cli.engine.specs import (
+    COUNT_AS_WRONG,
+    ComputeSpec,
+    DataSpec,
+    InputSpec,
+    ModelSpec,
+    RunSpec,
+    StoreSpec,
+    SweepSpec,
+    TextSpec,
+    TrainSpec,
+    WorkerSpec,
+)
+
+Takes = dict[type, str]
+_MODEL = "method checkpoint backbone pretrained"
+_WORKERS = "workers video_timeout limit_memory"
+TAKES: dict[str, Takes] = {
+    "train": {
+        DataSpec: "protocol dataset shots train_list allow_overlap",
+        ModelSpec: "method backbone pretrained",
+        TrainSpec: "recipe set start_from select_on flip extra_labels save_every stop_after",
+        InputSpec: "frames decoder frames_from",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: _WORKERS,
+        RunSpec: "seed out resume limit cache",
+    },
+    "eval": {
+        DataSpec: "protocol dataset split allow_overlap",
+        ModelSpec: f"{_MODEL} interpolate",
+        InputSpec: "frames clips crops decoder frames_from",
+        TextSpec: "template text label_embeddings",
+        ComputeSpec: "device precision batch_size",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit on_error cache shard merge",
+    },
+    "run": {
+        DataSpec: "protocol dataset",
+        SweepSpec: "methods seeds shots",
+        ModelSpec: "backbone pretrained",
+        TrainSpec: "set",
+        InputSpec: "frames_from",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit cache",
+    },
+    "embed": {
+        DataSpec: "protocol dataset split",
+        ModelSpec: _MODEL,
+        InputSpec: "frames clips crops decoder frames_from",
+        ComputeSpec: "device precision batch_size",
+        WorkerSpec: _WORKERS,
+        RunSpec: "limit shard",
+    },
+    "extract": {
+        DataSpec: "dataset",
+        StoreSpec: "frames clips segments_jitter quality size verify",
+        InputSpec: "decoder",
+        WorkerSpec: _WORKERS,
+        RunSpec: "out resume limit shard merge",
+    },
+    "predict": {
+        ModelSpec: f"{_MODEL} interpolate",
+        InputSpec: "frames clips crops decoder allow_single_frame",
+        TextSpec: "template text label_embeddings",
+        ComputeSpec: "device precision",
+        WorkerSpec: _WORKERS,
+        RunSpec: "cache",
+    },
+    "labels embed": {
+        ModelSpec: f"{_MODEL} interpolate",
+        TextSpec: "template text",
+        ComputeSpec: "device precision",
+    },
+    "verify": {
+        ModelSpec: "checkpoint pretrained",
+        ComputeSpec: "device",
+        WorkerSpec: "workers",
+    },
+    "split": {DataSpec: "protocol shots allow_overlap", RunSpec: "seed out"},
+    "bench": {
+        ModelSpec: _MODEL,
+        InputSpec: "frames",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: "workers",
+        RunSpec: "limit",
+    },
+    "report": {
+        ComputeSpec: "device batch_size",
+        WorkerSpec: "workers",
+        RunSpec: "out",
+    },
+    "demo": {
+        ComputeSpec: "device batch_size",
+        WorkerSpec: "workers",
+        RunSpec: "limit out resume",
+    },
+    "convert": {ModelSpec: "method backbone pretrained", TrainSpec: "set", RunSpec: "out"},
+    "table": {RunSpec: "out"},
+    "data check": {WorkerSpec: _WORKERS},
+    "data add": {ModelSpec: "backbone pretrained"},
+    "labels show": {TextSpec: "text"},
+    "labels diff": {TextSpec: "text"},
+}
+"""The settings that each verb, and the library's function of that name, takes, by their group."""
+
+
+@lru_cache(maxsize=len(TAKES))
+def settings_of(verb: str) -> tuple[Declared, ...]:
+    """The settings of a verb, in the order of its help."""
+    found = []
+    for spec, names in TAKES[verb].items():
+        by_name = {entry.name: entry for entry in declared(spec)}
+        found += [by_name[name] for name in names.split()]
+    return tuple(found)
+
+
+def lasting_settings() -> dict[str, Declared]:
+    """What a config file and the environment may hold: key to declaration."""
+    specs = dict.fromkeys(spec for takes in TAKES.values() for spec in takes)
+    found = [entry for spec in specs for entry in declared(spec) if entry.setting.lasting]
+    return {entry.key: entry for entry in found}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a verb, or of the library's function of that name."""
+
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    training: TrainSpec = field(default_factory=TrainSpec)
+    input: InputSpec = field(default_factory=InputSpec)
+    text: TextSpec = field(default_factory=TextSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    workers: WorkerSpec = field(default_factory=WorkerSpec)
+    run: RunSpec = field(default_factory=RunSpec)
+    store: StoreSpec = field(default_factory=StoreSpec)
+    sweep: SweepSpec = field(default_factory=SweepSpec)
+
+    @classmethod
+    def of(cls, verb: str, keywords: Mapping[str, Any]) -> Request:
+        """The request of a verb from its settings by name.
+
+        Raises UsageError for an unknown name, with the near misses, and for a wrong value.
+        """
+        refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
+        found: dict[type, Any] = {}
+        for spec, names in TAKES[verb].items():
+            own = {name: keywords[name] for name in names.split() if name in keywords}
+            found[spec] = build(spec, own)
+        places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
+        given = {name: found[spec] for name, spec in places.items() if spec in found}
+        return cls(**given)
+
+    def change(self, **parts: Mapping[str, Any]) -> Request:
+        """The request with some fields of its parts changed: `change(run={"out": folder})`."""
+        changed = {name: replace(getattr(self, name), **values) for name, values in parts.items()}
+        return replace(self, **changed)
+
+    def settings(self, verb: str) -> dict[str, Any]:
+        """The settings of a verb by name, JSON-able."""
+        parts = {type(getattr(self, part.name)): getattr(self, part.name) for part in fields(self)}
+        return {
+            name: plain(getattr(parts[spec], name))
+            for spec, names in TAKES[verb].items()
+            for name in names.split()
+        }
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as JSON has it: tuples are lists, paths are texts."""
+    if isinstance(value, tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+_PLACES = frozenset(
+    ("out", "resume", "cache", "shard", "merge", "checkpoint", "start_from", "label_embeddings")
+)
+"""Where a run's files lie, and how it was carried out: no part of a record."""
+_NO_EFFECT = _PLACES | {
+    *("workers", "video_timeout", "limit_memory", "compile", "gradient_checkpointing"),
+    *("save_every", "stop_after", "device", "frames_from", "allow_overlap", "train_list"),
+    *("protocol", "split"),
+    *("extra_labels", "backbone", "pretrained", "set", "recipe"),
+}
+"""Settings that are no part of a run's identity: they change no result beyond rounding, or say
+where something lies whose content is hashed among the sources."""
+
+
+@dataclass(frozen=True)
+class RunDocument:
+    """What a run does: its settings, resolved, and the hash of everything that it reads.
+
+    `run.json`, a record's `config` and a checkpoint's header hold it or its settings; its hash
+    tells whether two runs compute the same. sources: versions, hashes and facts by name; they are
+    compared, never read as settings.
+    """
+
+    work: str
+    request: Request
+    sources: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings by name, JSON-able."""
+        return self.request.settings(self.work)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a record holds."""
+        return {name: value for name, value in self.settings.items() if name not in _PLACES}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the results."""
+        settings = {k: v for k, v in self.settings.items() if k not in _NO_EFFECT}
+        if self.work == "train":  # an update is the recipe's, however many videos fit a device
+            settings.pop("batch_size")
+        if settings.get("on_error") != COUNT_AS_WRONG:  # to skip a video or to stop: the same rows
+            settings.pop("on_error", None)
+        return {"work": self.work, "settings": settings, "sources": dict(self.sources)}
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the identity."""
+        return sha256_json(self.identity)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document as `run.json` holds it."""
+        return {
+            "sha256": self.sha256,
+            "work": self.work,
+            "settings": self.settings,
+            "sources": dict(self.sources),
+        }
+
+
+def recorded_request(work: str, settings: Mapping[str, Any]) -> Request:
+    """The request that a record's settings stand for; the names of version 0.1 are known.
+
+    Raises UsageError for values that no run can have had.
+    """
+    renamed = {"splits": "split", "templates": "template"}
+    known = {entry.name for entry in settings_of(work)}
+    values = {renamed.get(name, name): value for name, value in settings.items()}
+    return Request.of(work, {name: value for name, value in values.items() if name in known})
