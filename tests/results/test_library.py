@@ -24,7 +24,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_the_default_folder_is_runs(runs):
-    assert table() == table(["runs"]) == table([runs / "clip-1", runs])
+    assert table() == table("runs") == table(["runs"]) == table([runs / "clip-1", runs])
 
 
 def test_every_form_is_what_the_command_line_writes(runs, vclip):

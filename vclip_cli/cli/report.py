@@ -61,7 +61,7 @@ def report(
     from vclip_cli.report.build import TITLE, build_report
 
     made = build_report(
-        runs or [Path("runs")],
+        runs or "runs",
         settings["out"] or Path("report.html"),
         title=title or TITLE,
         thumbnails=thumbnails,

@@ -113,7 +113,7 @@ def table(
     if out is not None and (out.is_dir() or not out.name):
         raise UsageError("the table goes to a file", where=str(out), found="a folder")
     found = build(
-        paths or [Path("runs")],
+        paths or "runs",
         metric=metric,
         costs=costs,
         intervals=intervals,

@@ -12,7 +12,7 @@ from vclip_cli.common.files import require_writable_folder, write_text
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.report.material import Missing, ReportMaterial
 from vclip_cli.report.page import render_report, require_report_packages
-from vclip_cli.results.collect import collect_records
+from vclip_cli.results.collect import Paths, collect_records
 
 TITLE = "What the models do right and wrong"
 
@@ -32,7 +32,7 @@ class Report:
 
 
 def build_report(
-    runs: Sequence[str | PathLike[str]] = ("runs",),
+    runs: Paths = "runs",
     out: str | PathLike[str] = "report.html",
     *,
     title: str = TITLE,
@@ -65,7 +65,7 @@ def build_report(
     for file in files:
         if not file.is_file():
             raise WeightsError("no such checkpoint", where=str(file))
-    records = collect_records([Path(run) for run in runs])
+    records = collect_records(runs)
     require_writable_folder(path.resolve().parent)
     request = ReportRequest(
         videos=thumbnails,

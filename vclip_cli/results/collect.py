@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from vclip_cli.common.errors import ComparisonRefused, DataError
@@ -20,7 +21,11 @@ class LoadedRecord:
     record: Record
 
 
-def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
+Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
+"""One file or folder, or several."""
+
+
+def collect_records(paths: Paths) -> list[LoadedRecord]:
     """The named records, and every `record.json` below the named folders.
 
     Sorted by path, each file once. Raises RecordError for a damaged record, DataError when a path
@@ -29,10 +34,10 @@ def collect_records(paths: Iterable[Path]) -> list[LoadedRecord]:
     return [LoadedRecord(path, read_record(path)) for path in find_records(paths)]
 
 
-def find_records(paths: Iterable[Path]) -> list[Path]:
+def find_records(paths: Paths) -> list[Path]:
     """The files that `collect_records` reads. Raises the same DataErrors."""
     found: dict[Path, Path] = {}
-    searched = list(paths)
+    searched = [Path(paths)] if isinstance(paths, str | PathLike) else [*map(Path, paths)]
     for path in searched:
         if path.is_dir():
             files = sorted(path.rglob(RECORD_FILE))

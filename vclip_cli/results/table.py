@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.results.collect import (
     LoadedRecord,
+    Paths,
     collect_records,
     group_by_protocol,
     leave_out_partial,
@@ -125,7 +124,7 @@ class ResultTables:
 
 
 def table(
-    paths: Sequence[str | PathLike[str]] = ("runs",),
+    paths: Paths = "runs",
     *,
     metric: str | Sequence[str] | None = None,
     costs: bool | None = None,
@@ -154,7 +153,7 @@ def table(
         raise UsageError("--compare does not go with --published, --costs or --by-protocol")
     if rank_published and not (published or all_published):
         raise UsageError("--rank-published needs --published")
-    records = collect_records([Path(path) for path in paths])
+    records = collect_records(paths)
     left_out = 0 if partial else sum(loaded.record.partial for loaded in records)
     if compare is not None:
         kept = records if partial else leave_out_partial(records)
