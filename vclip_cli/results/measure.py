@@ -61,7 +61,7 @@ def find_metric(name: str) -> Metric:
     known = list_metrics()
     if name not in known:
         raise UsageError(f"unknown metric {name!r}", hint=did_you_mean(name, known))
-    return _load(known[name])
+    return _load(known[name], known[name].stat().st_mtime_ns)
 
 
 def find_metrics(names: Sequence[str], kind: Kind) -> list[Metric]:
@@ -161,8 +161,11 @@ def _measured(
 
 
 @cache
-def _load(path: Path) -> Metric:
-    """The one metric that a file defines. Raises SpecError, naming the file."""
+def _load(path: Path, changed: int) -> Metric:
+    """The one metric that a file defines, loaded again when the file has changed.
+
+    Raises SpecError, naming the file.
+    """
     module = (
         importlib.import_module(f"vclip_cli.results.metrics.{path.stem}")
         if path.parent == _SHIPPED
