@@ -8,4 +8,7 @@ moves.
 from vclip_cli.toy.render import render_toy
 from vclip_cli.toy.world import RENDERER_VERSION, ToyClip, toy_clips, toy_fingerprint
 
-__all__ = ["RENDERER_VERSION", "ToyClip", "render_toy", "toy_clips", "toy_fingerprint"]
+EMBEDDED = ("toy", "toy-shapes", "toy-multi")
+"""The names of the datasets that are part of the package."""
+
+__all__ = ["EMBEDDED", "RENDERER_VERSION", "ToyClip", "render_toy", "toy_clips", "toy_fingerprint"]

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.folders import cache_folder
 from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.toy import EMBEDDED
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
-
-EMBEDDED = ("toy", "toy-shapes", "toy-multi")
 
 
 def open_dataset(name: str) -> Dataset:
@@ -50,7 +49,7 @@ def same_videos(one: str, other: str) -> bool:
 
 
 def toy_folder(name: str = "toy") -> Path:
-    """Where the embedded clips lie in the cache, keyed by what the renderer would draw."""
+    """Where the embedded videos lie in the cache, keyed by what the renderer would draw."""
     if name == "toy-multi":
         from vclip_cli.toy.multi import multi_fingerprint
 
@@ -61,7 +60,7 @@ def toy_folder(name: str = "toy") -> Path:
 
 
 def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = no_progress) -> None:
-    """Render those of the listed clips that the cache lacks; nothing to do for real datasets."""
+    """Render those of the listed videos that the cache lacks; nothing to do for real datasets."""
     if name not in EMBEDDED:
         return
     from vclip_cli.toy.multi import multi_clips
