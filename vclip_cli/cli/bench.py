@@ -93,9 +93,9 @@ def bench(
     """
     from dataclasses import replace
 
-    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.specs import ModelSpec
 
-    request = MethodRequest(method, backbone, pretrained, checkpoint)
+    request = ModelSpec(method, checkpoint, backbone, pretrained)
     if training is not None:
         if sources or store or method or checkpoint:
             raise UsageError(

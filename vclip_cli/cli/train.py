@@ -13,7 +13,7 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.training.outcome import Trained
+    from vclip_cli.engine.training.outcome import TrainingRun
     from vclip_cli.engine.training.plan import TrainingPlan
 
 Recipe = Annotated[
@@ -225,7 +225,7 @@ def _length(steps: int | None) -> str:
     return "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
 
 
-def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:
+def training_document(plan: TrainingPlan, trained: TrainingRun) -> dict[str, Any]:
     """A finished training run, as `--json` gives it."""
     return {
         "method": plan.method.adapter.name,
@@ -240,7 +240,7 @@ def training_document(plan: TrainingPlan, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _show(plan: TrainingPlan, trained: Trained) -> None:
+def _show(plan: TrainingPlan, trained: TrainingRun) -> None:
     if trained.failures:
         video, (_, reason) = next(iter(trained.failures.items()))
         warn(f"{len(trained.failures):,} training videos failed, such as {video!r}: {reason}")

@@ -78,6 +78,15 @@ class Dataset:
     manifest: Manifest
     videos_root: Path | None
 
+    def require_videos(self) -> Path:
+        """The folder of the videos. Raises DataError for a dataset that has its lists alone."""
+        if self.videos_root is None:
+            raise DataError(
+                f"the dataset {self.config.name!r} was registered without videos",
+                hint=f"vclip data add {self.config.name} --videos DIR",
+            )
+        return self.videos_root
+
 
 def list_datasets() -> dict[str, Path]:
     """Every registered dataset: name to config file. The project's come before the user's."""

@@ -15,10 +15,11 @@ from vclip_cli.engine.encoding.embedding_store import (
     embedding_store,
     recorded_store,
 )
-from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.material import Missing
 from vclip_cli.results.collect import LoadedRecord
@@ -116,8 +117,12 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
     options = {} if checkpoint else record.adapter.config
     try:
         method = load_method(
-            MethodRequest(
-                record.adapter.name, backbone.name, backbone.pretrained, checkpoint, options
+            ModelSpec(
+                method=record.adapter.name,
+                checkpoint=checkpoint,
+                backbone=backbone.name,
+                pretrained=backbone.pretrained,
+                options=options,
             )
         )
     except VclipError as error:

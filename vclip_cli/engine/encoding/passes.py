@@ -81,7 +81,7 @@ def encoded_batches(
         began = time.perf_counter()
         if stored is not None or pooled:
             joined = _with_embeddings(encoder, videos, positions, batch, stored)
-            done = joined if store_only else _pooled(encoder, joined)
+            done = replace(joined, encoded=None) if store_only else _pooled(encoder, joined)
         else:
             done = _encoded_directly(encoder, videos, batch)
         seconds = time.perf_counter() - began

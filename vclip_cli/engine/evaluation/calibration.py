@@ -69,7 +69,7 @@ def stated_probability(adapter: Adapter) -> LabelProbability:
 
 def trained_probability(method: LoadedMethod) -> LabelProbability | None:
     """The sigmoid of the loss that a checkpoint was trained with; None for any other method."""
-    facts = method.info.training.get("probability") if method.info is not None else None
+    facts = method.training.probability
     if facts is None:
         return None
     return LabelProbability(float(facts["slope"]), float(facts["bias"]), "trained")
@@ -88,10 +88,9 @@ def validation_part(
     A part that the checkpoint was trained on is none.
     """
     found = plan_validation(protocol, dataset, tests) if tests[0].multi_label else None
-    info = method.info
-    if found is None or info is None:
-        return found
-    trained = {video for names in info.training.get("videos", {}).values() for video in names}
+    if found is None:
+        return None
+    trained = {video for names in method.training.videos.values() for video in names}
     return None if trained & set(found.rows["video"]) else found
 
 

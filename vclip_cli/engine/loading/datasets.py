@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
 
 
-def open_dataset(name: str) -> Dataset:
-    """A dataset by name. Raises UsageError with the near misses for an unknown one."""
+def open_dataset(name: str | None) -> Dataset:
+    """A dataset by name. Raises UsageError without a name, and for an unknown one."""
     from vclip_cli.data.dataset import list_datasets, load_dataset
 
+    if name is None:
+        raise UsageError(
+            "no dataset was named", hint="--dataset NAME; see: vclip data list, or try toy"
+        )
     if name in EMBEDDED:
         from vclip_cli.toy.dataset import multi_dataset, toy_dataset
 

@@ -54,7 +54,7 @@ class Selector:
         """
         from vclip_cli.engine.loading.datasets import prepare_videos
 
-        name = plan.request.select_on
+        name, compute = plan.request.training.select_on, plan.request.compute
         assert name is not None
         manifest = plan.dataset.manifest
         if name not in manifest.splits:
@@ -72,25 +72,23 @@ class Selector:
             list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
         )
         if plan.store is None:
-            prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
-        root = plan.dataset.videos_root
-        assert root is not None
+            prepare_videos(plan.dataset.config.name, list(rows["video"]), progress=progress)
         return cls(
             adapter=plan.method.adapter,
             prompts=class_prompts(
                 plan.label_set, plan.classes, plan.text, plan.templates
             ),
-            root=root,
+            root=plan.videos_root,
             items=[ListedVideo(video, path) for video, path in paths.items()],
             labels=labels.tolist(),
             classes=plan.classes,
             multi_label=manifest.multi_label,
             reading=VideoReading(
                 Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
-                decoder=plan.request.decoder, store=plan.store,
+                decoder=plan.request.input.decoder, store=plan.store,
             ),
             computing=Computing(
-                plan.device, plan.request.precision, plan.request.batch_size, plan.request.guard
+                plan.device, compute.precision, compute.batch_size, plan.request.workers
             ),
             split=name,
         )  # fmt: skip

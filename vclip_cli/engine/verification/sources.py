@@ -124,7 +124,7 @@ def _check_list(
 
 def splits_of(record: Record) -> list[str]:
     """How the record's one test set is named to a protocol: by its split file, or its name."""
-    asked = record.config.get("splits") or []
+    asked = record.config.get("split") or record.config.get("splits") or []
     split = record.dataset.split
     files = [name for name in asked if name.endswith(".csv") and Path(name).stem == split]
     return files[:1] or [test_set_of(record)]
