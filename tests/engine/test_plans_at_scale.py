@@ -14,7 +14,7 @@ from vclip_cli.engine.encoding.embedding_shares import share_of_items
 from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.parts import part_size, videos_per_process
 from vclip_cli.engine.runs.shards import Shard
-from vclip_cli.engine.runs.workload import Workload
+from vclip_cli.engine.runs.shards import Workload
 
 PROCESSES = 64
 OWN = """

@@ -13,7 +13,8 @@ from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE
 from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, failure_of
+from vclip_cli.engine.loading.videos import ListedVideo, failed_video
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.video import decode
 from vclip_cli.video.sampling import midpoint_indices
 
@@ -82,25 +83,25 @@ def _spread(items: Sequence[Item], limit: int) -> list[Item]:
 
 def sound_clips(
     source: Source, frames: int, *, progress: Progress = no_progress
-) -> tuple[list[ListedVideo], list[Failure]]:
+) -> tuple[list[ListedVideo], list[FailedVideo]]:
     """Decode each clip once: those that can be measured, and those that cannot, with the reason.
 
     The files then lie in the page cache, and damage costs nobody time. Raises DataError when no
     clip is sound.
     """
     sound: list[ListedVideo] = []
-    left_out: list[Failure] = []
+    left_out: list[FailedVideo] = []
     with progress("looking at the clips", len(source.items)) as advance:
         for item in source.items:
             try:
                 clip = decode(source.root / item.path, lambda n: midpoint_indices(n, frames))
             except VclipError as error:
-                left_out.append(failure_of(item.video, item.path, error))
+                left_out.append(failed_video(item.video, item.path, error))
             else:
                 if clip.damaged:
                     counts = {k: v for k, v in clip.damaged.as_dict().items() if v}
                     signs = ", ".join(f"{name} {count}" for name, count in counts.items())
-                    left_out.append(Failure(item.video, item.path, f"damaged: {signs}"))
+                    left_out.append(FailedVideo(item.video, item.path, f"damaged: {signs}"))
                 else:
                     sound.append(item)
             advance(1)

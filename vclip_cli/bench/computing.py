@@ -7,8 +7,7 @@ from torch import Tensor
 
 from vclip_cli.bench.timing import Part, timed
 from vclip_cli.engine.encoding.costs import counted_operations
-from vclip_cli.engine.encoding.devices import PRECISIONS, autocast
-from vclip_cli.engine.encoding.scoring import Computing
+from vclip_cli.engine.encoding.encoder import PRECISIONS, Encoder
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.models.contract import Adapter
 
@@ -28,37 +27,35 @@ def made_up_videos(reading: VideoReading, batch: int, device: torch.device) -> T
 
 
 @torch.inference_mode()
-def measure_encoder(
-    adapter: Adapter, reading: VideoReading, computing: Computing, rounds: int
-) -> tuple[Part, Part]:
+def measure_encoder(encoder: Encoder, reading: VideoReading, rounds: int) -> tuple[Part, Part]:
     """Videos through the image side, and a large matrix product beside it, in turns.
 
     One video at a time on a CPU, where a batch is taken so anyway, and the batch elsewhere.
     """
-    device = computing.device
-    batch = 1 if device.type == "cpu" else computing.batch_size
+    device, compute = encoder.device, encoder.compute
+    batch = 1 if device.type == "cpu" else compute.batch_size
     videos = made_up_videos(reading, batch, device)
     rows, inner, columns = PRODUCT if device.type == "cpu" else LARGE_PRODUCT
-    dtype = PRECISIONS[computing.precision] or torch.float32
+    dtype = PRECISIONS[compute.precision] or torch.float32
     left = torch.randn(rows, inner, device=device, dtype=dtype)
     right = torch.randn(inner, columns, device=device, dtype=dtype)
 
     def encode() -> None:
-        with autocast(device, computing.precision):
-            adapter.encode_video(videos)
+        with encoder.computing():
+            encoder.adapter.encode_video(videos)
 
     def multiply() -> None:
         for _ in range(PRODUCTS):
             left @ right
 
-    encoder = Part("encoder", batch, flops=count_flops(adapter, videos) / batch)
+    model = Part("encoder", batch, flops=count_flops(encoder.adapter, videos) / batch)
     product = Part("matrix product", PRODUCTS, flops=2.0 * rows * inner * columns)
     encode()
     multiply()
     for _ in range(rounds):
-        encoder.rounds.append(timed(encode, device))
+        model.rounds.append(timed(encode, device))
         product.rounds.append(timed(multiply, device))
-    return encoder, product
+    return model, product
 
 
 @torch.inference_mode()
@@ -69,19 +66,20 @@ def count_flops(adapter: Adapter, videos: Tensor) -> float:
     return float(counter.get_total_flops())
 
 
-def measure_transfer(reading: VideoReading, computing: Computing, rounds: int) -> Part:
+def measure_transfer(reading: VideoReading, encoder: Encoder, rounds: int) -> Part:
     """A batch of uint8 frames from pinned memory to the device; only where that is a GPU."""
-    part = Part("transfer", computing.batch_size)
-    if computing.device.type != "cuda":
+    batch, device = encoder.compute.batch_size, encoder.device
+    part = Part("transfer", batch)
+    if device.type != "cuda":
         part.remark = "not measured: no GPU"
         return part
     size = reading.preprocessing.size
-    shape = (computing.batch_size, reading.views, reading.sampling.frames, size, size, 3)
+    shape = (batch, reading.views, reading.sampling.frames, size, size, 3)
     frames = torch.zeros(shape, dtype=torch.uint8).pin_memory()
 
     def copy() -> None:
-        frames.to(computing.device, non_blocking=True)
+        frames.to(device, non_blocking=True)
 
     copy()
-    part.rounds += [timed(copy, computing.device) for _ in range(rounds)]
+    part.rounds += [timed(copy, device) for _ in range(rounds)]
     return part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading, video_batches
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
+from vclip_cli.engine.runs.parts import Division, FailedVideo
+from vclip_cli.engine.specs import WorkerSpec
 from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
@@ -49,16 +51,16 @@ def make_readers(
 
 def readable_by_all(
     items: Sequence[ListedVideo], readers: dict[str, Reader]
-) -> tuple[list[ListedVideo], list[Failure]]:
+) -> tuple[list[ListedVideo], list[FailedVideo]]:
     """The clips that every reader reads, each once to warm up, and those that some does not."""
     good: list[ListedVideo] = []
-    left_out: list[Failure] = []
+    left_out: list[FailedVideo] = []
     for item in items:
         for name, read in readers.items():
             try:
                 read(item)
             except VclipError as error:
-                left_out.append(Failure(item.video, item.path, f"{name}: {error.what}"))
+                left_out.append(FailedVideo(item.video, item.path, f"{name}: {error.what}"))
                 break
         else:
             good.append(item)
@@ -121,23 +123,17 @@ def loading_name(store: bool, workers: int) -> str:
     return f"{'store' if store else 'files'}, {workers} worker{'s' if workers > 1 else ''}"
 
 
-def measure_loading(
-    root: Path,
-    clips: Sequence[ListedVideo],
-    reading: VideoReading,
-    computing: Computing,
-    rounds: int,
-) -> Part:
+def measure_loading(videos: VideoSet, batch_size: int, workers: WorkerSpec, rounds: int) -> Part:
     """Batches read and preprocessed by the evaluation's own workers, and nothing done with them."""
-    size, workers = computing.batch_size, computing.guard.most_workers
-    items = often_enough(clips, workers, size)
-    batches = [range(s, min(s + size, len(items))) for s in range(0, len(items), size)]
-    part = Part(loading_name(reading.store is not None, workers), len(clips))
+    processes, count = workers.most_workers, len(videos)
+    part = Part(loading_name(videos.reading.store is not None, processes), count)
+    repeated = replace(videos, videos=often_enough(videos.videos, processes, batch_size))
+    batches = Division(len(repeated), batch_size).batches()
     for _ in range(rounds):
         marks = Marks()
-        for batch in video_batches(root, items, reading, batches, guard=computing.guard):
+        for batch in video_batches(repeated, batches, workers):
             marks.add(len(batch.positions))
-        seconds = marks.seconds_for(len(clips), workers)
+        seconds = marks.seconds_for(count, processes)
         assert seconds is not None  # there are workers
         part.rounds.append(seconds)
     return part

@@ -26,14 +26,15 @@ from vclip_cli.bench.reading import (
 from vclip_cli.bench.timing import Marks, Part, often_enough, timed
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.devices import device_name, known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, device_name, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
-from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, score_videos
+from vclip_cli.engine.encoding.passes import score_videos
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.loading.frame_source import default_store
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
-from vclip_cli.engine.runs.environment import library_versions, package_facts
-from vclip_cli.engine.specs import UNPROTECTED, InputSpec, ModelSpec, WorkerSpec
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
+from vclip_cli.engine.runs.parts import FailedVideo
+from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, InputSpec, ModelSpec, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 
 RANDOM = "random"
@@ -57,7 +58,7 @@ class BenchRequest:
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int = 8
-    guard: WorkerSpec = UNPROTECTED
+    workers: WorkerSpec = UNPROTECTED
     rounds: int = 3
     limit: int = 8
 
@@ -68,7 +69,7 @@ class Measured:
 
     parts: list[Part]
     clips: list[ListedVideo]
-    left_out: list[Failure]
+    left_out: list[FailedVideo]
     facts: dict[str, Any]
     workers: int = 0
 
@@ -119,10 +120,13 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
 
     Raises DataError when there is no sound clip, UsageError for names that are not known.
     """
-    device, precision = pick_device(request.device), known_precision(request.precision)
+    compute = resolve_compute(
+        ComputeSpec(request.device, request.precision, batch_size=request.batch_size)
+    )
     source = find_source(request.sources, request.limit, progress=progress)
     method = load_method(_with_weights(request.method), default_backbone=source.backbone)
-    adapter = method.adapter.to(device)
+    encoder = Encoder(method.adapter, compute, request.workers)
+    adapter = method.adapter.to(encoder.device)
     reading = resolve_settings(adapter, InputSpec(frames=request.frames)).reading
     frames = reading.sampling.frames
     clips, left_out = sound_clips(source, frames, progress=progress)
@@ -131,22 +135,21 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
     clips, unreadable = readable_by_all(clips, readers)
     if not clips:
         raise DataError("no clip can be read by all readers", found=unreadable[0].reason)
-    computing = Computing(device, precision, request.batch_size, request.guard)
     parts = measure_readers(clips, readers, request.rounds, progress=progress)
     if store is None:
         parts.append(Part(READ_STORE, remark="not measured: no frame store"))
-    parts.append(measure_preprocessing(source.root, clips, reading, device, request.rounds))
-    parts.append(measure_transfer(reading, computing, request.rounds))
-    parts += measure_encoder(adapter, reading, computing, request.rounds)
-    sources = [reading] if store is None else [reading, replace(reading, store=store)]
-    for one in sources:
-        if request.guard.most_workers:
-            parts.append(measure_loading(source.root, clips, one, computing, request.rounds))
-        parts.append(
-            measure_whole(method, source.root, clips, one, computing, request.rounds, progress)
-        )
+    rounds = request.rounds
+    parts.append(measure_preprocessing(source.root, clips, reading, encoder.device, rounds))
+    parts.append(measure_transfer(reading, encoder, rounds))
+    parts += measure_encoder(encoder, reading, rounds)
+    readings = [reading] if store is None else [reading, replace(reading, store=store)]
+    for one in readings:
+        videos = VideoSet(source.root, clips, one)
+        if request.workers.most_workers:
+            parts.append(measure_loading(videos, request.batch_size, request.workers, rounds))
+        parts.append(measure_whole(encoder, videos, rounds, progress))
     facts = _facts(request, method, source, reading)
-    return Measured(parts, clips, left_out + unreadable, facts, request.guard.most_workers)
+    return Measured(parts, clips, left_out + unreadable, facts, request.workers.most_workers)
 
 
 def _with_weights(request: ModelSpec) -> ModelSpec:
@@ -185,36 +188,25 @@ def find_store(
     )
 
 
-def measure_whole(
-    method: LoadedMethod,
-    root: Path,
-    clips: Sequence[ListedVideo],
-    reading: VideoReading,
-    computing: Computing,
-    rounds: int,
-    progress: Progress,
-) -> Part:
+def measure_whole(encoder: Encoder, videos: VideoSet, rounds: int, progress: Progress) -> Part:
     """From files, or a store, to scores by the evaluation's own loop, the class texts encoded
     beforehand. With workers, once they are under way."""
-    names = method.adapter.tied_classes or [f"class {number}" for number in range(CLASSES)]
-    text = encode_text(method.adapter, [[name] for name in names], computing)
-    part = Part("end to end" if reading.store is None else "end to end, store", len(clips))
-    workers = computing.guard.most_workers
-    items = often_enough(clips, workers, computing.batch_size)
+    names = encoder.adapter.tied_classes or [f"class {number}" for number in range(CLASSES)]
+    text = encoder.encode_text([[name] for name in names])
+    count, workers = len(videos), encoder.workers.most_workers
+    part = Part("end to end" if videos.reading.store is None else "end to end, store", count)
+    items = often_enough(videos.videos, workers, encoder.compute.batch_size)
+    repeated = replace(videos, videos=items)
     with progress(part.name, rounds) as advance:
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
                 marks = Marks()
 
                 def score(folder: str = folder, marks: Marks = marks) -> None:
-                    how = Pass(Path(folder))
-                    score_videos(
-                        *(method.adapter, text, root, items, reading, computing, how),
-                        progress=marks.progress,
-                    )
+                    score_videos(encoder, text, repeated, Path(folder), progress=marks.progress)
 
-                whole = timed(score, computing.device)
-            under_way = marks.seconds_for(len(clips), workers)
+                whole = timed(score, encoder.device)
+            under_way = marks.seconds_for(count, workers)
             part.rounds.append(whole if under_way is None else under_way)
             advance(1)
     return part
@@ -232,7 +224,7 @@ def _facts(
         "frames": reading.sampling.frames,
         "rounds": request.rounds,
         "batch_size": request.batch_size,
-        "workers": request.guard.most_workers,
+        "workers": request.workers.most_workers,
         "precision": request.precision,
         "device": device_name(device),
         "threads": torch.get_num_threads(),

@@ -17,7 +17,7 @@ from vclip_cli.bench.computing import made_up_videos
 from vclip_cli.bench.timing import Seconds, timed
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.devices import autocast, device_name, known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.specs import InputSpec, ModelSpec

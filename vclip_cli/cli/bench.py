@@ -134,7 +134,7 @@ def bench(
             device=device,
             precision=precision,
             batch_size=batch_size or 8,
-            guard=WorkerSpec(workers),
+            workers=WorkerSpec(workers),
             rounds=rounds,
             limit=limit,
         ),

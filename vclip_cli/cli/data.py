@@ -158,7 +158,7 @@ def check(
     from vclip_cli.data.check import check_dataset
     from vclip_cli.data.dataset import load_dataset
     from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-    from vclip_cli.engine.loading.probing import undecodable
+    from vclip_cli.engine.loading.videos import undecodable
     from vclip_cli.engine.specs import WorkerSpec
 
     if name in EMBEDDED:

@@ -112,7 +112,7 @@ def embed(
 
 
 def _planned(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
-    from vclip_cli.engine.runs.workload import Workload
+    from vclip_cli.engine.runs.shards import Workload
     from vclip_cli.engine.stores.embed import bytes_a_video, left_per_process
 
     left, each = left_per_process(plan), bytes_a_video(plan)

@@ -142,7 +142,7 @@ def evaluate(
 
 def _planned(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
     from vclip_cli.engine.evaluation.evaluate import planned_per_process
-    from vclip_cli.engine.runs.workload import Workload
+    from vclip_cli.engine.runs.shards import Workload
 
     return {
         "work": Workload(planned_per_process(plan), rate).as_dict(),

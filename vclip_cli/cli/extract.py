@@ -12,9 +12,9 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.stores.checks import Checked
     from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
+    from vclip_cli.engine.stores.extract_plan import Checked
     from vclip_cli.video.kept_frames import KeptFrames
 
 DAMAGED = 4
@@ -90,8 +90,8 @@ def extract(
     from vclip_cli.engine.runs.shards import launched_shard, read_shard
     from vclip_cli.engine.specs import WorkerSpec
     from vclip_cli.engine.stores.estimate import estimate
-    from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
-    from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
+    from vclip_cli.engine.stores.extract import extract_shard, merge_shards
+    from vclip_cli.engine.stores.extract_plan import plan_extract
 
     request = ExtractRequest(
         dataset=dataset,
@@ -127,7 +127,7 @@ def extract(
     if merge:
         done = merge_shards(plan, progress=progress)
     else:
-        finished = extract_share(plan, share, progress=progress)
+        finished = extract_shard(plan, share, progress=progress)
         if finished is None:
             if share.manual:
                 show(f"shard {shard} is done; when all are: the same command with --merge")

@@ -178,12 +178,16 @@ def embed(
     from vclip_cli.cli.console import progress
     from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.data.label_set import NATURAL
-    from vclip_cli.engine.encoding.devices import known_precision, pick_device
+    from vclip_cli.engine.encoding.encoder import known_precision, pick_device
     from vclip_cli.engine.encoding.label_embeddings import embed_labels
     from vclip_cli.engine.encoding.model import MethodRequest, load_method
-    from vclip_cli.engine.encoding.prompts import class_prompts
     from vclip_cli.engine.encoding.scoring import Computing
-    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
+    from vclip_cli.engine.encoding.settings import (
+        ViewRequest,
+        class_prompts,
+        read_templates,
+        resolve_settings,
+    )
 
     label_set = read_labels(labels)
     computing = Computing(pick_device(device), known_precision(precision))

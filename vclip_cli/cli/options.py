@@ -52,7 +52,9 @@ Verbose = Annotated[
         "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of vclip's errors."
     ),
 ]
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")]
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")
+]
 
 
 def takes(
@@ -142,4 +144,3 @@ class GroupedCommand(TyperCommand):
         for heading in sorted(groups, key=lambda heading: heading == "Options"):
             with formatter.section(heading):
                 formatter.write_dl(groups[heading])
-

@@ -67,8 +67,8 @@ def predict(
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.engine.encoding.devices import known_precision, pick_device
     from vclip_cli.engine.encoding.embedding_store import embedding_store
+    from vclip_cli.engine.encoding.encoder import known_precision, pick_device
     from vclip_cli.engine.encoding.model import MethodRequest, load_method
     from vclip_cli.engine.encoding.scoring import Computing
     from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings

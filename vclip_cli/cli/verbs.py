@@ -25,7 +25,12 @@ VERBS = {
     "predict": ("Run", "predict", "predict", "Rank labels for any video."),
     "convert": ("Run", "convert", "convert", "Convert a paper's released checkpoint."),
     "table": ("Results", "table", "table", "Print the results of many runs as a table."),
-    "report": ("Results", "report", "report", "Write an HTML page about what the models got wrong."),
+    "report": (
+        "Results",
+        "report",
+        "report",
+        "Write an HTML page about what the models got wrong.",
+    ),
     "verify": ("Results", "verify", "verify", "Check a record against its files."),
     "bench": ("Results", "bench", "bench", "Measure speed on your own videos."),
     "methods": ("Look up", "methods", "methods", "List the methods."),

@@ -14,13 +14,13 @@ from worker_calls import answer_by_halves, behave, process_id
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.engine import specs
 from vclip_cli.engine.loading import workers as guarded
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.loading.workers import Lost, call_in_workers
 from vclip_cli.engine.specs import WorkerSpec, memory_is_known
 
 
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
-    found = list(guarded_calls(behave, "s", keys, WorkerSpec(2, 1.5)))
+    found = list(call_in_workers(behave, "s", keys, WorkerSpec(2, 1.5)))
     lost = {k: value.reason for k, value in zip(keys, found, strict=True) if type(value) is Lost}
     assert lost == {
         "crash": "the reading process died (SIGSEGV)",
@@ -32,14 +32,14 @@ def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
 
 def test_no_call_is_lost_because_a_scheduler_ends_all_processes():
     keys = [1, "terminated", 2]
-    assert list(guarded_calls(behave, "s", keys, WorkerSpec(1))) == [("s", key) for key in keys]
+    assert list(call_in_workers(behave, "s", keys, WorkerSpec(1))) == [("s", key) for key in keys]
 
 
 def test_workers_that_do_not_answer_are_replaced(monkeypatch, tmp_path):
     """One that is killed while it answers leaves half an answer, and the others waiting."""
     monkeypatch.setattr(guarded, "SECONDS_TO_STALL", 3)
     first = tmp_path / "first"
-    found = list(guarded_calls(answer_by_halves, first, range(3), WorkerSpec(1, 2)))
+    found = list(call_in_workers(answer_by_halves, first, range(3), WorkerSpec(1, 2)))
     assert found == [b"x" * 1_000_000] * 3 and first.exists()
 
 
@@ -48,7 +48,7 @@ needs_linux = pytest.mark.skipif(not memory_is_known(), reason="nothing tells wh
 
 @needs_linux
 def test_a_call_that_grows_too_large_is_lost_and_no_other():
-    found = list(guarded_calls(behave, "s", [1, "grow", 2], WorkerSpec(1, None, 200)))
+    found = list(call_in_workers(behave, "s", [1, "grow", 2], WorkerSpec(1, None, 200)))
     assert found == [("s", 1), Lost("reading it needs more than 200 MB"), ("s", 2)]
 
 
@@ -94,7 +94,7 @@ def test_the_number_of_workers_suits_the_machine_and_the_work(monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_exception_is_raised_in_turn(workers):
-    calls = guarded_calls(behave, "s", [1, "no memory", "error", 2], WorkerSpec(workers))
+    calls = call_in_workers(behave, "s", [1, "no memory", "error", 2], WorkerSpec(workers))
     assert next(calls) == ("s", 1)
     assert next(calls) == Lost("reading it needs more memory than there is")
     with pytest.raises(DataError, match="as asked"):
@@ -103,7 +103,7 @@ def test_an_exception_is_raised_in_turn(workers):
 
 def test_workers_are_replaced_after_their_calls(monkeypatch):
     monkeypatch.setattr(guarded, "CALLS_A_WORKER", 2)
-    pids = list(guarded_calls(process_id, None, range(5), WorkerSpec(1)))
+    pids = list(call_in_workers(process_id, None, range(5), WorkerSpec(1)))
     assert len(set(pids)) == 3 and os.getpid() not in pids
 
 
@@ -111,10 +111,10 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from worker_calls import process_id\n"
-        "from vclip_cli.engine.loading.workers import guarded_calls\n"
+        "from vclip_cli.engine.loading.workers import call_in_workers\n"
         "from vclip_cli.engine.specs import WorkerSpec\n"
         "if __name__ == '__main__':\n"
-        "    calls = guarded_calls(process_id, None, range(100000), WorkerSpec(2))\n"
+        "    calls = call_in_workers(process_id, None, range(100000), WorkerSpec(2))\n"
         "    print(next(calls), flush=True)\n"
         "    [None for _ in calls]\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.engine.runs.run_diagnosis import diagnose_run, diagnose_runs
+from vclip_cli.engine.runs.run_log import diagnose_run, diagnose_runs
 from vclip_cli.engine.runs.run_log import LOG_FILE, open_run_log, read_run_log
 
 

@@ -31,6 +31,7 @@ from vclip_cli.engine.encoding.embedding_files import (
     remove_shard,
     write_shard,
 )
+from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.frame_store import FrameStore
@@ -72,17 +73,13 @@ class EmbeddingStore:
 
 
 def embedding_store(
-    adapter: Adapter,
-    reading: VideoReading,
-    precision: str,
-    device: str,
-    *,
-    stores_all: bool = False,
+    encoder: Encoder, reading: VideoReading, *, stores_all: bool = False
 ) -> EmbeddingStore | None:
-    """The store of an adapter's embeddings; None where they may not be stored.
+    """The store of an encoder's embeddings; None where they may not be stored.
 
-    device: its kind, such as `cpu`; stores_all: see `EmbeddingStore`.
+    stores_all: see `EmbeddingStore`.
     """
+    adapter = encoder.adapter
     if adapter.cacheable == "none" or reading.sampling.rule == "random":
         return None
     description = {
@@ -90,8 +87,8 @@ def embedding_store(
         "kind": adapter.cacheable,
         "video_identity": adapter.video_identity,
         "reading": reading.describe(),
-        "precision": precision,
-        "device": device,
+        "precision": encoder.compute.precision,
+        "device": encoder.device.type,
     }
     return EmbeddingStore(description, stores_all)
 

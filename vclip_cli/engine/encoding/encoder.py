@@ -27,6 +27,15 @@ PerLabel = Callable[[torch.Tensor], torch.Tensor]
 """Logits (B,K) to one score for each label by itself, such as a probability."""
 
 
+@dataclass(frozen=True)
+class RawLogits:
+    """Logits as they are: for ranking, and for fitting a probability to them."""
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same logits."""
+        return logits
+
+
 def pick_device(asked: str) -> torch.device:
     """`auto` is CUDA, else MPS, else the CPU. Raises UsageError for a device that is not there."""
     if asked == "auto":
@@ -94,16 +103,13 @@ def _one_thread() -> Iterator[None]:
 class Encoder:
     """An adapter on its device, and how it computes: without gradients, in one precision.
 
-    compute: with the device resolved (`resolve_compute`); workers: the processes that read its
-    videos.
+    compute: with the device resolved (`resolve_compute`); whoever computes first moves the adapter
+    there. workers: the processes that read its videos.
     """
 
     adapter: Adapter
     compute: ComputeSpec = field(default_factory=lambda: ComputeSpec(device="cpu"))
     workers: WorkerSpec = UNPROTECTED
-
-    def __post_init__(self) -> None:
-        self.adapter.to(self.device)
 
     @property
     def device(self) -> torch.device:

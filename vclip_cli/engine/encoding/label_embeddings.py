@@ -18,8 +18,9 @@ from torch import Tensor
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
 from vclip_cli.common.files import whole_file
 from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.encoding.scoring import Computing, encode_text
+from vclip_cli.engine.specs import ComputeSpec
 
 FORMAT = "vclip-label-embeddings/1"
 HEADER = "vclip"
@@ -56,7 +57,7 @@ class LabelEmbeddings:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedLabels:
     """What `embed_labels` did: rows that it computed, rows that lay there, rows in all."""
 
     encoded: int
@@ -83,33 +84,34 @@ def embed_labels(
     method: LoadedMethod,
     labels: Sequence[str],
     prompts: Sequence[Sequence[str]],
-    computing: Computing,
+    compute: ComputeSpec,
     path: Path,
     *,
     progress: Progress = no_progress,
-) -> Embedded:
+) -> EmbeddedLabels:
     """Write the embeddings of labels, encoding only those whose prompts the file lacks.
 
     Raises ComparisonRefused for a text side that is tied to its training classes, WeightsError
     where the file holds embeddings of other weights, StorageError.
     """
-    adapter = method.adapter.to(computing.device)
+    encoder = Encoder(method.adapter, compute)
+    adapter = method.adapter.to(encoder.device)
     if adapter.tied_classes is not None:
         raise ComparisonRefused(
             f"the text side of this {adapter.name!r} is tied to its training classes",
             hint="train with a context that all classes share",
         )
-    identity = identity_of(method, computing.precision)
+    identity = identity_of(method, compute.precision)
     store = LabelEmbeddings([], [], torch.zeros(0), identity)
     if path.exists():
         store = read_label_embeddings(path)
-        check_identity(store, method, computing.precision, str(path))
+        check_identity(store, method, compute.precision, str(path))
     known = {tuple(own) for own in store.prompts}
     fresh = [(n, list(p)) for n, p in zip(labels, prompts, strict=True) if tuple(p) not in known]
     with progress("encoding labels", len(labels), len(labels) - len(fresh)) as advance:
         for number, start in enumerate(range(0, len(fresh), BATCH), start=1):
             batch = fresh[start : start + BATCH]
-            encoded = encode_text(adapter, [own for _, own in batch], computing)
+            encoded = encoder.encode_text([own for _, own in batch])
             if not isinstance(encoded, Tensor) or len(encoded) != len(batch):
                 raise UsageError(f"the text side of {adapter.name!r} is not one row a label")
             rows = encoded.float().cpu()
@@ -124,7 +126,7 @@ def embed_labels(
             advance(len(batch))
     if fresh:
         write_label_embeddings(store, path)
-    return Embedded(len(fresh), len(labels) - len(fresh), len(store.labels))
+    return EmbeddedLabels(len(fresh), len(labels) - len(fresh), len(store.labels))
 
 
 def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:
@@ -188,12 +190,12 @@ def check_identity(
 
 
 def stored_text(
-    path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], computing: Computing
+    path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], compute: ComputeSpec
 ) -> Tensor:
-    """What `encode_text` would give, read from the file, on the run's device."""
+    """What `Encoder.encode_text` would give, read from the file, on the run's device."""
     store = read_label_embeddings(path)
-    check_identity(store, method, computing.precision, str(path))
-    return store.rows(prompts, str(path)).to(computing.device)
+    check_identity(store, method, compute.precision, str(path))
+    return store.rows(prompts, str(path)).to(torch.device(compute.device))
 
 
 def _short(value: Any) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from vclip_cli.data.plan import TestSet, plan_validation
+from vclip_cli.engine.encoding.encoder import RawLogits
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
-from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.results.multi_label import best_threshold, fit_sigmoid
 from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
@@ -47,15 +48,6 @@ class LabelProbability:
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits to probabilities on the CPU, float64: ranks survive close to 0 and 1."""
         return torch.sigmoid(self.slope * (logits.cpu().double() - self.bias))
-
-
-@dataclass(frozen=True)
-class RawLogits:
-    """Logits as they are, for what is fitted to them."""
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """The same logits."""
-        return logits
 
 
 def stated_probability(adapter: Adapter) -> LabelProbability:

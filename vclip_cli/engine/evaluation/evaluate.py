@@ -28,18 +28,18 @@ from vclip_cli.engine.encoding.embedding_store import (
     StoredEmbeddings,
     embedding_store,
 )
+from vclip_cli.engine.encoding.encoder import PerLabel
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
     candidate_classes,
 )
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Pass, PerLabel, encode_text, score_videos
+from vclip_cli.engine.encoding.passes import score_videos
+from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.evaluation.calibration import applied, decide
 from vclip_cli.engine.evaluation.plan import EvaluationPlan
-from vclip_cli.engine.evaluation.record import RunFacts, build_record
-from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ListedVideo
-from vclip_cli.engine.runs.parts import Scores, videos_per_process
+from vclip_cli.engine.evaluation.record import PassFacts, build_record
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
+from vclip_cli.engine.runs.parts import Division, Scores
 from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.specs import COUNT_AS_WRONG
@@ -125,13 +125,14 @@ def _videos_of_passes(plan: EvaluationPlan) -> list[int]:
 
 def planned_per_process(plan: EvaluationPlan) -> list[int]:
     """How many videos each process of the request's division scores, over all passes."""
-    size, count = plan.computing.batch_size, plan.shard.count
-    passes = [videos_per_process(videos, size, count) for videos in _videos_of_passes(plan)]
+    size, count = plan.encoder.compute.batch_size, plan.shard.count
+    divisions = [Division(videos, size) for videos in _videos_of_passes(plan)]
+    passes = [division.videos_per_process(count) for division in divisions]
     return [sum(of_one) for of_one in zip(*passes, strict=True)]
 
 
 def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
-    plan.method.adapter.to(plan.computing.device)
+    plan.method.adapter.to(plan.encoder.device)
     decision = decide(plan, progress) if plan.tests[0].multi_label else None
     per_label = applied(decision) if decision is not None else None
     store = embeddings_of(plan)
@@ -156,7 +157,7 @@ def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Res
         )
         if scores is None:
             continue
-        facts = RunFacts(
+        facts = PassFacts(
             plan=plan,
             prompts=prompts,
             classes=list(ordered),
@@ -180,12 +181,7 @@ def embeddings_of(plan: EvaluationPlan) -> EmbeddingStore | None:
     """The store that a run's embeddings come from and go to; None without one."""
     if not plan.request.run.cache:
         return None
-    return embedding_store(
-        plan.method.adapter,
-        plan.settings.reading,
-        plan.computing.precision,
-        plan.computing.device.type,
-    )
+    return embedding_store(plan.encoder, plan.settings.reading)
 
 
 def _remove_run(folder: Path) -> None:
@@ -211,7 +207,7 @@ def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]
     return groups
 
 
-def _narrowed(test: TestSet, scores: Scores, facts: RunFacts) -> tuple[Scores, RunFacts]:
+def _narrowed(test: TestSet, scores: Scores, facts: PassFacts) -> tuple[Scores, PassFacts]:
     """The columns of a test's own classes, in its order."""
     if set(test.classes) == set(facts.classes):
         return scores, facts
@@ -241,33 +237,26 @@ def score_tests(
     for test in tests:
         for video, path in listed_videos(test, plan.request.run.limit):
             items.setdefault(video, ListedVideo(video, path))
-    if plan.settings.reading.store is None:
-        prepare_videos(plan.dataset.config.name, items, progress=progress)
-    adapter = plan.method.adapter
     root = plan.videos_root
-    sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
-    what = [plan.document.sha256, prompts, [asdict(i) for i in items.values()], sizes]
+    listed = list(items.values())
+    videos = VideoSet(root, listed, plan.settings.reading, plan.dataset.config.name)
+    videos.prepare(progress)
+    sizes = [_size(root / item.path) if item.path else -1 for item in listed]
+    what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
     if per_label is not None:
         what.append(repr(per_label))
-    key = sha256_json(what)
-    listed = list(items.values())
-    stored = store.open(plan.dataset.config.name, root, listed) if store is not None else None
+    stored = store.open(videos) if store is not None else None
     scores = score_videos(
-        adapter,
+        plan.encoder,
         encode_classes(plan, prompts) if text is None else text,
-        root,
-        listed,
-        plan.settings.reading,
-        plan.computing,
-        Pass(
-            parts=plan.folder / PARTS / key[:16],
-            shard=shard or Shard(),
-            merge=plan.request.run.merge and shard is not None,
-            stop=plan.request.run.on_error == "stop",
-            log=log,
-        ),
+        videos,
+        plan.folder / PARTS / sha256_json(what)[:16],
         per_label=per_label,
         stored=stored,
+        shard=shard,
+        merge=plan.request.run.merge and shard is not None,
+        stop=plan.request.run.on_error == "stop",
+        log=log,
         progress=progress,
         description=f"scoring {', '.join(test.name for test in tests)}",
     )
@@ -278,8 +267,8 @@ def encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
     """What the adapter's `score` needs of the classes, from stored label embeddings if named."""
     stored = plan.request.text.label_embeddings
     if stored is not None:
-        return stored_text(stored, plan.method, prompts, plan.computing)
-    return encode_text(plan.method.adapter, prompts, plan.computing)
+        return stored_text(stored, plan.method, prompts, plan.encoder.compute)
+    return plan.encoder.encode_text(prompts)
 
 
 def _size(path: Path) -> int:
@@ -296,7 +285,7 @@ def listed_videos(test: TestSet, limit: int | None) -> list[tuple[str, str]]:
     return pairs if limit is None else pairs[:limit]
 
 
-def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts) -> Result:
+def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: PassFacts) -> Result:
     """Write the predictions and the record of one test set."""
     wanted = {video for video, _ in listed_videos(test, plan.request.run.limit)}
     chosen = [position for position, video in enumerate(scores.videos) if video in wanted]
@@ -367,9 +356,9 @@ def _finished(plan: EvaluationPlan, test: TestSet) -> Result | None:
         return None
     record = read_record(path)
     file = record.predictions
-    whole = file is not None and (path.parent / file.file).is_file()
-    if not whole or record.config.get("run_sha256") != plan.document.sha256:
+    if file is None or record.config.get("run_sha256") != plan.document.sha256:
         return None
-    if sha256_file(path.parent / file.file) != file.sha256:
+    predictions = path.parent / file.file
+    if not predictions.is_file() or sha256_file(predictions) != file.sha256:
         return None
     return Result(test, record, path, reused=True)

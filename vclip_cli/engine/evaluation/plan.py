@@ -14,7 +14,7 @@ from vclip_cli.data.overlap import check_overlap
 from vclip_cli.data.plan import TestSet, plan_tests
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.split import SharedVideos
-from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
     DEFAULT_BACKBONE,
@@ -22,10 +22,9 @@ from vclip_cli.engine.encoding.model import (
     candidate_classes,
     load_method,
 )
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.encoding.settings import (
     Settings,
+    class_prompts,
     protocol_views,
     reading_from,
     resolve_settings,
@@ -56,7 +55,7 @@ class EvaluationPlan:
     tests: list[TestSet]
     method: LoadedMethod
     settings: Settings
-    computing: Computing
+    encoder: Encoder
     shard: Shard
     document: RunDocument
     overlaps: list[SharedVideos]
@@ -68,13 +67,13 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
 
     method: a model that is loaded already; None to load what `request.model` names.
     """
-    data, run, compute = request.data, request.run, request.compute
+    data, run = request.data, request.run
     if run.on_error not in ON_ERROR:
         raise UsageError(f"--on-error {run.on_error!r}", hint=did_you_mean(run.on_error, ON_ERROR))
     if run.shard is not None and run.merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     protocol = load_protocol(data.protocol or "zero-shot")
-    device, precision = pick_device(compute.device), known_precision(compute.precision)
+    compute = resolve_compute(request.compute)
     dataset = open_dataset(data.dataset)
     root = dataset.require_videos()
     tests = plan_tests(protocol, dataset, splits=data.split)
@@ -90,7 +89,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     settings = replace(settings, reading=reading)
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
-    computing = Computing(device, precision, compute.batch_size, request.workers)
+    encoder = Encoder(method.adapter, compute, request.workers)
     resolved = request.change(
         data={"protocol": data.protocol or protocol.name},
         model={"method": method.adapter.name, "interpolate": method.interpolate},
@@ -108,7 +107,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
         "tests": [[test.name, test.split_sha256, list(test.classes)] for test in tests],
         "manifest": dataset.manifest.sha256,
         "label_set": dataset.label_set.sha256,
-        "device": device.type,
+        "device": encoder.device.type,
         "reading": {
             "sampling": reading.sampling.as_dict(),
             "preprocessing": reading.preprocessing.as_dict(),
@@ -123,7 +122,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
             prompts = class_prompts(
                 dataset.label_set, test.classes, settings.text, settings.templates
             )
-            stored_text(stored, method, prompts, computing)
+            stored_text(stored, method, prompts, compute)
         sources["label_embeddings"] = sha256_file(stored)
     document = RunDocument("eval", resolved, sources)
     return EvaluationPlan(
@@ -134,7 +133,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
         tests=tests,
         method=method,
         settings=settings,
-        computing=computing,
+        encoder=encoder,
         shard=own_shard(run.shard),
         document=document,
         overlaps=overlaps,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vclip_cli.engine.encoding.devices import device_name
-from vclip_cli.engine.loading.videos import Failure
+from vclip_cli.engine.encoding.encoder import device_name
 from vclip_cli.engine.requests import plain
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.runs.run_log import command_line
 from vclip_cli.results import record as records
 from vclip_cli.results.metrics import evaluate_single_label
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class RunFacts:
+class PassFacts:
     """What the test sets of one scoring pass share.
 
     classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
@@ -50,11 +50,11 @@ class RunFacts:
 
 
 def build_record(
-    facts: RunFacts,
+    facts: PassFacts,
     test: TestSet,
     labels: Sequence[tuple[str, ...]],
     scores: np.ndarray,
-    failures: Sequence[Failure],
+    failures: Sequence[FailedVideo],
     unread: Sequence[tuple[str, ...]],
     damage: dict[str, dict[str, int]],
     predictions_file: str,
@@ -125,7 +125,7 @@ def build_record(
         ),
         compute=records.Compute(
             precision=request.compute.precision,
-            device=device_name(plan.computing.device),
+            device=device_name(plan.encoder.device),
             world_size=facts.processes,
             batch_size=request.compute.batch_size,
             workers=request.workers.most_workers,
@@ -158,7 +158,7 @@ def build_record(
     )
 
 
-def _cost(facts: RunFacts) -> records.Cost | None:
+def _cost(facts: PassFacts) -> records.Cost | None:
     if facts.multiply_adds is None:
         return None
     return records.Cost(

@@ -63,6 +63,9 @@ class VideoReading:
     store: FrameStore | None = None
     allow_single: bool = False
 
+    def __post_init__(self) -> None:
+        _ = self.sampling  # refuses numbers that make no sense: UsageError
+
     @cached_property
     def sampling(self) -> Sampling:
         """Which frames."""
@@ -163,10 +166,10 @@ def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[n
     return views, clip.damaged
 
 
-def failed_video(item: ListedVideo, error: VclipError) -> FailedVideo:
+def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:
     """A video that met an error. The file's place is left out of the reason."""
     reason = f"{error.what} ({error.found})" if error.found else error.what
-    return FailedVideo(item.video, item.path, reason)
+    return FailedVideo(video, path, reason)
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,11 @@ def _batches(
         frames = torch.from_numpy(np.stack(list(views.values()))) if views else None
         if frames is not None and pin_memory:
             frames = frames.pin_memory()
-        failures = [failed_video(videos.videos[place], error) for place, error in errors.items()]
+        failures = [
+            failed_video(item.video, item.path, error)
+            for position, error in errors.items()
+            for item in (videos.videos[position],)
+        ]
         yield VideoBatch(list(views), frames, failures, errors, damage)
 
 

@@ -70,7 +70,7 @@ def _installed(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def package_facts() -> dict[str, str | None]:
+def package_facts() -> dict[str, Any]:
     """Version and commit of this package."""
     return {"version": __version__, "commit": package_commit()}
 

@@ -13,10 +13,15 @@ import numpy as np
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.runs.shards import Shard
-from vclip_cli.engine.runs.workload import Workload
-from vclip_cli.engine.stores.checks import Checked, check_store
-from vclip_cli.engine.stores.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
+from vclip_cli.engine.runs.shards import Shard, Workload
+from vclip_cli.engine.stores.extract_plan import (
+    Checked,
+    ExtractPlan,
+    check_store,
+    open_tasks,
+    pack_all,
+    size_on_disk,
+)
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.store_format import ROW, SETTINGS_FILE
 from vclip_cli.video.store_writer import refuse_other_settings
@@ -75,7 +80,7 @@ def estimate(
         store = FrameStore.open(folder)
         refuse_other_settings(folder, store.settings, plan.settings)
         if plan.request.store.verify:
-            checked = check_store(store, guard=plan.request.workers, progress=progress)
+            checked = check_store(store, plan.request.workers, progress=progress)
         there = size_on_disk(folder)
         tasks = open_tasks(plan, store.settings, store.index, checked)
         videos = [task.video for task in tasks]

@@ -92,7 +92,7 @@ class LoopOptions:
 
     folder: Path
     batch_size: int
-    guard: WorkerSpec = UNPROTECTED
+    workers: WorkerSpec = UNPROTECTED
     save_every: int = 50
     stop_after: int | None = None
     compiled: bool = False
@@ -154,7 +154,9 @@ def fit(
             module.fixed_text = adapter.encode_text(data.prompts)
     optimizer = build_optimizer(adapter, recipe)
     if data.multi_label and not state.probability:
-        state.probability = _starting_probability(module, data, recipe, accelerator, options.guard)
+        state.probability = _starting_probability(
+            module, data, recipe, accelerator, options.workers
+        )
     adapter.train()
     shard = Shard(accelerator.process_index, accelerator.num_processes)
     optimizer = accelerator.prepare(optimizer)
@@ -167,7 +169,7 @@ def fit(
         data.items,
         data.reading,
         [piece for update in pieces for piece in update],
-        guard=options.guard,
+        workers=options.workers,
         pin_memory=accelerator.device.type == "cuda",
     )
     last = min(options.stop_after or steps, steps)
@@ -266,7 +268,11 @@ def _update(
 
 @torch.no_grad()
 def _starting_probability(
-    module: _Logits, data: TrainingData, recipe: Recipe, accelerator: Accelerator, guard: WorkerSpec
+    module: _Logits,
+    data: TrainingData,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    workers: WorkerSpec,
 ) -> dict[str, float]:
     """Slope and bias of the loss's sigmoid, from the first training videos; see `starting_bias`."""
     positions = range(min(len(data.items), STARTING_VIDEOS))
@@ -275,7 +281,7 @@ def _starting_probability(
     module.adapter.eval()
     logits = []
     plan = [[(0, position)] for position in positions]
-    for batch in micro_batches(data.root, data.items, data.reading, plan, guard=guard):
+    for batch in micro_batches(data.root, data.items, data.reading, plan, workers=workers):
         if batch.frames is not None:
             frames = normalise(batch.frames.to(accelerator.device), data.reading.preprocessing)
             with accelerator.autocast():

@@ -16,7 +16,7 @@ from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import write_json
 from vclip_cli.common.hashing import sha256_file
 from vclip_cli.engine.encoding.settings import recipe_views
-from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState

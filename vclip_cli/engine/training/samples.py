@@ -14,8 +14,9 @@ from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
-from vclip_cli.engine.loading.videos import Failure, failure_of
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.loading.videos import failed_video
+from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.augmentation import augment
 from vclip_cli.engine.training.multi_label import padded
@@ -42,7 +43,7 @@ class MicroBatch:
 
     frames: torch.Tensor | None
     targets: torch.Tensor | None
-    failures: list[Failure]
+    failures: list[FailedVideo]
 
     def pinned(self) -> MicroBatch:
         """The same in memory that a GPU reads from directly."""
@@ -91,7 +92,7 @@ class SampleReading:
         return self.store.settings.kept.draws if self.store else None
 
 
-def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | Failure:
+def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
     (root, reading), (epoch, item) = where, key
     seed = seed_of("sample", reading.seed, epoch, item.video)
     try:
@@ -108,13 +109,13 @@ def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> S
     except VclipError as error:
         if item.path and reading.store is None:
             require_videos(root)
-        return failure_of(item.video, item.path, error)
+        return failed_video(item.video, item.path, error)
     return frames, item.target
 
 
-def _collate(rows: list[Sample | Failure]) -> MicroBatch:
-    good = [row for row in rows if not isinstance(row, Failure)]
-    failures = [row for row in rows if isinstance(row, Failure)]
+def _collate(rows: list[Sample | FailedVideo]) -> MicroBatch:
+    good = [row for row in rows if not isinstance(row, FailedVideo)]
+    failures = [row for row in rows if isinstance(row, FailedVideo)]
     if not good:
         return MicroBatch(None, None, failures)
     frames = torch.from_numpy(np.stack([frames for frames, _ in good]))
@@ -129,20 +130,24 @@ def micro_batches(
     reading: SampleReading,
     plan: Sequence[Sequence[tuple[int, int]]],
     *,
-    guard: WorkerSpec = UNPROTECTED,
+    workers: WorkerSpec = UNPROTECTED,
     pin_memory: bool = False,
 ) -> Iterator[MicroBatch]:
     """The planned pieces in order; each key is (epoch, position of the video).
 
-    A clip that takes longer or more memory than `guard` allows, or takes its worker down, fails.
+    A video that takes longer or more memory than `workers` allows, or ends its worker, fails.
     Raises DataError when the folder of videos has gone.
     """
     keys = [(epoch, items[position]) for piece in plan for epoch, position in piece]
-    rows = guarded_calls(_read, (root, reading), keys, guard)
+    rows = call_in_workers(_read, (root, reading), keys, workers)
     for piece in plan:
         batch = _collate([_row(items[position], next(rows)) for _, position in piece])
         yield batch.pinned() if pin_memory else batch
 
 
 def _row(item: TrainingItem, result: Any) -> Any:
-    return Failure(item.video, item.path, result.reason) if isinstance(result, Lost) else result
+    return (
+        FailedVideo(item.video, item.path, result.reason)
+        if isinstance(result, FailedCall)
+        else result
+    )
