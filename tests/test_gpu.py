@@ -25,8 +25,7 @@ from this_process import ThisProcess
 from vclip_cli.bench import training
 from vclip_cli.bench.run import BenchRequest
 from vclip_cli.bench.training import StepRequest
-from vclip_cli.engine.specs import ModelSpec
-from vclip_cli.engine.specs import WorkerSpec
+from vclip_cli.engine.specs import ModelSpec, WorkerSpec
 from vclip_cli.engine.training import loop
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")

@@ -20,8 +20,8 @@ from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.bench.training import StepRequest, measure_step
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.sampling import Sampling

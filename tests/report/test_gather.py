@@ -14,7 +14,7 @@ import torch
 from tiny_clip import BUILDS, FRAMES, random_video, tiny_backbone
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.folders import cache_folder
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.loading.datasets import toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.report import clip_pass

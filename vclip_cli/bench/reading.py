@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
 from vclip_cli.engine.runs.parts import Division, FailedVideo
 from vclip_cli.engine.specs import WorkerSpec
@@ -86,7 +87,7 @@ def measure_readers(
             for place, item in enumerate(items):
                 first = (number + place) % len(names)
                 for name in names[first:] + names[:first]:
-                    took = timed(lambda read=readers[name], item=item: read(item))
+                    took = timed(partial(readers[name], item))
                     so_far = sums[name]
                     sums[name] = Seconds(so_far.wall + took.wall, so_far.cpu + took.cpu)
                 advance(1)

@@ -25,7 +25,7 @@ from vclip_cli.bench.reading import (
 )
 from vclip_cli.bench.timing import Marks, Part, often_enough, timed
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.encoder import Encoder, device_name, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.passes import score_videos

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from vclip_cli.bench.computing import made_up_videos
 from vclip_cli.bench.timing import Seconds, timed
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.encoder import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.settings import resolve_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.common.folders import project_folder, user_config_folder
+from vclip_cli.common.resources import project_folder, user_config_folder
 from vclip_cli.common.settings import Declared
 from vclip_cli.engine.requests import TAKES, lasting_settings, settings_of
 

@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.json_files import json_text
-from vclip_cli.common.progress import progress_bar
+from vclip_cli.common.long_work import progress_bar
+from vclip_cli.common.safe_readers import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,14 +109,16 @@ def warn(message: str) -> None:
 
 class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        warn(self.format(record))
+        show = warn if record.levelno >= logging.WARNING else say
+        show(self.format(record))
 
 
-def relay_warnings() -> None:
-    """Show what the engine logs as a warning like any other."""
+def relay_log() -> None:
+    """Show what the engine logs: warnings as such, the rest as remarks."""
     log = logging.getLogger("vclip")
     if not log.handlers:
         log.addHandler(_Relay())
+        log.setLevel(logging.INFO)
         log.propagate = False
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -52,20 +53,33 @@ Verbose = Annotated[
         "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of vclip's errors."
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option("--text", help="Which text of a class is shown: natural, or a paper's."),
+]
 DatasetName = Annotated[
     str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")
 ]
 
 
 def takes(
-    verb: str, *, several: tuple[str, ...] = (), without: tuple[str, ...] = ()
+    verb: str,
+    *,
+    several: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Replace a function's `**settings` by the options of a verb.
 
     several: settings that this verb takes more than once; without: those that the function spells
-    out itself, as arguments.
+    out itself, as arguments; defaults: where the verb's own differ.
     """
-    offered = [entry for entry in settings_of(verb) if entry.name not in without]
+    changed = defaults or {}
+    offered = [
+        replace(entry, default=changed.get(entry.name, entry.default))
+        for entry in settings_of(verb)
+        if entry.name not in without
+    ]
 
     def offer(function: Callable[..., Any]) -> Callable[..., Any]:
         hints = typing.get_type_hints(function, include_extras=True)

@@ -29,7 +29,7 @@ VERBS = {
         "Results",
         "report",
         "report",
-        "Write an HTML page about what the models got wrong.",
+        "Show on a page what the models get right and wrong.",
     ),
     "verify": ("Results", "verify", "verify", "Check a record against its files."),
     "bench": ("Results", "bench", "bench", "Measure speed on your own videos."),

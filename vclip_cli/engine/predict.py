@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel
@@ -78,11 +78,12 @@ def predict_videos(
             if batch.encoded is not None:
                 views = reading.views
                 scores = encoder.score(batch.encoded, text, views, per_label, pooled=batch.pooled)
-                results.append(RankedLabels(str(path), _best(names, scores[0], top)))
+                results.append(RankedLabels(str(path), best_labels(names, scores[0], top)))
             advance(1)
     return results
 
 
-def _best(names: Sequence[str], scores: np.ndarray, top: int) -> list[tuple[str, float]]:
+def best_labels(names: Sequence[str], scores: np.ndarray, top: int) -> list[tuple[str, float]]:
+    """The `top` labels with the highest of the scores (K,), best first."""
     order = np.argsort(-scores, kind="stable")[:top].tolist()
     return [(names[index], float(scores[index])) for index in order]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
     COUNT_AS_WRONG,
@@ -76,7 +76,7 @@ TAKES: dict[str, Takes] = {
     },
     "predict": {
         ModelSpec: f"{_MODEL} interpolate",
-        InputSpec: "frames clips crops decoder",
+        InputSpec: "frames clips crops decoder allow_single_frame",
         TextSpec: "template text label_embeddings",
         ComputeSpec: "device precision",
         WorkerSpec: _WORKERS,
@@ -101,7 +101,6 @@ TAKES: dict[str, Takes] = {
         RunSpec: "limit",
     },
     "report": {
-        ModelSpec: "checkpoint",
         ComputeSpec: "device batch_size",
         WorkerSpec: "workers",
         RunSpec: "out",
@@ -111,6 +110,9 @@ TAKES: dict[str, Takes] = {
         WorkerSpec: "workers",
         RunSpec: "limit out resume",
     },
+    "convert": {ModelSpec: "method backbone pretrained", TrainSpec: "set", RunSpec: "out"},
+    "table": {RunSpec: "out"},
+    "data check": {WorkerSpec: _WORKERS},
     "data add": {ModelSpec: "backbone pretrained"},
     "labels show": {TextSpec: "text"},
     "labels diff": {TextSpec: "text"},

@@ -11,9 +11,9 @@ from typing import Any
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.plan import plan_tests, training_shots
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
+from vclip_cli.data.protocol_lists import protocol_tests, training_shots
 from vclip_cli.engine.evaluation.evaluate import Result, evaluate_plan
 from vclip_cli.engine.evaluation.plan import plan_evaluation
 from vclip_cli.engine.loading.datasets import open_dataset
@@ -126,7 +126,7 @@ def _scorable(request: Request, job: Job, checkpoint: Path) -> tuple[str, ...] |
     """The test sets that a checkpoint's own classes allow; None for all, or where none is left."""
     tied = read_info(checkpoint).classes
     protocol = load_protocol(str(request.data.protocol))
-    tests = plan_tests(protocol, open_dataset(job.dataset))
+    tests = protocol_tests(protocol, open_dataset(job.dataset))
     fitting = [test.name for test in tests if tied is None or set(test.classes) == set(tied)]
     foreign = [test.name for test in tests if test.name not in fitting]
     if not foreign or not fitting:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
 from vclip_cli.engine.encoding.encoder import Encoder, RawLogits
 from vclip_cli.engine.loading.videos import VideoSet, read_views

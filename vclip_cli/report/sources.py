@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError, VclipError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.encoding.embedding_store import (
     EmbeddingStore,

@@ -13,11 +13,10 @@ from PIL import Image
 
 from vclip_cli.data.label_set import label_set_from_names
 from vclip_cli.engine.encoding.model import load_method
-from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.encoding.settings import resolve_settings
-from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.predict import predict_videos
+from vclip_cli.engine.specs import InputSpec, ModelSpec
 from vclip_cli.video import read_frames
 
 LABELS = ["push up", "pour", "ride bike", "play the guitar"]

@@ -17,9 +17,12 @@ from torch import Tensor
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
 from vclip_cli.common.files import whole_file
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.encoder import Encoder
-from vclip_cli.engine.encoding.model import LoadedMethod
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.data.label_set import NATURAL, LabelSet
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
+from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
+from vclip_cli.engine.requests import Request
 from vclip_cli.engine.specs import ComputeSpec
 
 FORMAT = "vclip-label-embeddings/1"
@@ -127,6 +130,19 @@ def embed_labels(
     if fresh:
         write_label_embeddings(store, path)
     return EmbeddedLabels(len(fresh), len(labels) - len(fresh), len(store.labels))
+
+
+def embed_label_texts(
+    request: Request, label_set: LabelSet, path: Path, *, progress: Progress = no_progress
+) -> tuple[LoadedMethod, EmbeddedLabels]:
+    """Load the method of a request and write the embeddings of a label set; see `embed_labels`."""
+    compute = resolve_compute(request.compute)
+    loaded = load_method(request.model)
+    views = loaded.stated_views()
+    settings = resolve_settings(loaded.adapter, request.input, request.text, views)
+    variant = settings.text if settings.text in label_set.variants else NATURAL
+    prompts = class_prompts(label_set, label_set.names, variant, settings.templates)
+    return loaded, embed_labels(loaded, label_set.names, prompts, compute, path, progress=progress)
 
 
 def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.backbone import default_weights, load_backbone
 from vclip_cli.models.checkpoint import (

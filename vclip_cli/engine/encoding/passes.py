@@ -18,7 +18,7 @@ import numpy as np
 
 from vclip_cli.common.errors import DataError, StorageError
 from vclip_cli.common.files import write_json
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel
 from vclip_cli.engine.loading.videos import VideoBatch, VideoSet, video_batches

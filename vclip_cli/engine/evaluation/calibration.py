@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from vclip_cli.data.plan import TestSet, plan_validation
+from vclip_cli.data.protocol_lists import TestSet, protocol_validation
 from vclip_cli.engine.encoding.encoder import RawLogits
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.settings import class_prompts
@@ -24,7 +24,7 @@ from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
 
 if TYPE_CHECKING:
-    from vclip_cli.common.progress import Progress
+    from vclip_cli.common.long_work import Progress
     from vclip_cli.data.dataset import Dataset
     from vclip_cli.data.protocol import Protocol
     from vclip_cli.engine.evaluation.plan import EvaluationPlan
@@ -79,7 +79,7 @@ def validation_part(
 
     A part that the checkpoint was trained on is none.
     """
-    found = plan_validation(protocol, dataset, tests) if tests[0].multi_label else None
+    found = protocol_validation(protocol, dataset, tests) if tests[0].multi_label else None
     if found is None:
         return None
     trained = {video for names in method.training.videos.values() for video in names}

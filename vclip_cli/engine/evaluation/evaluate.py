@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder, write_json
-from vclip_cli.common.hashing import sha256_file, sha256_json
+from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.plan import TestSet
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.costs import count_multiply_adds
 from vclip_cli.engine.encoding.embedding_store import (
     EmbeddingStore,
@@ -41,7 +40,7 @@ from vclip_cli.engine.evaluation.record import PassFacts, build_record
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division, Scores
 from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
-from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.runs.shards import Shard, Workload
 from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
@@ -129,6 +128,27 @@ def planned_per_process(plan: EvaluationPlan) -> list[int]:
     divisions = [Division(videos, size) for videos in _videos_of_passes(plan)]
     passes = [division.videos_per_process(count) for division in divisions]
     return [sum(of_one) for of_one in zip(*passes, strict=True)]
+
+
+def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    return {
+        "work": Workload(planned_per_process(plan), rate).as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "device": plan.encoder.compute.device,
+        **plan.document.as_dict(),
+        "tests": [
+            {
+                "name": test.name,
+                "videos": int(test.rows["video"].nunique()),
+                "absent": int((test.rows["path"] == "").sum()),
+                "classes": len(test.classes),
+                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
+            }
+            for test in plan.tests
+        ],
+    }
 
 
 def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:

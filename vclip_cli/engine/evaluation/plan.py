@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import TestSet, plan_tests
+from vclip_cli.common.files import sha256_file
 from vclip_cli.data.protocol import Protocol, load_protocol
-from vclip_cli.data.split import SharedVideos
+from vclip_cli.data.protocol_lists import TestSet, protocol_tests
+from vclip_cli.data.split import SharedVideos, check_overlap
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
@@ -76,7 +75,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     compute = resolve_compute(request.compute)
     dataset = open_dataset(data.dataset)
     root = dataset.require_videos()
-    tests = plan_tests(protocol, dataset, splits=data.split)
+    tests = protocol_tests(protocol, dataset, splits=data.split)
     if method is None:
         backbone = dataset.config.backbone or DEFAULT_BACKBONE
         method = load_method(request.model, default_backbone=backbone)

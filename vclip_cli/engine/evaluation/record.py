@@ -21,7 +21,7 @@ from vclip_cli.results.metrics import evaluate_single_label
 from vclip_cli.results.multi_label import evaluate_labels
 
 if TYPE_CHECKING:
-    from vclip_cli.data.plan import TestSet
+    from vclip_cli.data.protocol_lists import TestSet
     from vclip_cli.engine.evaluation.plan import EvaluationPlan
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.folders import cache_folder
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.toy import EMBEDDED
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from vclip_cli.common.errors import VclipError, VideoError
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
@@ -159,11 +159,19 @@ def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[n
         store=reading.store,
         allow_single=reading.allow_single,
     )
-    crops = preprocess_frames(clip.frames, reading.preprocessing, crops=reading.crops)
+    return _views(clip.frames, reading), clip.damaged
+
+
+def views_of_frames(frames: np.ndarray, reading: VideoReading) -> np.ndarray:
+    """All frames of a video, uint8 (T,H,W,3), to its views (V,T,S,S,3)."""
+    return _views(frames[reading.sampling.indices(len(frames)).ravel()], reading)
+
+
+def _views(wanted: np.ndarray, reading: VideoReading) -> np.ndarray:
+    crops = preprocess_frames(wanted, reading.preprocessing, crops=reading.crops)
     clips, frames = reading.sampling.clips, reading.sampling.frames
     by_crop = crops.reshape(crops.shape[0], clips, frames, *crops.shape[2:])
-    views = np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
-    return views, clip.damaged
+    return np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
 
 
 def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:

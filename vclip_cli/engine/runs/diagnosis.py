@@ -14,8 +14,13 @@ from typing import Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.folders import cache_folder, project_folder, user_config_folder
-from vclip_cli.common.resources import list_yaml, user_folders
+from vclip_cli.common.resources import (
+    cache_folder,
+    list_yaml,
+    project_folder,
+    user_config_folder,
+    user_folders,
+)
 
 LIBRARIES = (
     "torch",

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vclip_cli.common.errors import UsageError
+from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, load_method
-from vclip_cli.engine.encoding.passes import Embedded, embed_videos
+from vclip_cli.engine.encoding.passes import embed_videos
 from vclip_cli.engine.encoding.settings import protocol_views, reading_from, resolve_settings
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.parts import Division
-from vclip_cli.engine.runs.shards import Shard, own_shard
+from vclip_cli.engine.runs.parts import Division, FailedVideo
+from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -100,13 +101,53 @@ def bytes_a_video(plan: EmbedPlan) -> int:
     return plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
 
 
-def embed(plan: EmbedPlan, *, progress: Progress = no_progress) -> Embedded:
-    """Encode and store the videos that are not yet stored; a killed pass continues from there.
+@dataclass(frozen=True)
+class EmbedOutcome:
+    """What `vclip embed` did. videos: of the run; encoded: now; reused: stored before."""
 
-    Of several processes each does its shard, and rank 0 gives what all have done. Raises UsageError
-    where the cache cannot be written, StorageError where the disk is full.
+    folder: Path
+    key: str
+    videos: int
+    encoded: int
+    reused: int
+    failures: list[FailedVideo]
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOutcome:
+    """Encode and store the videos that are not stored yet; a killed pass continues from there.
+
+    Of several processes each does its shard, and rank 0 returns what all have done. Raises
+    UsageError where the cache cannot be written, StorageError where the disk gets full, DataError
+    when no video can be read.
     """
-    require_writable_folder(plan.store.folder, "VCLIP_CACHE")
+    store, count = plan.store, len(plan.videos)
+    require_writable_folder(store.folder, "VCLIP_CACHE")
     plan.videos.at(plan.division.positions_of(plan.shard)).prepare(progress)
     plan.encoder.adapter.to(plan.encoder.device)
-    return embed_videos(plan.encoder, plan.videos, plan.store, plan.shard, progress=progress)
+    done = embed_videos(plan.encoder, plan.videos, store, plan.shard, progress=progress)
+    if count and len(done.failures) == count:
+        raise DataError(
+            "no video of the dataset can be read",
+            found=done.failures[0].reason,
+            hint=f"vclip data check {plan.videos.dataset}",
+        )
+    return EmbedOutcome(store.folder, store.key, count, done.encoded, done.reused, done.failures)
+
+
+def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    left, each, count = left_per_process(plan), bytes_a_video(plan), len(plan.videos)
+    return {
+        "folder": str(plan.store.folder),
+        "key": plan.store.key,
+        **plan.store.description,
+        "videos": count,
+        "stored": count - sum(left),
+        "bytes_a_video": each,
+        "bytes_to_add": each * sum(left),
+        "work": Workload(left, rate).as_dict(),
+    }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.runs.shards import Shard, Workload
 from vclip_cli.engine.stores.extract_plan import (

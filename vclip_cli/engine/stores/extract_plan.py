@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.frame_source import default_store, require_videos
 from vclip_cli.engine.loading.videos import ListedVideo

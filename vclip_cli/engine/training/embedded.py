@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.progress import Progress
+from vclip_cli.common.long_work import Progress
 from vclip_cli.data.protocol import Recipe, Schedule
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast

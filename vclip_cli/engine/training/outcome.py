@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import write_json
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file, write_json
 from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.runs.shards import launched_shard
@@ -33,17 +32,40 @@ STORED_IDS = 20_000
 """A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingRun:
-    """A finished run: where its checkpoint lies, its last loss, what selection chose, and whether
-    an earlier run had made it."""
+    """A finished run.
 
+    checkpoint: the file, or the saved state of a run that stopped early; steps, loss: the last
+    ones; selected: what `--select-on` chose; failures: training videos that could not be read, with
+    path and reason; reused: whether an earlier run had made it.
+    """
+
+    plan: TrainingPlan
     checkpoint: Path
     steps: int
     loss: float
     selected: dict[str, Any]
     failures: dict[str, list[str]]
     reused: bool
+
+    def __repr__(self) -> str:
+        """The method and its checkpoint, for a notebook."""
+        return f"<TrainingRun {self.plan.method.adapter.name}: {self.checkpoint}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "method": self.plan.method.adapter.name,
+            "checkpoint": str(self.checkpoint),
+            "steps": self.steps,
+            "loss": self.loss,
+            "selected": self.selected,
+            "failures": self.failures,
+            "seed": self.plan.seed,
+            "split_sha256": self.plan.split.sha256,
+            "reused": self.reused,
+        }
 
     @property
     def log(self) -> pd.DataFrame:
@@ -71,7 +93,9 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
     steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
     if state.step < steps:
-        return TrainingRun(plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False)
+        return TrainingRun(
+            plan, plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False
+        )
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
     trained = _trained_videos(plan)
     digest = save_checkpoint(
@@ -127,7 +151,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
     )
     (plan.folder / STATE_FILE).unlink(missing_ok=True)
     return TrainingRun(
-        plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
+        plan, plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
     )
 
 
@@ -183,5 +207,5 @@ def finished_run(plan: TrainingPlan) -> TrainingRun | None:
     if sha256_file(checkpoint) != ended["checkpoint_sha256"]:
         return None
     return TrainingRun(
-        checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True
+        plan, checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True
     )

@@ -11,12 +11,12 @@ import torch
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import SpecError, UsageError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
+from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.encoder import Encoder, known_precision, pick_device
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod
@@ -34,7 +34,7 @@ from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
 from vclip_cli.engine.training.samples import TrainingItem
 from vclip_cli.engine.training.start import load_start
-from vclip_cli.engine.training.updates import seed_of
+from vclip_cli.engine.training.updates import seed_of, steps_of
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
@@ -121,7 +121,7 @@ def plan_run(request: Request) -> TrainingPlan:
     elif recipe.optimizer is None or recipe.schedule is None:
         raise SpecError(f"the recipe {name!r} names no optimizer or no schedule")
     seed = request.run.seed if request.run.seed is not None else (protocol.seeds or [0])[0]
-    split, classes = plan_training(
+    split, classes = protocol_training(
         protocol,
         dataset,
         shots=data.shots,
@@ -270,3 +270,37 @@ def training_items(plan: TrainingPlan) -> list[TrainingItem]:
     else:
         items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
     return items if plan.request.run.limit is None else items[: plan.request.run.limit]
+
+
+def planned_training(plan: TrainingPlan) -> dict[str, Any]:
+    """What `--dry-run` prints."""
+    listed = plan.split.rows["video"].nunique()
+    videos = min(listed, plan.request.run.limit or listed)
+    fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
+    steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
+    return {
+        **plan.document.as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "videos": videos,
+        "classes": len(plan.classes),
+        "steps": steps,
+        "steps_an_epoch": an_epoch,
+        "recipe_name": plan.recipe_name,
+        "overrides": {key: list(values) for key, values in plan.overrides.items()},
+    }
+
+
+def headline(plan: TrainingPlan) -> str:
+    """One line on what is trained, and one for each changed value of the recipe."""
+    planned = planned_training(plan)
+    steps = planned["steps"]
+    changes = "".join(
+        f"\n  † {key}: {used!r} instead of {published!r}"
+        for key, (published, used) in plan.overrides.items()
+    )
+    length = "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
+    return (
+        f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
+        f" classes: {length}, recipe {plan.recipe_name!r}, seed {plan.seed}{changes}"
+    )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import plan_tests
+from vclip_cli.common.long_work import Progress
+from vclip_cli.data.protocol_lists import protocol_tests
+from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.encoder import Encoder, RawLogits
 from vclip_cli.engine.encoding.passes import encoded_batches
 from vclip_cli.engine.encoding.settings import class_prompts
@@ -58,7 +58,7 @@ class Selector:
         rows = manifest.rows[inside & manifest.rows["class"].isin(plan.classes)]
         by_video = rows.groupby("video", sort=False)
         labels, paths = by_video["class"].agg(tuple), by_video["path"].first()
-        tests = plan_tests(plan.protocol, plan.dataset)
+        tests = protocol_tests(plan.protocol, plan.dataset)
         others = {test.name: list(test.rows["video"]) for test in tests}
         check_overlap(
             list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}

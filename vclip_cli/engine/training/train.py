@@ -8,6 +8,7 @@ tuned on videos, and prompts are then learned over the tuned towers.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import Any
 
@@ -16,11 +17,10 @@ import torch
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder, write_json, write_text
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import plan_tests
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
-from vclip_cli.data.split import write_split
+from vclip_cli.data.protocol_lists import protocol_tests
+from vclip_cli.data.split import check_overlap, write_split
 from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
@@ -38,7 +38,13 @@ from vclip_cli.engine.training.outcome import (
     finished_run,
     loss_table,
 )
-from vclip_cli.engine.training.plan import TrainingPlan, plan_run, recipe_of, training_items
+from vclip_cli.engine.training.plan import (
+    TrainingPlan,
+    headline,
+    plan_run,
+    recipe_of,
+    training_items,
+)
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.samples import SampleReading
 from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
@@ -46,6 +52,8 @@ from vclip_cli.engine.training.selection import Selector
 from vclip_cli.engine.training.updates import steps_of
 
 SPLIT_FILE = "train.csv"
+
+logger = logging.getLogger("vclip")
 
 
 def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> TrainingRun:
@@ -67,6 +75,7 @@ def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> Train
             _remove_run(plan)
         elif (finished := finished_run(plan)) is not None:
             return finished
+        logger.info(headline(plan))
         with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
             run = {**plan.document.as_dict(), "finished": None}
             write_json(plan.folder / RUN_FILE, run)
@@ -88,7 +97,7 @@ def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
     else:
         state = _trained(plan, None, progress)
         if state.step < _steps(plan):
-            return TrainingRun(plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
+            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
     wait_until(lambda: _is_finished(plan))
     found = finished_run(plan)
     assert found is not None
@@ -181,7 +190,7 @@ def _accelerator(plan: TrainingPlan) -> Any:
 
 
 def _guard_overlap(plan: TrainingPlan) -> None:
-    tests = plan_tests(plan.protocol, plan.dataset)
+    tests = protocol_tests(plan.protocol, plan.dataset)
     check_overlap(
         set(plan.split.rows["video"]),
         {test.name: list(test.rows["video"]) for test in tests},
@@ -211,6 +220,7 @@ def with_bridge(request: Request, *, progress: Progress = no_progress) -> Reques
         training={"recipe": None, "set": (), "select_on": None, "stop_after": None},
         run={"out": out / "bridge" if out is not None else None},
     )
+    logger.info("first stage: %s, from whose weights %s starts", method, request.model.method)
     checkpoint = train_plan(plan_run(first), progress=progress).checkpoint
     return request.change(training={"start_from": checkpoint})
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.evaluation.evaluate import evaluate_plan
 from vclip_cli.engine.evaluation.plan import plan_evaluation
 from vclip_cli.engine.loading.frame_source import STORE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
