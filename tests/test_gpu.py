@@ -44,7 +44,7 @@ def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
     workers = max(1, (os.cpu_count() or 2) - 2)
     request = BenchRequest(
         method=ModelSpec("clip", backbone="ViT-B-16"), device="cuda", precision="bf16",
-        batch_size=64, guard=WorkerSpec(workers), rounds=5, limit=64,
+        batch_size=64, workers=WorkerSpec(workers), rounds=5, limit=64,
     )  # fmt: skip
     shortfalls = []
     for frames in (8, 16):

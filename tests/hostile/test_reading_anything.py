@@ -37,8 +37,7 @@ from vclip_cli.engine.encoding.embedding_files import (
     read_header,
     write_shard,
 )
-from vclip_cli.engine.loading.videos import FailedVideo
-from vclip_cli.engine.runs.parts import Scores, read_part, write_part
+from vclip_cli.engine.runs.parts import FailedVideo, Scores, read_part, write_part
 from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state, write_state
 from vclip_cli.models.checkpoint import read_checkpoint
 from vclip_cli.models.tensors import read_tensor_file, state_dict_of
