@@ -21,7 +21,7 @@ from vclip_cli.engine.specs import WorkerSpec, memory_is_known
 def test_results_come_in_order_and_what_dies_or_hangs_is_lost():
     keys = [0, "crash", 1, "hang", 2, "leave", *range(3, 12)]
     found = list(call_in_workers(behave, "s", keys, WorkerSpec(2, 1.5)))
-    lost = {
+    failed = {
         k: value.reason for k, value in zip(keys, found, strict=True) if type(value) is FailedCall
     }
     assert failed == {
