@@ -15,6 +15,9 @@ from vclip_cli.cli.console import is_verbose, set_verbosity
 from vclip_cli.common.settings import Declared
 from vclip_cli.engine.requests import settings_of
 
+OWN, OUTPUT = "Options", "Output"
+"""Headings in a verb's help: what the verb alone has, and what all verbs have."""
+
 
 def _quiet(value: bool) -> bool:
     if value:
@@ -42,15 +45,28 @@ Rate = Annotated[
         rich_help_panel="Run",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT),
+]
 Quiet = Annotated[
     bool,
-    typer.Option("-q", "--quiet", callback=_quiet, help="Only results, warnings and errors."),
+    typer.Option(
+        "-q",
+        "--quiet",
+        callback=_quiet,
+        help="Only results, warnings and errors.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
-        "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of vclip's errors."
+        "-v",
+        "--verbose",
+        callback=_verbose,
+        help="More detail, and tracebacks of vclip's errors.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Text = Annotated[
@@ -116,7 +132,7 @@ def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
         default = ",".join(map(str, default)) if default else None
     names = [f"{entry.option}/--no-{entry.key}" if setting.negatable else entry.option]
     names += [f"-{setting.short}"] if setting.short else []
-    bounds = {"min": setting.low, "max": setting.high} if kind in (int, float) else {}
+    bounded = kind in (int, float)
     option = typer.Option(
         *names,
         help=text,
@@ -124,9 +140,10 @@ def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
         envvar=None if many else entry.variable,  # Click would cut it at every blank
         rich_help_panel=entry.group,
         show_default=default not in (None, ()),
-        **bounds,
+        min=setting.low if bounded else None,
+        max=setting.high if bounded else None,
     )
-    annotation: Any = list[kind] if many else kind
+    annotation: Any = list.__class_getitem__(kind) if many else kind
     if many or default is None:
         annotation, default = annotation | None, None
     return inspect.Parameter(
@@ -152,9 +169,13 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            is_argument = parameter.param_type_name == "argument"
-            group = getattr(parameter, "rich_help_panel", None) or "Options"
-            groups.setdefault("Arguments" if is_argument else group, []).append(record)
-        for heading in sorted(groups, key=lambda heading: heading == "Options"):
+            group = getattr(parameter, "rich_help_panel", None) or OWN
+            if parameter.param_type_name == "argument":
+                group = "Arguments"
+            elif parameter.name == "help":
+                group = OUTPUT
+            groups.setdefault(group, []).append(record)
+        first = {"Arguments": 0, OWN: 1, OUTPUT: 3}
+        for heading in sorted(groups, key=lambda heading: first.get(heading, 2)):
             with formatter.section(heading):
                 formatter.write_dl(groups[heading])

@@ -133,11 +133,11 @@ def planned_per_process(plan: EvaluationPlan) -> list[int]:
 def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
     """What `--dry-run` prints. rate: videos a second of one process."""
     return {
+        **plan.document.as_dict(),
         "work": Workload(planned_per_process(plan), rate).as_dict(),
         "out": str(plan.folder),
         "run_sha256": plan.document.sha256,
         "device": plan.encoder.compute.device,
-        **plan.document.as_dict(),
         "tests": [
             {
                 "name": test.name,
