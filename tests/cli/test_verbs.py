@@ -12,8 +12,8 @@ import pytest
 from vclip_cli.cli.verbs import VERBS
 
 DESIGNED = (
-    "demo guide data labels split extract embed train eval run predict convert table report verify bench"
-    " methods protocols cache doctor"
+    "demo guide data labels split extract embed train eval run predict convert table report verify"
+    " bench methods protocols cache doctor"
 )
 
 

@@ -24,10 +24,10 @@ from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.specs import UNPROTECTED, InputSpec, WorkerSpec
-from vclip_cli.video.clip import Damage
+from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
+from vclip_cli.video.exact import require_decodable
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.inspect import probe
 from vclip_cli.video.preprocess import preprocess_frames
 from vclip_cli.video.sampling import Rule, Sampling
 
@@ -328,7 +328,7 @@ def undecodable(
 
 def _why_undecodable(full: bool, path: Path) -> str | None:
     try:
-        probe(path, full=full)
+        require_decodable(path, full=full)
     except VclipError as error:
         return error.what
     return None

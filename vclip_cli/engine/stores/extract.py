@@ -29,15 +29,16 @@ from vclip_cli.engine.stores.extract_plan import (
     size_on_disk,
 )
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.store_compaction import drop_dead_bytes
-from vclip_cli.video.store_format import SETTINGS_FILE, StoreSettings, read_settings
-from vclip_cli.video.store_index import StoreIndex, load_index
-from vclip_cli.video.store_writer import (
-    StoreWriter,
+from vclip_cli.video.store_format import (
+    SETTINGS_FILE,
+    StoreSettings,
+    read_settings,
     refuse_other_settings,
     refuse_other_versions,
     remove_store,
 )
+from vclip_cli.video.store_index import StoreIndex, load_index
+from vclip_cli.video.store_writer import StoreWriter, drop_dead_bytes
 
 DONE_FILE = "done.json"
 

@@ -18,10 +18,15 @@ from vclip_cli.engine.requests import Request
 from vclip_cli.engine.specs import UNPROTECTED, StoreSpec, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
-from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
+from vclip_cli.video.store_format import (
+    StoreSettings,
+    VideoHead,
+    make_settings,
+    refuse_other_versions,
+    store_files,
+)
 from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
-from vclip_cli.video.store_writer import refuse_other_versions, store_files
+from vclip_cli.video.store_packing import PackedVideo, SourceFile, pack_video
 
 _LEAST_A_TASK, _MOST_A_TASK = 16, 256
 
@@ -138,7 +143,7 @@ def _source_of(root: Path, video: ListedVideo) -> SourceFile:
 
 def pack_all(
     videos: Sequence[ListedVideo], plan: ExtractPlan
-) -> Iterator[tuple[PackedClip, float]]:
+) -> Iterator[tuple[PackedVideo, float]]:
     """Decode and compress videos in order, with the seconds that each took.
 
     Raises DataError when their folder has gone.
@@ -147,17 +152,17 @@ def pack_all(
     calls = call_in_workers(_pack, (plan.root, plan.settings), videos, workers)
     for video, result in zip(videos, calls, strict=True):
         if isinstance(result, FailedCall):
-            head = ClipHead(video.video, failure=result.reason)
-            packed = PackedClip(head, b"", _source_of(plan.root, video))
+            head = VideoHead(video.video, failure=result.reason)
+            packed = PackedVideo(head, b"", _source_of(plan.root, video))
             yield packed, workers.video_timeout or 0.0
         else:
             yield result
 
 
-def _pack(where: tuple[Path, StoreSettings], video: ListedVideo) -> tuple[PackedClip, float]:
+def _pack(where: tuple[Path, StoreSettings], video: ListedVideo) -> tuple[PackedVideo, float]:
     root, settings = where
     began = time.perf_counter()
-    packed = pack_clip(video.video, video.below(root), settings)
+    packed = pack_video(video.video, video.below(root), settings)
     if packed.head.failure is not None and video.path:
         require_videos(root)
     return packed, time.perf_counter() - began

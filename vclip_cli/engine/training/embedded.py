@@ -25,9 +25,8 @@ from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.specs import InputSpec
-from vclip_cli.engine.training.resume import ResumeState
-from vclip_cli.engine.training.samples import TrainingItem
-from vclip_cli.engine.training.updates import seed_of
+from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.fitting import FitOptimizer, Fitting
 
 if TYPE_CHECKING:
