@@ -291,8 +291,7 @@ def dry_run(
     """
     names = _names(dataset)
     if verb == "eval":
-        from vclip_cli.engine.evaluation.evaluate import planned_evaluation
-        from vclip_cli.engine.evaluation.plan import plan_evaluation
+        from vclip_cli.engine.evaluation.plan import plan_evaluation, planned_evaluation
 
         requests = _evaluations(None, names, settings)
         plans = [planned_evaluation(plan_evaluation(request), rate) for request, _ in requests]

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,40 +118,6 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
         return _evaluate(plan, log, progress)
 
 
-def _videos_of_passes(plan: EvaluationPlan) -> list[int]:
-    groups, limit = _by_classes(plan.tests).values(), plan.request.run.limit
-    return [len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups]
-
-
-def planned_per_process(plan: EvaluationPlan) -> list[int]:
-    """How many videos each process of the request's division scores, over all passes."""
-    size, count = plan.encoder.compute.batch_size, plan.shard.count
-    divisions = [Division(videos, size) for videos in videos_of_passes(plan)]
-    passes = [division.videos_per_process(count) for division in divisions]
-    return [sum(of_one) for of_one in zip(*passes, strict=True)]
-
-
-def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
-    """What `--dry-run` prints. rate: videos a second of one process."""
-    return {
-        **plan.document.as_dict(),
-        "work": Workload(planned_per_process(plan), rate).as_dict(),
-        "out": str(plan.folder),
-        "run_sha256": plan.document.sha256,
-        "device": plan.encoder.compute.device,
-        "tests": [
-            {
-                "name": test.name,
-                "videos": int(test.rows["video"].nunique()),
-                "absent": int((test.rows["path"] == "").sum()),
-                "classes": len(test.classes),
-                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
-            }
-            for test in plan.tests
-        ],
-    }
-
-
 def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
     plan.method.adapter.to(plan.encoder.device)
     store = embedding_store(plan.encoder, plan.settings.reading) if plan.request.run.cache else None
@@ -195,28 +161,6 @@ def _remove_run(folder: Path) -> None:
         record.unlink()
         with contextlib.suppress(OSError):  # somebody's own files may lie there as well
             record.parent.rmdir()
-
-
-def _by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
-    """The tests that are scored in one pass. With several labels a video, the score of a label does
-    not depend on the others: tests of fewer labels are read off those of all."""
-    groups: dict[tuple[str, ...], list[TestSet]] = {}
-    widest = max((test.classes for test in tests), key=len)
-    if tests[0].multi_label and all(set(test.classes) <= set(widest) for test in tests):
-        return {tuple(widest): list(tests)}
-    for test in tests:
-        groups.setdefault(tuple(test.classes), []).append(test)
-    return groups
-
-
-def _narrowed(test: TestSet, scores: Scores, facts: PassFacts) -> tuple[Scores, PassFacts]:
-    """The columns of a test's own classes, in its order."""
-    if set(test.classes) == set(facts.classes):
-        return scores, facts
-    columns = [facts.classes.index(name) for name in test.classes]
-    prompts = [facts.prompts[column] for column in columns]
-    narrow = replace(facts, prompts=prompts, classes=list(test.classes))
-    return replace(scores, scores=scores.scores[:, columns]), narrow
 
 
 def _score(
