@@ -2,8 +2,9 @@
 
 A method that was trained with several labels a video uses the sigmoid of its own loss. The logits
 of other methods are not log odds: all cosines of CLIP lie far above 0, so a plain sigmoid would
-predict every label. Where the dataset has a validation part, slope and bias are fitted to its true labels,
-one pair for all labels, which changes no ranking. Elsewhere a fixed guess is used and recorded.
+predict every label. Where the dataset has a validation part, slope and bias are fitted to its true
+labels, one pair for all labels, which changes no ranking. Elsewhere a fixed guess is used and
+recorded.
 """
 
 from __future__ import annotations

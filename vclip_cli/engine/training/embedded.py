@@ -1,21 +1,19 @@
-"""Training on stored embeddings, for methods that leave the image side frozen and say `fits`.
+"""Training on stored embeddings, for methods that keep the image encoder frozen (`fits`).
 
-The training videos are read as at the test, without augmentation; decoding and encoding happen once
+The training videos are read as at the test, without augmentation. They are decoded and encoded once
 for all such methods, seeds and numbers of shots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.errors import DataError
 from vclip_cli.common.long_work import Progress
-from vclip_cli.data.protocol import Recipe, Schedule
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast
 from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
@@ -25,51 +23,10 @@ from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.specs import InputSpec
+from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.engine.training.samples import TrainingItem, seed_of
 from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.fitting import FitOptimizer, Fitting
-
-if TYPE_CHECKING:
-    from vclip_cli.engine.requests import Request
-    from vclip_cli.engine.training.plan import TrainingPlan
-    from vclip_cli.models.contract import Adapter
-
-ALWAYS_USED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
-
-
-def check_fitting(
-    request: Request, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
-) -> None:
-    """Refuse what would have no effect on a method that is fitted on stored embeddings.
-
-    changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
-    """
-    used = (*ALWAYS_USED, *method.fit_uses)
-    useless = [key for key in changes if not key.startswith(("schedule", *used))]
-    schedule = recipe.schedule
-    if schedule is not None:
-        plain = Schedule(epochs=schedule.epochs or 1)
-        useless += [
-            f"schedule.{name}"
-            for name, value in schedule
-            if value != getattr(plain, name) or "schedule.epochs" not in used
-        ]
-    named = tuple(f".{setting.partition('=')[0]}" for setting in request.training.set)
-    for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
-        raise UsageError(
-            f"the setting {key!r} has no effect on {method.name!r}",
-            expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_USED]),
-        )
-    for option, given in (
-        ("--select-on", request.training.select_on),
-        ("--stop-after", request.training.stop_after),
-        ("--start-from", request.training.start_from),
-        ("--flip", request.training.flip or None),
-    ):
-        if given is not None:
-            raise UsageError(
-                f"{option} has no effect on {method.name!r}, which is fitted on stored embeddings"
-            )
 
 
 def fit_on_embeddings(

@@ -30,8 +30,7 @@ from vclip_cli.engine.loading.frame_source import (
 )
 from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.training.augmentation import names_a_direction
-from vclip_cli.engine.training.embedded import check_fitting
-from vclip_cli.engine.training.overrides import changed, override
+from vclip_cli.engine.training.overrides import changed, check_fitting, override
 from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
 from vclip_cli.engine.training.start import load_start
 from vclip_cli.models.contract import Adapter
