@@ -27,7 +27,7 @@ from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
 from vclip_cli.engine.runs.parts import FailedVideo
 
 SHORT_SIDE = 256

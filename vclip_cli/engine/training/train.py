@@ -17,7 +17,7 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap, write_split
-from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
