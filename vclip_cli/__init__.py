@@ -1,3 +1,3 @@
 """Train and evaluate CLIP models adapted to video."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

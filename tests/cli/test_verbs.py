@@ -13,7 +13,7 @@ from vclip_cli.cli.verbs import VERBS
 
 DESIGNED = (
     "demo data labels split extract embed train eval run predict convert table report verify bench"
-    " methods protocols cache doctor"
+    " methods protocols cache doctor guide"
 )
 
 

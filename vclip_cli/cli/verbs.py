@@ -13,6 +13,7 @@ from vclip_cli.common.errors import UsageError, did_you_mean
 
 VERBS = {
     "demo": ("demo", "demo", "The whole story on the embedded benchmark."),
+    "guide": ("guide", "guide", "Read the documents, page by page."),
     "data": ("data", "app", "Datasets: register, list and check them."),
     "labels": ("labels", "app", "Label sets: list, show, compare and embed them."),
     "split": ("split", "split", "Write training and test lists, with provenance."),

@@ -1,0 +1,97 @@
+"""The README and the pages hang together: size, links, and every name that a person can use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from documents import DOCS, README, documents, name_of, prose
+
+from vclip_cli.cli.guide import pages
+from vclip_cli.cli.verbs import VERBS
+from vclip_cli.data.protocol import list_protocols, load_protocol
+from vclip_cli.engine.requests import TAKES, settings_of
+from vclip_cli.models.registry import list_methods
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _text() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in documents())
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", documents(), ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(prose(path)):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.is_file(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(found), f"{path.name}: {target}"
+
+
+def _anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def test_the_index_links_every_page() -> None:
+    linked = LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(f"{name}.md" for name in pages())
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=name_of)
+def test_a_page_begins_with_its_title_and_one_sentence_about_it(path: Path) -> None:
+    title, opening, *_ = path.read_text(encoding="utf-8").split("\n\n")
+    assert title.startswith("# ") and "\n" not in title
+    assert re.match(r"[A-Z`*]", opening) and ". " in " ".join(opening.split()) + " "
+
+
+def test_every_verb_is_shown() -> None:
+    text = _text()
+    assert [verb for verb in VERBS if f"vclip {verb}" not in text] == []
+
+
+def test_every_setting_is_described() -> None:
+    text = _text()
+    options = {entry.option for verb in TAKES for entry in settings_of(verb)}
+    assert sorted(option for option in options if f"`{option}" not in text) == []
+
+
+def test_every_method_and_protocol_is_named() -> None:
+    text = _text()
+    names = [*list_methods(), *list_protocols()]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_readmes_stars_are_the_papers_recipes() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in README.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and line.count("|") == 8
+    ]
+    protocols = [cell.strip("`") for cell in rows[0][2:]]
+    stars = {
+        (row[0].strip("`"), protocol)
+        for row in rows[1:]
+        for protocol, cell in zip(protocols, row[2:], strict=True)
+        if cell == "★"
+    }
+    assert {row[0].strip("`") for row in rows[1:]} == set(list_methods())
+    assert sorted(protocols) == sorted(list_protocols())
+    published = {
+        (recipe.method, name)
+        for name in protocols
+        for recipe in load_protocol(name).recipes.values()
+        if not recipe.source.startswith("vclip")
+    }
+    assert stars == published
