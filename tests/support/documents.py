@@ -20,6 +20,7 @@ from pathlib import Path
 import vclip_cli
 
 README = Path(__file__).parents[2] / "README.md"
+CONTRIBUTING = README.parent / ".github" / "CONTRIBUTING.md"
 DOCS = Path(vclip_cli.__file__).parent / "docs"
 INSTALLS = {"pip install . && vclip demo", "pip install '.[test]' && pytest"}
 """The two commands that the continuous integration runs in an environment of its own."""
@@ -49,8 +50,8 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """The README and every page."""
-    return [README, *sorted(DOCS.glob("*.md"))]
+    """The README, CONTRIBUTING and every page."""
+    return [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 
 
 def name_of(path: Path) -> str:
