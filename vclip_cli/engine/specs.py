@@ -103,6 +103,9 @@ class InputSpec:
         str,
         Setting("source (the video files), store (what vclip extract made), or a store's folder."),
     ] = SOURCE
+    allow_single_frame: Annotated[
+        bool, Setting("Take still images under a video's name.", lasting=False)
+    ] = False
     sampling: str | None = None
     stride: int | None = None
     preprocessing: Preprocessing | None = None

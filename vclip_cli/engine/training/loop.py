@@ -17,8 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.interruption import Pending, put_off
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Pending, Progress, no_progress, put_off
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec

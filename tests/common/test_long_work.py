@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vclip_cli.common import interruption
-from vclip_cli.common.interruption import put_off
+from vclip_cli.common import long_work
+from vclip_cli.common.long_work import put_off
 from vclip_cli.engine.training import loop
 from vclip_cli.models.tensors import read_tensor_file
 
@@ -33,7 +33,7 @@ def heeding_ctrl_c() -> Iterator[None]:
 def test_a_stopped_training_keeps_its_last_step(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
-    monkeypatch.setattr(interruption, "_seen", interruption._Seen())
+    monkeypatch.setattr(long_work, "_seen", long_work._Seen())
     step, done = loop._update, []
 
     def stopped_in_the_third(*arguments: object) -> float:
