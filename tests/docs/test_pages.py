@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from documents import DOCS, README, documents, name_of, prose
 
 from vclip_cli.cli.guide import pages
-from vclip_cli.cli.verbs import VERBS
+from vclip_cli.cli.verbs import VERBS, build_verb
 from vclip_cli.data.protocol import list_protocols, load_protocol
-from vclip_cli.engine.requests import TAKES, settings_of
 from vclip_cli.models.registry import list_methods
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -61,10 +61,23 @@ def test_every_verb_is_shown() -> None:
     assert [verb for verb in VERBS if f"vclip {verb}" not in text] == []
 
 
-def test_every_setting_is_described() -> None:
+def test_every_option_of_every_verb_is_described() -> None:
     text = _text()
-    options = {entry.option for verb in TAKES for entry in settings_of(verb)}
-    assert sorted(option for option in options if f"`{option}" not in text) == []
+    options = {
+        option
+        for verb in VERBS
+        for command in _commands(build_verb(verb))
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    assert len(options) >= 80
+    assert [option for option in sorted(options) if not re.search(rf"{option}\b(?!-)", text)] == []
+
+
+def _commands(command: Any) -> list[Any]:
+    """A verb's command, or all commands of a group."""
+    return list(getattr(command, "commands", {"": command}).values())
 
 
 def test_every_method_and_protocol_is_named() -> None:
