@@ -37,7 +37,7 @@ def _options_of(verb: str, values: dict[str, Any]) -> dict[str, Any]:
     for entry in settings_of(verb):
         if not entry.setting.lasting:
             continue
-        if entry.name in values and _problem(entry, values[entry.name]) is None:
+        if entry.name in values:
             found[entry.name] = _as_option(entry, values[entry.name])
         if entry.many and entry.variable and (text := os.environ.get(entry.variable)):
             found[entry.name] = _as_option(entry, _from_environment(entry, text))
@@ -86,10 +86,9 @@ def _read_one(path: Path) -> dict[str, Any]:
             names = None if near and near.startswith("did") else ", ".join(known)
             hint = None if names else near
             raise SpecError(f"unknown key {key!r}", where=where, expected=names, hint=hint)
-        problems = [_problem(entry, value) for entry in known[key]]
-        if all(problems):
+        if (expected := _problem(known[key], value)) is not None:
             raise SpecError(
-                f"{key}: wrong value", where=where, found=repr(value)[:80], expected=problems[0]
+                f"{key}: wrong value", where=where, found=repr(value)[:80], expected=expected
             )
     return content
 

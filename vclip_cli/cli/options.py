@@ -116,7 +116,7 @@ def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
         default = ",".join(map(str, default)) if default else None
     names = [f"{entry.option}/--no-{entry.key}" if setting.negatable else entry.option]
     names += [f"-{setting.short}"] if setting.short else []
-    bounds = {"min": setting.low, "max": setting.high} if kind in (int, float) else {}
+    bounded = kind in (int, float)
     option = typer.Option(
         *names,
         help=text,
@@ -124,9 +124,10 @@ def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
         envvar=None if many else entry.variable,  # Click would cut it at every blank
         rich_help_panel=entry.group,
         show_default=default not in (None, ()),
-        **bounds,
+        min=setting.low if bounded else None,
+        max=setting.high if bounded else None,
     )
-    annotation: Any = list[kind] if many else kind
+    annotation: Any = list.__class_getitem__(kind) if many else kind
     if many or default is None:
         annotation, default = annotation | None, None
     return inspect.Parameter(

@@ -125,10 +125,10 @@ def _evaluations(
         settings = {**settings, "method": model}
     elif model is not None:
         loaded = model
-    names = [dataset] if isinstance(dataset, str) else list(dataset or ())
+    names: list[str | None] = list(_names(dataset)) or [None]
     if settings.get("out") is not None and len(names) > 1:
         raise UsageError("--out takes the run of one dataset", found=f"{len(names)} datasets")
-    requests = [Request.of("eval", {**settings, "dataset": name}) for name in names or [None]]
+    requests = [Request.of("eval", {**settings, "dataset": name}) for name in names]
     return [(request, loaded) for request in requests]
 
 

@@ -76,7 +76,7 @@ class Model(LoadedMethod):
         import pandas as pd
 
         several = isinstance(videos, list | tuple)
-        listed: list[Any] = list(videos) if several else [videos]
+        listed = _listed(videos)
         label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
         ranked = self.rank(
             listed, label_set, top=top, multi_label=multi_label, progress=progress_of(progress)
@@ -164,9 +164,8 @@ class Model(LoadedMethod):
         single vector for a video.
         """
         reading = self._settings().reading
-        listed: list[Any] = list(videos) if isinstance(videos, list | tuple) else [videos]
         vectors = []
-        for video in listed:
+        for video in _listed(videos):
             if isinstance(video, str | Path):
                 views = read_views(Path(video), reading)
             else:
@@ -221,6 +220,10 @@ def open_model(request: Request) -> Model:
     loaded.adapter.to(device)
     held = {part.name: getattr(loaded, part.name) for part in fields(loaded)}
     return Model(**held, request=request)
+
+
+def _listed(videos: Any) -> list[Any]:
+    return list(videos) if isinstance(videos, list | tuple) else [videos]
 
 
 def _as_frames(frames: np.ndarray | torch.Tensor) -> np.ndarray:

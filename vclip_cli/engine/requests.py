@@ -130,19 +130,11 @@ def settings_of(verb: str) -> tuple[Declared, ...]:
     return tuple(found)
 
 
-def lasting_settings() -> dict[str, tuple[Declared, ...]]:
-    """What a config file and the environment may hold: key to its declarations.
-
-    A key has more than one where verbs read it in different ways, such as `frames`.
-    """
-    found: dict[str, tuple[Declared, ...]] = {}
-    for takes in TAKES.values():
-        for spec in takes:
-            for entry in declared(spec):
-                known = found.get(entry.key, ())
-                if entry.setting.lasting and entry not in known:
-                    found[entry.key] = (*known, entry)
-    return found
+def lasting_settings() -> dict[str, Declared]:
+    """What a config file and the environment may hold: key to declaration."""
+    specs = dict.fromkeys(spec for takes in TAKES.values() for spec in takes)
+    found = [entry for spec in specs for entry in declared(spec) if entry.setting.lasting]
+    return {entry.key: entry for entry in found}
 
 
 @dataclass(frozen=True)

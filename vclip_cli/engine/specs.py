@@ -333,9 +333,12 @@ class StoreSpec:
             "Keep the segment midpoints of each of these T, with commas between; all for every"
             " frame.",
             commas=True,
+            lasting=False,
         ),
     ] = ("8", "16", "32")
-    clips: Annotated[int, Setting("Keep also the frames of so many temporal views.", low=1)] = 1
+    clips: Annotated[
+        int, Setting("Keep also the frames of so many temporal views.", low=1, lasting=False)
+    ] = 1
     segments_jitter: Annotated[
         int | None,
         Setting(

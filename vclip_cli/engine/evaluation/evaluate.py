@@ -388,8 +388,9 @@ def _finished(plan: EvaluationPlan, test: TestSet) -> Result | None:
         return None
     record = read_record(path)
     file = record.predictions
-    whole = file is not None and (path.parent / file.file).is_file()
-    if not whole or record.config.get("run_sha256") != plan.document.sha256:
+    if file is None or not (path.parent / file.file).is_file():
+        return None
+    if record.config.get("run_sha256") != plan.document.sha256:
         return None
     if sha256_file(path.parent / file.file) != file.sha256:
         return None

@@ -78,7 +78,7 @@ def build_record(
     reading = settings.reading
     label_set = plan.dataset.label_set
     return records.Record(
-        package=records.Package(**package_facts()),
+        package=records.Package.model_validate(package_facts()),
         command=list(command_line()),
         config={"run_sha256": plan.document.sha256, **plan.document.recorded},
         overrides=_overrides(plan),
