@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from documents import DOCS, README, documents, name_of, prose
 
+import vclip_cli
 from vclip_cli.cli.guide import pages
 from vclip_cli.cli.verbs import VERBS, build_verb
 from vclip_cli.data.protocol import list_protocols, load_protocol
@@ -108,3 +109,8 @@ def test_the_readmes_stars_are_the_papers_recipes() -> None:
         if not recipe.source.startswith("vclip")
     }
     assert stars == published
+
+
+def test_every_public_name_is_on_the_page_about_python() -> None:
+    text = (DOCS / "python.md").read_text(encoding="utf-8")
+    assert [name for name in vclip_cli.__all__ if not re.search(rf"`{name}\b", text)] == []

@@ -15,6 +15,9 @@ from vclip_cli.cli.console import is_verbose, set_verbosity
 from vclip_cli.common.settings import Declared
 from vclip_cli.engine.requests import settings_of
 
+OWN, OUTPUT = "Options", "Output"
+"""Headings in a verb's help: what the verb alone has, and what all verbs have."""
+
 
 def _quiet(value: bool) -> bool:
     if value:
@@ -42,15 +45,28 @@ Rate = Annotated[
         rich_help_panel="Run",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT),
+]
 Quiet = Annotated[
     bool,
-    typer.Option("-q", "--quiet", callback=_quiet, help="Only results, warnings and errors."),
+    typer.Option(
+        "-q",
+        "--quiet",
+        callback=_quiet,
+        help="Only results, warnings and errors.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
-        "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of vclip's errors."
+        "-v",
+        "--verbose",
+        callback=_verbose,
+        help="More detail, and tracebacks of vclip's errors.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Text = Annotated[
@@ -153,9 +169,13 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            is_argument = parameter.param_type_name == "argument"
-            group = getattr(parameter, "rich_help_panel", None) or "Options"
-            groups.setdefault("Arguments" if is_argument else group, []).append(record)
-        for heading in sorted(groups, key=lambda heading: heading == "Options"):
+            group = getattr(parameter, "rich_help_panel", None) or OWN
+            if parameter.param_type_name == "argument":
+                group = "Arguments"
+            elif parameter.name == "help":
+                group = OUTPUT
+            groups.setdefault(group, []).append(record)
+        first = {"Arguments": 0, OWN: 1, OUTPUT: 3}
+        for heading in sorted(groups, key=lambda heading: first.get(heading, 2)):
             with formatter.section(heading):
                 formatter.write_dl(groups[heading])
