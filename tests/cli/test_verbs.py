@@ -12,13 +12,8 @@ import pytest
 from vclip_cli.cli.verbs import VERBS
 
 DESIGNED = (
-<<<<<<< HEAD
-    "demo data labels split extract embed train eval run predict convert table report verify bench"
-    " methods protocols cache doctor guide"
-=======
     "demo guide data labels split extract embed train eval run predict convert table report verify"
     " bench methods protocols cache doctor"
->>>>>>> main
 )
 
 
