@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from documents import DOCS
 
 def test_without_a_page_the_pages_are_listed(vclip: Callable[..., Any]) -> None:
     listed = json.loads(vclip("guide", "--json").out)["pages"]
-    assert {row["name"] for row in listed} == {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    assert {"datasets", "python", "settings"} <= {row["name"] for row in listed}
+    assert all(Path(row["file"]).is_file() for row in listed)
     plain = vclip("guide")
     assert plain.code == 0
     for row in listed:
         assert row["name"] in plain.out
-        assert row["title"] and row["summary"].endswith((".", ":"))
+        assert row["title"] and row["summary"].endswith(".")
 
 
 @pytest.mark.parametrize("asked", ["python", "Python", "python.md"])

@@ -10,7 +10,7 @@ import pytest
 from documents import DOCS, README, documents, name_of, prose
 
 import vclip_cli
-from vclip_cli.cli.guide import pages
+from vclip_cli.cli.guide import list_pages
 from vclip_cli.cli.verbs import VERBS, build_verb
 from vclip_cli.data.protocol import list_protocols, load_protocol
 from vclip_cli.models.registry import list_methods
@@ -45,16 +45,18 @@ def _anchors(path: Path) -> set[str]:
     return {heading.replace(" ", "-") for heading in kept}
 
 
-def test_the_index_links_every_page() -> None:
+def test_the_index_lists_every_page_on_a_line_of_its_own() -> None:
+    listed = [page.name for page in list_pages()]
+    assert sorted(listed) == sorted({path.stem for path in DOCS.glob("*.md")} - {"index"})
     linked = LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
-    assert sorted(linked) == sorted(f"{name}.md" for name in pages())
+    assert linked == [f"{name}.md" for name in listed]
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=name_of)
-def test_a_page_begins_with_its_title_and_one_sentence_about_it(path: Path) -> None:
+def test_a_page_begins_with_its_title_and_a_paragraph(path: Path) -> None:
     title, opening, *_ = path.read_text(encoding="utf-8").split("\n\n")
-    assert title.startswith("# ") and "\n" not in title
-    assert re.match(r"[A-Z`*]", opening) and ". " in " ".join(opening.split()) + " "
+    assert re.fullmatch(r"# .+", title)
+    assert re.match(r"[A-Z`*]", opening)
 
 
 def test_every_verb_is_shown() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,21 @@ from vclip_cli.common.errors import UsageError, did_you_mean
 
 DOCS = Path(__file__).parents[1] / "docs"
 INDEX = "index"
+_LISTED = re.compile(r"^- \[(.+?)\]\(([\w-]+)\.md\): (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the guide, and what the index says about it on one line."""
+
+    name: str
+    title: str
+    summary: str
+
+    @property
+    def file(self) -> Path:
+        """Where its Markdown lies."""
+        return DOCS / f"{self.name}.md"
 
 
 def guide(
@@ -30,29 +47,22 @@ def guide(
     """
     if page is not None:
         _show_page(page, as_json)
-        return
-    rows = []
-    for name, path in pages().items():
-        title, summary = _opening(path)
-        rows.append({"name": name, "title": title, "summary": summary, "file": str(path)})
-    if as_json:
-        show_json({"pages": rows})
-        return
-    from rich.table import Table
+    elif as_json:
+        show_json({"pages": [{**vars(found), "file": str(found.file)} for found in list_pages()]})
+    else:
+        from rich.table import Table
 
-    table = Table("page", "what it says")
-    for row in rows:
-        table.add_row(row["name"], row["summary"])
-    show(table)
-    say("show one with: vclip guide PAGE")
+        table = Table("page", "what it says")
+        for found in list_pages():
+            table.add_row(found.name, found.summary)
+        show(table)
+        say("show one with: vclip guide PAGE")
 
 
-def pages() -> dict[str, Path]:
-    """Every page, name to file, in the order in which the index links them."""
-    files = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
-    index = files.pop(INDEX).read_text(encoding="utf-8")
-    places = {name: index.find(f"]({name}.md)") for name in files}
-    return {name: files[name] for name in sorted(files, key=lambda name: places[name])}
+def list_pages() -> list[Page]:
+    """Every page, in the order of the index."""
+    index = (DOCS / f"{INDEX}.md").read_text(encoding="utf-8")
+    return [Page(name, title, summary) for title, name, summary in _LISTED.findall(index)]
 
 
 def is_terminal() -> bool:
@@ -60,28 +70,18 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _opening(path: Path) -> tuple[str, str]:
-    """A page's title, and the first sentence below it."""
-    title, paragraph, *_ = path.read_text(encoding="utf-8").split("\n\n")
-    sentence, dot, _ = " ".join(paragraph.split()).partition(". ")
-    return title.removeprefix("# ").strip(), sentence + dot.strip()
-
-
 def _show_page(name: str, as_json: bool) -> None:
     """Print a page. Raises UsageError, with the near misses, where there is no such page."""
-    known = {INDEX: DOCS / f"{INDEX}.md", **pages()}
+    known = {page.name: page for page in [Page(INDEX, "The guide", ""), *list_pages()]}
     wanted = name.lower().removesuffix(".md")
     if wanted not in known:
-        raise UsageError(
-            f"no such page {name!r}", hint=did_you_mean(wanted, known) or "see: vclip guide"
-        )
-    text = known[wanted].read_text(encoding="utf-8")
+        raise UsageError(f"no such page {name!r}", hint=did_you_mean(wanted, known))
+    text = known[wanted].file.read_text(encoding="utf-8")
     if as_json:
-        show_json({"name": wanted, "title": _opening(known[wanted])[0], "text": text})
-        return
-    if not is_terminal():
-        sys.stdout.write(text)
-        return
-    from rich.markdown import Markdown
+        show_json({"name": wanted, "title": known[wanted].title, "text": text})
+    elif is_terminal():
+        from rich.markdown import Markdown
 
-    show(Markdown(text, hyperlinks=False))
+        show(Markdown(text, hyperlinks=False))
+    else:
+        sys.stdout.write(text)
