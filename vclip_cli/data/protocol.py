@@ -5,6 +5,7 @@ The schema is closed: an unknown key is an error with file and line.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +166,14 @@ class Augmentation(_Closed):
     cutmix: float = Field(default=0.0, ge=0)
     switch: Fraction = 0.5
     label_smoothing: Fraction = 0.0
+
+    @field_validator("rand_augment")
+    @classmethod
+    def _is_timms_notation(cls, setting: str | None) -> str | None:
+        sections = r"(-(m|n|inc)\d{1,2}|-(p|mstd)\d(\.\d+)?)+"
+        if setting is not None and not re.fullmatch(f"rand{sections}", setting):
+            raise ValueError("not a RandAugment setting such as rand-m7-n4-mstd0.5-inc1")
+        return setting
 
 
 class Recipe(_Closed):

@@ -25,7 +25,12 @@ from vclip_cli.engine.loading.frame_source import default_store
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
 from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
 from vclip_cli.engine.stores.extract import extract as run_extract
-from vclip_cli.engine.training.samples import SampleReading, TrainingItem, micro_batches
+from vclip_cli.engine.training.samples import (
+    SampleReading,
+    TrainingData,
+    TrainingItem,
+    micro_batches,
+)
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.predictions import read_predictions
 from vclip_cli.results.record import read_record
@@ -52,7 +57,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy_clips(own_cache: None, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def toy_videos(own_cache: None, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clips that are rendered once for all tests."""
     monkeypatch.setenv("VCLIP_CACHE", str(shared_cache))
 
@@ -545,7 +550,7 @@ def test_training_from_a_store_sees_the_frames_of_the_source(
 
     def numbers(store: FrameStore | None) -> list[list[int]]:
         reading = SampleReading(recipe, whole, 1, False, store=store)
-        batches = list(micro_batches(root, items, reading, plan))
+        batches = list(micro_batches(TrainingData(root, items, reading, []), plan))
         assert not any(batch.failures for batch in batches)
         return [[read_number(frame) for frame in batch.frames.numpy()[0]] for batch in batches]
 
@@ -593,7 +598,7 @@ def test_training_from_the_store_on_the_command_line(
     assert run.code == 0, run.err
 
 
-@pytest.mark.usefixtures("toy_clips")
+@pytest.mark.usefixtures("toy_videos")
 def test_scores_from_source_and_store_hardly_differ(vclip: Callable) -> None:
     base = ("eval", "-d", "toy", "--split", "test", "--limit", 24)
     assert vclip(*base, "--out", "a").code == 0

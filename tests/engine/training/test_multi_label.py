@@ -1,4 +1,4 @@
-"""Training with several labels a video: which labels an update is about, and its loss."""
+"""Training with several labels a video through the command line, and its memory."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from memory_of_a_step import peak_bytes
 from safetensors.torch import load_file
 from tiny_clip import FRAMES, random_video, tiny_backbone
 from tiny_language_model import write_tiny_language_model
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.training.loop import _Logits
-from vclip_cli.engine.training.multi_label import (
-    draw_labels,
-    label_loss,
-    multi_hot,
-    padded,
-    starting_bias,
-)
+from vclip_cli.engine.training.step import TrainingForward
+from vclip_cli.engine.training.targets import draw_labels, losses_of_videos, pad_labels
 from vclip_cli.models.adapters.ov_multilabel import OvMultilabelAdapter, OvMultilabelConfig
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.record import read_record
@@ -32,64 +24,23 @@ SMALL = ("train", "-p", "multi-label", "-d", "toy-multi", "--seed", 1, "--limit"
 SMALL += ("--set", "epochs=1", "--set", "batch_size=8")
 
 
-def test_all_labels_of_the_videos_and_some_of_the_others_are_drawn() -> None:
-    labels = draw_labels([7, 3, 7], 1000, 10, seed=4)
-    assert len(labels.indices) == 12
-    assert {3, 7} <= set(labels.indices.tolist())
-    assert labels.indices.tolist() == sorted(set(labels.indices.tolist()))
-    weights = dict(zip(labels.indices.tolist(), labels.weights.tolist(), strict=True))
-    assert weights[3] == weights[7] == 1
-    assert labels.weights.sum() == pytest.approx(1000)
-    again = draw_labels([3, 7], 1000, 10, seed=4)
-    assert torch.equal(again.indices, labels.indices)
-    assert not torch.equal(draw_labels([3, 7], 1000, 10, seed=5).indices, labels.indices)
-    assert len(draw_labels([], 8, 10, seed=0).indices) == 8
-
-
-def test_targets_are_multi_hot_and_mixed_with_the_partners() -> None:
-    targets = padded([(1, 5), (), (5,)])
-    labels = draw_labels([1, 5], 6, 100, seed=0)
-    hot = multi_hot(targets, labels, None)
-    assert hot.tolist() == [[0, 1, 0, 0, 0, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
-    mixed = multi_hot(targets, labels, 0.75)
-    assert mixed[1].tolist() == [0, 0.25, 0, 0, 0, 0.25]
-    assert mixed[2].tolist() == [0, 0, 0, 0, 0, 1]  # the last of an odd number is its own partner
-
-
-def test_the_loss_is_binary_cross_entropy_and_drawing_leaves_it_right_on_average() -> None:
-    logits = torch.randn(3, 40) + 20
-    wanted = torch.zeros(3, 40)
-    wanted[0, 3] = wanted[2, 9] = 1
-    plain = binary_cross_entropy_with_logits(logits - 20, wanted, reduction="none").mean(dim=1)
-    every = draw_labels([3, 9], 40, 100, seed=0)
-    torch.testing.assert_close(label_loss(logits, wanted, every, 1.0, 20.0, 40), plain)
-    drawn = []
-    for seed in range(400):
-        labels = draw_labels([3, 9], 40, 8, seed)
-        chosen = labels.indices
-        drawn.append(label_loss(logits[:, chosen], wanted[:, chosen], labels, 1.0, 20.0, 40))
-    torch.testing.assert_close(torch.stack(drawn).mean(dim=0), plain, atol=0.05, rtol=0)
-
-
-def test_the_starting_bias_gives_the_frequency_of_labels() -> None:
-    bias = starting_bias(torch.full((4, 10), 25.0), [(1,), (2, 3), (), (4,)], 10)
-    assert 1 / (1 + np.exp(-(25.0 - bias))) == pytest.approx(0.1)
-
-
 def test_ten_thousand_labels_take_the_memory_of_five_hundred(tmp_path: Path) -> None:
     model = write_tiny_language_model(tmp_path / "lm")
     config = OvMultilabelConfig(language_model=str(model), frames=FRAMES)
     adapter = OvMultilabelAdapter(tiny_backbone(), config)
     adapter.freeze_all_but_trainable()
     frames = random_video(frames=FRAMES)
-    targets = padded([(1, 5), (400,)])
+    targets = pad_labels([(1, 5), (400,)])
 
     def step(count: int) -> None:
-        module = _Logits(adapter, [[f"label {number}."] for number in range(count)])
+        forward = TrainingForward(adapter, [[f"label {number}."] for number in range(count)])
         labels = draw_labels([1, 5, 400], count, 100, seed=1)
-        logits, penalty = module(frames, labels.indices)
-        wanted = multi_hot(targets, labels, None)
-        (label_loss(logits, wanted, labels, 1.0, 0.0, count) + penalty).sum().backward()
+        logits, penalty = forward(frames, labels.indices)
+        losses = losses_of_videos(
+            logits, targets, None, classes=count, smoothing=0, labels=labels,
+            probability={"slope": 1.0, "bias": 0.0},
+        )  # fmt: skip
+        (losses + penalty).sum().backward()
 
     step(401)  # gradients are allocated once
     few, many = (peak_bytes(lambda n=n: step(n)) for n in (500, 10_000))

@@ -1,15 +1,14 @@
-"""What a training step must not do: wait for its device; and what only makes it faster or leaner.
+"""A training step does not wait for its device; and what only makes it faster or leaner.
 
-A CPU has no device to wait for, so the tests count what would wait for a GPU: a number read from a
-tensor. Copies are made by `to_device`, which is watched to see what was sent.
+A CPU has no device to wait for. The tests therefore follow every tensor that a GPU would hold, and
+count where the value of one is read: there the CPU would wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import itertools
 import json
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +20,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_clip import BUILDS, FRAMES, PROMPTS, random_video, tiny_backbone
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.training import loop
-from vclip_cli.engine.training.compiling import compiled_video
 from vclip_cli.engine.training.optimiser import fused_on
+from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.checkpoint import read_info
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.registry import find_method
 
 SMALL = (
     "--pretrained", "random", "--limit", 10, "--set", "batch_size=5", "--batch-size", 3,
@@ -50,93 +52,103 @@ def _run(method: str, *more: object) -> tuple[object, ...]:
 
 
 class _Reads(TorchDispatchMode):
-    """Where the value of a tensor is asked for, but by the optimizer of its own step counters and
-    of token ids that were never sent."""
+    """Notes where the value of a tensor is read that a GPU would hold.
+
+    Those are the parameters, what `.to(device)` gave, and everything computed from them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.sent = 0
         self.where: list[str] = []
-        self.sent: list[torch.Tensor] = []
+
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy that counts as being on the device."""
+        self.sent += 1
+        copy = tensor.clone()
+        copy.on_device = True
+        return copy
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        name = function.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal"):
-            stack = traceback.extract_stack()
-            cutting = any(frame.name == "without_padding" for frame in stack)
-            counting = any("/torch/optim/" in frame.filename for frame in stack)
-            ours = [frame for frame in stack if "vclip_cli" in frame.filename]
-            if not (counting or cutting):
-                self.where.append(f"{name}: {ours[-1].filename}:{ours[-1].lineno}")
-        return function(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        if any(map(_is_on_device, tree_leaves((args, kwargs)))):
+            if function.overloadpacket.__name__ in READING:
+                ours = [f for f in traceback.extract_stack() if "vclip_cli" in f.filename]
+                self.where.append(f"{function}: {ours[-1].filename}:{ours[-1].lineno}")
+            for made in tree_leaves(result):
+                if isinstance(made, torch.Tensor):
+                    made.on_device = True
+        return result
+
+
+def _is_on_device(value: Any) -> bool:
+    return isinstance(value, torch.nn.Parameter) or getattr(value, "on_device", False)
+
+
+READING = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique_dim"}
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Reads]:
-    """Watches every `_update` of the training loop, and what goes to the device in it."""
-    mode, update = _Reads(), loop._update
+    """Follows tensors from the moment where the model is made ready for training."""
+    mode, move, freeze = _Reads(), torch.Tensor.to, Adapter.freeze_all_but_trainable
 
-    def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-        mode.sent.append(tensor.clone())  # kept, so that no other tensor takes its place
-        return mode.sent[-1]
+    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        moved = move(tensor, *args, **kwargs)
+        sent = any(isinstance(value, torch.device) for value in (*args, *kwargs.values()))
+        return mode.send(moved) if sent else moved
 
-    def cut(tower: Any, ids: torch.Tensor) -> torch.Tensor:
-        places = {sent.untyped_storage().data_ptr() for sent in mode.sent}
-        assert ids.untyped_storage().data_ptr() not in places, "a length is read off the device"
-        return shorten(tower, ids)
+    with contextlib.ExitStack() as following:
 
-    from vclip_cli.models.shortcuts import without_padding as shorten
+        def start(adapter: Adapter) -> None:
+            freeze(adapter)
+            monkeypatch.setattr(torch.Tensor, "to", to)
+            following.enter_context(mode)
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith("vclip_cli."):
-            for what, instead in (("to_device", send), ("without_padding", cut)):
-                if hasattr(module, what):
-                    monkeypatch.setattr(module, what, instead)
-
-    def watched(*arguments: Any) -> Any:
-        with mode:
-            return update(*arguments)
-
-    monkeypatch.setattr(loop, "_update", watched)
-    yield mode
+        monkeypatch.setattr(Adapter, "freeze_all_but_trainable", start)
+        yield mode
 
 
 @pytest.mark.parametrize("method", RUNS)
 def test_no_step_waits_for_the_device(vclip: Callable, reads: _Reads, method: str) -> None:
     ran = vclip(*_run(method, "--set", "steps=3", "--out", "run"))
     assert ran.code == 0, ran.err
-    assert reads.sent, "nothing was watched"
-    assert reads.where == []
+    assert reads.sent > 10, "nothing was followed"
+    before_the_first_step = [where for where in reads.where if "targets.py" in where]
+    assert len(before_the_first_step) == (method == "ov-multilabel")  # the starting bias
+    assert reads.where == before_the_first_step
 
 
 def test_losses_are_fetched_now_and_then(vclip: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    fetch = loop.WaitingLosses.fetch
+    fetched, tolist = [], torch.Tensor.tolist
 
-    def counted(waiting: loop.WaitingLosses) -> None:
-        looks.append(len(waiting.losses))
-        fetch(waiting)
+    def counted(tensor: torch.Tensor) -> Any:
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            fetched.append(len(tensor))
+        return tolist(tensor)
 
-    monkeypatch.setattr(loop.WaitingLosses, "fetch", counted)
-    monkeypatch.setattr(loop, "STEPS_BETWEEN_LOOKS", 6)
+    monkeypatch.setattr(torch.Tensor, "tolist", counted)
+    monkeypatch.setattr(loop, "STEPS_A_FETCH", 6)
     run = _run("vita-clip", "--set", "steps=15", "--set", "batch_size=1", "--save-every", 14)
     assert vclip(*run, "--out", "run").code == 0
-    assert looks == [6, 4, 2, 2, 1]  # at step 6, the epoch's end, 12, the saved state, the end
+    assert fetched == [6, 4, 2, 2, 1]  # at step 6, the epoch's end, 12, the saved state, the end
     rows = Path("run/loss.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(1, 16))
 
 
-def test_a_loss_that_is_no_number_is_named_and_nothing_of_it_is_saved(
+def test_a_loss_that_is_not_finite_is_named_and_nothing_of_it_is_saved(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps, update = itertools.count(1), loop._update
+    method = find_method("vita-clip")
+    score, steps = method.score, []
 
-    def spoilt(*arguments: Any) -> Any:
-        loss, stopping = update(*arguments)
-        return (loss * float("nan") if next(steps) == 7 else loss), stopping
+    def spoilt(adapter: Any, video: Any, text: Any) -> torch.Tensor:
+        steps.append(1)
+        return score(adapter, video, text) * (float("nan") if len(steps) == 7 else 1)
 
-    monkeypatch.setattr(loop, "_update", spoilt)
+    monkeypatch.setattr(method, "score", spoilt)
     run = _run("vita-clip", "--set", "steps=12", "--set", "batch_size=1", "--save-every", 4)
     ran = vclip(*run, "--out", "run")
     assert ran.code == 1

@@ -26,9 +26,8 @@ from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.frame_source import require_kept
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
 from vclip_cli.engine.runs.shards import launched_shard
-from vclip_cli.engine.training.resume import ResumeState
-from vclip_cli.engine.training.samples import TrainingItem
-from vclip_cli.engine.training.updates import seed_of
+from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.fitting import FitOptimizer, Fitting
 from vclip_cli.video.sampling import Sampling
 

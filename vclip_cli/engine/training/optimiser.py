@@ -1,17 +1,18 @@
-"""AdamW over an adapter's groups: each with its own rate, decay only where the paper has it."""
+"""AdamW or SGD over an adapter's groups of parameters, and the learning rate over the steps."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.training.schedule import rate_factor
 from vclip_cli.models.contract import Adapter
 
 
 def build_optimizer(adapter: Adapter, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer with one parameter group per learning-rate group and decay.
+    """The recipe's optimizer, with a parameter group for each learning-rate group and decay.
 
     Raises UsageError for a method that trains nothing.
     """
@@ -44,14 +45,27 @@ def build_optimizer(adapter: Adapter, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def fused_on(device: torch.device) -> bool | None:
-    """Whether all tensors are updated by one kernel; None leaves it to torch."""
+    """AdamW's `fused`: one kernel updates all tensors on a GPU. None leaves the choice to torch."""
     return True if device.type == "cuda" else None
+
+
+def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
+    """The factor on the base rate at `step` (from 0) of `steps`.
+
+    It rises linearly over `warmup` steps, the last of which has the full rate, then falls to
+    `floor` as a half cosine. The first step has a rate above 0, so it is not wasted.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    remaining = max(steps - warmup, 1)
+    progress = min((step - warmup) / remaining, 1.0)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def set_rate(
     optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int, steps_an_epoch: int
 ) -> float:
-    """Set the rates of this step on all groups; gives the base rate."""
+    """Set the learning rates of this step on all groups; gives the base rate."""
     assert recipe.schedule is not None and recipe.optimizer is not None  # checked by plan_run
     schedule, base = recipe.schedule, recipe.optimizer.learning_rate
     warmup = round(schedule.warmup_epochs * steps_an_epoch)

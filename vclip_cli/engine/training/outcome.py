@@ -18,8 +18,8 @@ from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.runs.environment import package_facts
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
-from vclip_cli.engine.training.resume import STATE_FILE, ResumeState
-from vclip_cli.engine.training.updates import steps_of
+from vclip_cli.engine.training.samples import steps_of
+from vclip_cli.engine.training.state import STATE_FILE, ResumeState
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 
 if TYPE_CHECKING:

@@ -1,25 +1,27 @@
-"""`--set key=value`: a recipe with some of its values changed, still under its closed schema."""
+"""`--set key=value`: change values of a recipe, and check the result against its schema."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.yaml_files import parse_scalar, validate_model
 from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
 
 _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
-_FIELDS = {"optimizer": Optimizer, "schedule": Schedule}
-"""Groups that a recipe may lack altogether."""
+_OPTIONAL: dict[str, type[BaseModel]] = {"optimizer": Optimizer, "schedule": Schedule}
+"""Groups that a recipe may lack."""
 
 
 def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) -> Recipe:
     """The recipe with each `key=value` applied.
 
-    A key is a recipe's own (`frames`), dotted (`optimizer.betas`), the last part of a dotted one
-    where only one has it (`learning_rate`), or one of the method's `options`. Raises UsageError for
-    an unknown key, with the near misses, and SpecError for a value of the wrong kind.
+    A key is a field of the recipe (`frames`), a dotted one (`optimizer.betas`), the last part of a
+    dotted one where it is unique (`learning_rate`), or one of the method's `options`. Raises
+    UsageError for an unknown key, with the near misses, and SpecError for a wrong value.
     """
     values = recipe.model_dump()
     known = _known(values, options)
@@ -43,9 +45,9 @@ def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) ->
 
 
 def changed(published: Recipe, used: Recipe) -> dict[str, tuple[Any, Any]]:
-    """What differs between two recipes: dotted key to (published, used)."""
+    """The differences between two recipes: dotted key to (published, used)."""
     before, after = _flat(published.model_dump()), _flat(used.model_dump())
-    keys = sorted({*before, *after} - {"config"})  # an empty mapping, beside one with options
+    keys = sorted({*before, *after} - {"config"})  # flattened to itself only where it is empty
     return {
         key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
     }
@@ -62,12 +64,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Every key that may be set, and where it stands in the recipe."""
+    """Every key that may be set, and its path in the recipe."""
     plain = [key for key in values if key not in (*_GROUPS, "config", "method", "source")]
     known: dict[str, tuple[str, ...]] = {key: (key,) for key in plain}
     doubles: set[str] = set()
     for group in _GROUPS:
-        for key in values[group] or _FIELDS[group].model_fields:
+        for key in values[group] or _OPTIONAL[group].model_fields:
             known[f"{group}.{key}"] = (group, key)
             if key in known:
                 doubles.add(key)

@@ -29,12 +29,11 @@ from vclip_cli.engine.loading.frame_source import (
     require_large_enough,
 )
 from vclip_cli.engine.requests import Request, RunDocument
-from vclip_cli.engine.training.augmentation import is_side_sensitive
+from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.samples import TrainingItem
+from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
 from vclip_cli.engine.training.start import load_start
-from vclip_cli.engine.training.updates import seed_of, steps_of
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
@@ -143,7 +142,7 @@ def plan_run(request: Request) -> TrainingPlan:
         text = NATURAL
     texts = [label_set.text(name, text) for name in classes]
     store = _open_store(request, recipe, adapter.preprocessing)
-    flip = training.flip if training.flip is not None else not is_side_sensitive(texts)
+    flip = training.flip if training.flip is not None else not names_a_direction(texts)
     resolved = request.change(
         model={"method": adapter.name},
         input={"frames": recipe.frames},

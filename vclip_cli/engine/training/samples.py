@@ -1,7 +1,12 @@
-"""Training samples: which videos make which update, and the frames of each, all from seeds."""
+"""Training samples: which videos make which update on which rank, and their frames.
+
+Every draw comes from a seed that names what it is for, so it does not depend on the order of work,
+on the process or on the worker.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,51 +21,68 @@ from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.videos import Failure, failure_of
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.augmentation import augment
-from vclip_cli.engine.training.multi_label import padded
-from vclip_cli.engine.training.updates import seed_of
+from vclip_cli.engine.training.targets import UpdateLabels, draw_labels, pad_labels
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import midpoint_indices, random_segment_indices
 
-
-@dataclass(frozen=True)
-class TrainingItem:
-    """A training video: id, path relative to the root, index of its class, or of all its labels."""
-
-    video: str
-    path: str
-    target: int | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """A piece of an update: uint8 frames (B,T,S,S,3), class indices (B,), and what failed.
-
-    With several labels a video the indices are (B,L), filled up with `multi_label.NO_LABEL`.
-    """
-
-    frames: torch.Tensor | None
-    targets: torch.Tensor | None
-    failures: list[Failure]
-
-    def pinned(self) -> MicroBatch:
-        """The same in memory that a GPU reads from directly."""
-        frames = self.frames.pin_memory() if self.frames is not None else None
-        targets = self.targets.pin_memory() if self.targets is not None else None
-        return MicroBatch(frames, targets, self.failures)
-
-
+SampleKey = tuple[int, int]
+"""The epoch, and the position of a video in the training list: what a sample is drawn from."""
 Sample = tuple[np.ndarray, int | tuple[int, ...]]
 """Frames uint8 (T,S,S,3) and the target of a training video."""
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from the parts that name a draw."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
+    """(steps in all, steps an epoch) for `count` training videos."""
+    assert recipe.schedule is not None  # checked by plan_run
+    an_epoch = -(-count // recipe.batch_size)
+    if recipe.schedule.steps is not None:
+        return recipe.schedule.steps, an_epoch
+    assert recipe.schedule.epochs is not None  # the schema requires one of the two
+    return recipe.schedule.epochs * an_epoch, an_epoch
+
+
+def plan_updates(count: int, recipe: Recipe, seed: int, steps: int) -> Iterator[list[SampleKey]]:
+    """The keys of each of `steps` updates; every epoch has an order of its own."""
+    done, epoch = 0, 0
+    while done < steps:
+        order = np.random.default_rng(seed_of("order", seed, epoch)).permutation(count).tolist()
+        for start in range(0, count, recipe.batch_size):
+            if done == steps:
+                return
+            yield [(epoch, position) for position in order[start : start + recipe.batch_size]]
+            done += 1
+        epoch += 1
+
+
+def split_update(
+    update: Sequence[SampleKey], shard: Shard, size: int, *, keep_pairs: bool
+) -> list[list[SampleKey]]:
+    """The micro-batches, of at most `size` videos, that one rank computes of an update.
+
+    keep_pairs: keep videos that are mixed with each other together.
+    """
+    unit = 2 if keep_pairs else 1
+    units = [update[start : start + unit] for start in range(0, len(update), unit)]
+    own = [key for videos in shard.of(units) for key in videos]
+    size = max(unit, size - size % unit)
+    return [own[start : start + size] for start in range(0, len(own), size)]
 
 
 def train_indices(
     count: int, recipe: Recipe, seed: int, candidates: int | None = None
 ) -> np.ndarray:
-    """The frames of one sample, of `count` in the video: shape (T,).
+    """The indices of the frames of one sample, (T,), in a video of `count` frames.
 
-    candidates: how many frames a segment a store keeps for random draws, None for all.
+    candidates: how many frames a segment a store keeps for random draws; None for all.
     """
     rng = np.random.default_rng(seed)
     rule, frames = recipe.sampling.train, recipe.frames
@@ -74,75 +96,133 @@ def train_indices(
 
 
 @dataclass(frozen=True)
+class TrainingItem:
+    """A training video.
+
+    path: relative to the root; target: the index of its class, or the indices of all its labels.
+    """
+
+    video: str
+    path: str
+    target: int | tuple[int, ...]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The indices of its labels; one class is one label."""
+        return self.target if isinstance(self.target, tuple) else (self.target,)
+
+
+@dataclass(frozen=True)
 class SampleReading:
-    """How training videos are read. flip: whether the recipe's flips are drawn; store: where the
-    frames were extracted to, None to decode the video files."""
+    """How training videos are read.
+
+    may_flip: whether the recipe's flips are drawn; store: the frame store to read from, None to
+    decode the video files.
+    """
 
     recipe: Recipe
     preprocessing: Preprocessing
     seed: int
-    flip: bool
+    may_flip: bool
     decoder: str = "exact"
     store: FrameStore | None = None
 
+    def read(self, root: Path, epoch: int, item: TrainingItem) -> Sample:
+        """Decode, augment and crop the frames of one sample. Raises VclipError."""
+        seed = seed_of("sample", self.seed, epoch, item.video)
+        candidates = self.store.settings.kept.draws if self.store else None
+        video = decode_listed(
+            root,
+            item.video,
+            item.path,
+            lambda count: train_indices(count, self.recipe, seed, candidates),
+            decoder=self.decoder,
+            store=self.store,
+        )
+        how = self.recipe.augmentation
+        frames = augment(video.frames, self.preprocessing, how, seed, may_flip=self.may_flip)
+        return frames, item.target
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The videos of a run and how they are read.
+
+    items: all with one class, or all with a tuple of labels. prompts: one list a class, in the
+    order of the targets' indices.
+    """
+
+    root: Path
+    items: Sequence[TrainingItem]
+    reading: SampleReading
+    prompts: Sequence[Sequence[str]]
+
     @property
-    def candidates(self) -> int | None:
-        """Frames a segment that random draws choose among, None for all of them."""
-        return self.store.settings.kept.draws if self.store else None
+    def multi_label(self) -> bool:
+        """Whether the videos have several labels each."""
+        return isinstance(self.items[0].target, tuple)
+
+    def labels_of_update(self, update: Sequence[SampleKey], step: int) -> UpdateLabels | None:
+        """The labels on which an update's loss is computed; None where a video has one class."""
+        if not self.multi_label:
+            return None
+        present = {label for _, position in update for label in self.items[position].labels}
+        seed = seed_of("labels", self.reading.seed, step)
+        return draw_labels(present, len(self.prompts), self.reading.recipe.negatives, seed)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Videos that go through the model together, and what failed.
+
+    frames: uint8 (B,T,S,S,3); targets: class indices (B,), or labels (B,L) filled up with
+    `targets.NO_LABEL`. Both are None when no video could be read.
+    """
+
+    frames: torch.Tensor | None
+    targets: torch.Tensor | None
+    failures: list[Failure]
+
+
+def micro_batches(
+    data: TrainingData, planned: Sequence[Sequence[SampleKey]], workers: WorkerSpec = UNPROTECTED
+) -> Iterator[MicroBatch]:
+    """Read the planned micro-batches in order.
+
+    A video that takes longer or more memory than `workers` allows, or crashes its worker, is a
+    failure. Raises DataError when the folder of videos has gone.
+    """
+    keys = [(epoch, data.items[position]) for batch in planned for epoch, position in batch]
+    results = guarded_calls(_read, (data.root, data.reading), keys, workers)
+    for batch in planned:
+        found = [_unless_lost(data.items[position], next(results)) for _, position in batch]
+        yield _collate(found)
 
 
 def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | Failure:
     (root, reading), (epoch, item) = where, key
-    seed = seed_of("sample", reading.seed, epoch, item.video)
     try:
-        clip = decode_listed(
-            root,
-            item.video,
-            item.path,
-            lambda count: train_indices(count, reading.recipe, seed, reading.candidates),
-            decoder=reading.decoder,
-            store=reading.store,
-        )
-        how = reading.recipe.augmentation
-        frames = augment(clip.frames, reading.preprocessing, how, seed, flip=reading.flip)
+        return reading.read(root, epoch, item)
     except VclipError as error:
         if item.path and reading.store is None:
             require_videos(root)
         return failure_of(item.video, item.path, error)
-    return frames, item.target
 
 
-def _collate(rows: list[Sample | Failure]) -> MicroBatch:
-    good = [row for row in rows if not isinstance(row, Failure)]
-    failures = [row for row in rows if isinstance(row, Failure)]
-    if not good:
+def _unless_lost(item: TrainingItem, result: Any) -> Sample | Failure:
+    """The result of a worker, or the failure of a video whose worker was lost."""
+    if isinstance(result, Lost):
+        return Failure(item.video, item.path, result.reason)
+    found: Sample | Failure = result
+    return found
+
+
+def _collate(results: Sequence[Sample | Failure]) -> MicroBatch:
+    samples = [result for result in results if not isinstance(result, Failure)]
+    failures = [result for result in results if isinstance(result, Failure)]
+    if not samples:
         return MicroBatch(None, None, failures)
-    frames = torch.from_numpy(np.stack([frames for frames, _ in good]))
-    targets = [target for _, target in good]
+    frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))
+    targets: list[Any] = [target for _, target in samples]
     several = isinstance(targets[0], tuple)
-    return MicroBatch(frames, padded(targets) if several else torch.tensor(targets), failures)
-
-
-def micro_batches(
-    root: Path,
-    items: Sequence[TrainingItem],
-    reading: SampleReading,
-    plan: Sequence[Sequence[tuple[int, int]]],
-    *,
-    guard: WorkerSpec = UNPROTECTED,
-    pin_memory: bool = False,
-) -> Iterator[MicroBatch]:
-    """The planned pieces in order; each key is (epoch, position of the video).
-
-    A clip that takes longer or more memory than `guard` allows, or takes its worker down, fails.
-    Raises DataError when the folder of videos has gone.
-    """
-    keys = [(epoch, items[position]) for piece in plan for epoch, position in piece]
-    rows = guarded_calls(_read, (root, reading), keys, guard)
-    for piece in plan:
-        batch = _collate([_row(items[position], next(rows)) for _, position in piece])
-        yield batch.pinned() if pin_memory else batch
-
-
-def _row(item: TrainingItem, result: Any) -> Any:
-    return Failure(item.video, item.path, result.reason) if isinstance(result, Lost) else result
+    return MicroBatch(frames, pad_labels(targets) if several else torch.tensor(targets), failures)

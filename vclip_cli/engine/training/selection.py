@@ -19,7 +19,7 @@ from vclip_cli.engine.encoding.scoring import Computing, encode_text, score_batc
 from vclip_cli.engine.evaluation.calibration import RawLogits
 from vclip_cli.engine.loading.prefetch import prefetched
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
-from vclip_cli.engine.training.resume import ResumeState
+from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy

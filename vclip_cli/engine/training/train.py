@@ -7,12 +7,8 @@ tuned on videos, and prompts are then learned over the tuned towers.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from typing import Any
-
-import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder, write_json, write_text
@@ -27,8 +23,7 @@ from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard, wait_until
 from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
-from vclip_cli.engine.training.loop import LoopOptions, TrainingData, fit
-from vclip_cli.engine.training.multi_label import check_recipe
+from vclip_cli.engine.training.loop import build_accelerator, fit, remove_tracked
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
@@ -45,11 +40,10 @@ from vclip_cli.engine.training.plan import (
     recipe_of,
     training_items,
 )
-from vclip_cli.engine.training.resume import STATE_FILE, ResumeState, read_state
-from vclip_cli.engine.training.samples import SampleReading
-from vclip_cli.engine.training.scalars import remove_scalars, tensorboard_scalars
+from vclip_cli.engine.training.samples import SampleReading, TrainingData, steps_of
 from vclip_cli.engine.training.selection import Selector
-from vclip_cli.engine.training.updates import steps_of
+from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state
+from vclip_cli.engine.training.targets import check_multi_label
 
 SPLIT_FILE = "train.csv"
 
@@ -113,7 +107,7 @@ def _steps(plan: TrainingPlan) -> int:
 
 
 def _remove_run(plan: TrainingPlan) -> None:
-    remove_scalars(plan.folder)
+    remove_tracked(plan.folder)
     for name in (STATE_FILE, RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
         (plan.folder / name).unlink(missing_ok=True)
 
@@ -123,8 +117,8 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
     request, adapter = plan.request, plan.method.adapter
     items = training_items(plan)
     if plan.dataset.manifest.multi_label:
-        targets = [item.target for item in items]
-        check_recipe(plan.recipe, targets, fits=adapter.fits)
+        targets = [item.labels for item in items]
+        check_multi_label(plan.recipe, targets, fits=adapter.fits)
     if adapter.fits:
         embed_share(plan, items, progress)
     if plan.store is None:
@@ -147,46 +141,20 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
         ),
         prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
     )
-    state = read_state(plan.folder, plan.document.sha256) or ResumeState(
-        plan.document.sha256, 0, {}, {}
-    )
+    sha256 = plan.document.sha256
+    state = read_state(plan.folder, sha256) or ResumeState(sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if request.training.select_on else None
-    options = LoopOptions(
+    return fit(
+        adapter,
+        data,
+        build_accelerator(plan.device, request.compute.precision, plan.folder),
+        request,
         plan.folder,
-        request.compute.batch_size,
-        request.workers,
-        request.training.save_every,
-        request.training.stop_after,
-        request.compute.compile,
+        state,
+        after_save=None if log is None else lambda now: log.note("saved", done=now.step),
+        after_epoch=selector.look if selector is not None else None,
+        progress=progress,
     )
-    with contextlib.ExitStack() as held:
-        scalars = None
-        if log is not None:
-            scalars = held.enter_context(tensorboard_scalars(plan.folder, state))
-        return fit(
-            adapter,
-            data,
-            plan.recipe,
-            _accelerator(plan),
-            options,
-            state,
-            after_step=scalars,
-            after_save=None if log is None else lambda now: log.note("saved", done=now.step),
-            after_epoch=selector.look if selector is not None else None,
-            progress=progress,
-        )
-
-
-def _accelerator(plan: TrainingPlan) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    mixed = "no" if plan.request.compute.precision == "fp32" else plan.request.compute.precision
-    if plan.device.type == "cuda" and plan.device.index is not None:
-        torch.cuda.set_device(plan.device)
-    # The library keeps one state a process; a second run in it may want another precision.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=mixed, cpu=plan.device.type == "cpu")
 
 
 def _guard_overlap(plan: TrainingPlan) -> None:

@@ -1,4 +1,4 @@
-"""The state that an interrupted training run goes on from: separate from the checkpoint."""
+"""The state from which an interrupted training run continues; it is not the checkpoint."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.files import whole_file
+from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
 
 STATE_FILE = "resume.pt"
@@ -19,10 +22,10 @@ STATE_FILE = "resume.pt"
 class ResumeState:
     """Everything after `step` whole updates.
 
-    There is no generator state in it: every draw of a run is seeded by what it is for (the epoch
-    and the video, or the step), so the step is all that a generator's state would say. losses:
-    (step, loss, rate) rows; best: what selection has kept so far. probability: slope and bias of
-    the sigmoid in a multi-label loss.
+    It holds no state of random generators: every draw is seeded by what it is for (the epoch and
+    the video, or the step), so the step is enough. losses: rows of (step, loss, rate); best: the
+    best epoch so far, where epochs are selected; probability: slope and bias of the sigmoid in a
+    multi-label loss.
     """
 
     run_sha256: str
@@ -35,6 +38,31 @@ class ResumeState:
     best: dict[str, Any] = field(default_factory=dict)
     probability: dict[str, float] = field(default_factory=dict)
 
+    def capture(self, adapter: Adapter, optimizer: Any, accelerator: Accelerator) -> None:
+        """Copy what trains, the optimizer and the scaler of gradients into the state."""
+        self.tensors = trained_tensors(adapter)
+        self.optimizer = optimizer.state_dict()
+        if accelerator.scaler is not None:
+            self.scaler = accelerator.scaler.state_dict()
+
+    def restore(self, adapter: Adapter, optimizer: Any, accelerator: Accelerator) -> None:
+        """Copy the state back; before the first step there is nothing to copy."""
+        if self.step == 0:
+            return
+        with torch.no_grad():
+            for name, entry in adapter.trainable().items():
+                entry.parameter.copy_(self.tensors[name])
+        optimizer.load_state_dict(self.optimizer)
+        if accelerator.scaler is not None and self.scaler:
+            accelerator.scaler.load_state_dict(self.scaler)
+
+
+def trained_tensors(adapter: Adapter) -> dict[str, Tensor]:
+    """A copy of what trains, on the CPU."""
+    return {
+        name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
+    }
+
 
 def write_state(folder: Path, state: ResumeState) -> None:
     """Write the state, whole or not at all. Raises StorageError."""
@@ -43,7 +71,7 @@ def write_state(folder: Path, state: ResumeState) -> None:
 
 
 def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
-    """The state of an interrupted run of these very settings; None when there is none.
+    """The state of an interrupted run with exactly these settings; None when there is none.
 
     Raises WeightsError when the file is damaged or belongs to other settings.
     """
@@ -61,7 +89,7 @@ def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
         whole = False
     if not whole:
         raise WeightsError(
-            "the file is no resume state",
+            "the file is not a resume state",
             where=str(path),
             hint="delete it, or start again with --no-resume",
         )
