@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vclip_cli.models.registry import list_methods as methods
     from vclip_cli.video import read_frames
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ELSEWHERE = {
     "errors": ("vclip_cli.errors", None),

@@ -107,7 +107,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
         training={
             "package": package_facts(),
             "run_sha256": plan.document.sha256,
-            "settings": plan.document.recorded,
+            "settings": plan.document.identity["settings"],
             "protocol": plan.protocol.reference.model_dump(),
             "dataset": plan.dataset.config.name,
             "split_sha256": plan.split.sha256,
