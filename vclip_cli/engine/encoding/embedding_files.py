@@ -115,13 +115,13 @@ def _read(shard: ShardFile, rows: int | slice) -> np.ndarray:
 
 
 def remove_shard(path: Path) -> None:
-    """Delete a damaged shard, where that is allowed; nobody else needs it."""
+    """Delete a damaged shard, where that is allowed."""
     with contextlib.suppress(OSError):
         path.unlink()
 
 
 def _header_of(rows: ShardRows) -> str:
-    """The rows as JSON; bytes of a file name that are no text are escaped as JSON escapes them."""
+    """The rows as JSON; bytes of a file name that are not UTF-8 are escaped."""
     return canonical_json(asdict(rows)).encode("utf-8", "backslashreplace").decode()
 
 

@@ -39,7 +39,7 @@ FORMAT = 1
 FOLDER = "embeddings"
 DESCRIPTION_FILE = "description.json"
 LARGEST_VIEW = 256 * 1024
-"""Bytes a view that are stored unasked: X-CLIP's, with all its patches, would fill a disk."""
+"""Bytes a view that are stored unasked. X-CLIP's embeddings, with all patches, would fill a disk."""
 
 log = logging.getLogger("vclip")
 
@@ -93,8 +93,10 @@ def embedding_store(
 
 
 def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
-    """The store of a recorded key, to read from: None where it is not there, or is of another image
-    side than the adapter's. Sampling, precision and device are the recorded run's."""
+    """The store of a recorded key, to read from; sampling and precision are the recorded run's.
+
+    None where it is not there, or belongs to another image encoder than the adapter's.
+    """
     path = cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -192,7 +194,7 @@ class StoredEmbeddings:
     def flush(self) -> None:
         """Write what was added as one shard. A cache that cannot be written only costs time.
 
-        Raises StorageError where storing is what it is all about (`stores_all`).
+        Raises StorageError where the store must take all embeddings (`stores_all`).
         """
         if not self._positions:
             return
@@ -249,8 +251,10 @@ def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
 
 
 def _stamp(root: Path, item: ListedVideo, frames: FrameStore | None) -> tuple[int, int]:
-    """Size and modification time of a source, or of what its stored frames were made from; -1 where
-    there is none."""
+    """Size and modification time of a video's file; -1 where there is none.
+
+    frames: the frame store that is read, which knows the file that it was made from.
+    """
     if frames is not None:
         position = frames.index.position(item.video)
         if position is None:

@@ -1,7 +1,7 @@
 """Label embeddings as a file: computed once, extended at any time, refused for other weights.
 
-A .safetensors file with one row a label; its header holds each label's name and prompts and what
-identifies the method, the backbone and the checkpoint that computed them.
+It is a .safetensors file with one row a label. Its header holds the name and the prompts of each
+label, and what identifies the method, the backbone and the checkpoint that computed them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADER = "vclip"
 BATCH = 256
 """Labels encoded at once."""
 SAVE_EVERY = 8
-"""Batches between two writes: a run that is killed goes on from the last one."""
+"""Batches between two writes. A killed run continues from the last write."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class LabelEmbeddings:
 
 @dataclass(frozen=True)
 class EmbeddedLabels:
-    """What `embed_labels` did: rows that it computed, rows that lay there, rows in all."""
+    """What `embed_labels` did: labels that it encoded, that the file had, and in all."""
 
     encoded: int
     kept: int
@@ -69,7 +69,7 @@ class EmbeddedLabels:
 
 
 def identity_of(method: LoadedMethod, precision: str) -> dict[str, Any]:
-    """What embeddings depend on besides the prompts: names, config and hashes, but no places."""
+    """What embeddings depend on besides the prompts: names, config and hashes."""
     facts = method.describe()
     config = {name: value for name, value in facts["config"].items() if name != "language_model"}
     return {

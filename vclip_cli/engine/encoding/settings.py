@@ -45,7 +45,7 @@ def resolve_settings(
     *,
     allow_single: bool = False,
 ) -> Settings:
-    """Join what was asked, what the protocol plans, and what the method brings.
+    """Join what was asked, what the protocol states, and the defaults of the method.
 
     planned: `frames`, `clips`, `crops`, `rule`, `stride`, `templates`, `text` as far as the
     protocol and its recipe state them. Raises ComparisonRefused when a checkpoint is tied to
@@ -132,8 +132,10 @@ def reading_from(reading: VideoReading, frames_from: str, dataset: str) -> Video
 
 
 def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
-    """What is stated of frames, views and text: by the protocol, over that by its recipe for the
-    method, over that by the checkpoint, which was trained in one way and not in another."""
+    """What is stated of frames, views and text.
+
+    The checkpoint wins over the protocol's recipe for the method, and the recipe over the protocol.
+    """
     plan: dict[str, Any] = {
         "frames": protocol.frames_for(dataset.config.name),
         "clips": protocol.views.clips,
@@ -162,8 +164,11 @@ def recipe_views(recipe: Recipe) -> dict[str, Any]:
 
 
 def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
-    """What is stated of the prompts. A paper's text variant that the label set lacks, such as that
-    of a person's own classes, is left out: `natural` stands in for it."""
+    """What is stated of the prompts.
+
+    A paper's text variant that the label set lacks is left out, so that `natural` is used. A label
+    set of a person's own classes lacks them all.
+    """
     stated: dict[str, Any] = {}
     if text is not None and text.variant in dataset.label_set.variants:
         stated["text"] = text.variant

@@ -159,7 +159,7 @@ def _remove_run(folder: Path) -> None:
     for record in folder.glob(f"*/{RECORD_FILE}"):
         record.with_name(PREDICTIONS_FILE).unlink(missing_ok=True)
         record.unlink()
-        with contextlib.suppress(OSError):  # somebody's own files may lie there as well
+        with contextlib.suppress(OSError):  # other files may lie there as well
             record.parent.rmdir()
 
 

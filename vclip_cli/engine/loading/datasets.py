@@ -38,8 +38,10 @@ def open_dataset(name: str | None) -> Dataset:
 
 
 def same_videos(one: str, other: str) -> bool:
-    """Whether two dataset names stand for the same files, so that their video ids can be compared:
-    one name, `toy` and `toy-shapes`, or two registrations of one folder."""
+    """Whether two names stand for the same files, so that their video ids can be compared.
+
+    They do when they are equal, for `toy` and `toy-shapes`, and when both name one folder.
+    """
     if one == other or {one, other} == {"toy", "toy-shapes"}:
         return True
     from vclip_cli.data.dataset import list_datasets
@@ -52,7 +54,7 @@ def same_videos(one: str, other: str) -> bool:
 
 
 def toy_folder(name: str = "toy") -> Path:
-    """Where the embedded videos lie in the cache, keyed by what the renderer would draw."""
+    """The cache folder of the embedded videos; its name is the hash of what is drawn."""
     if name == "toy-multi":
         from vclip_cli.toy.multi import multi_fingerprint
 

@@ -60,7 +60,7 @@ class RunLog:
 
 
 def log_name(shard: Shard) -> str:
-    """What the log of one of several processes in a folder is called."""
+    """The name of the log of one of several processes that share a folder."""
     return "log" if shard.is_main else f"log-{shard}"
 
 
@@ -68,8 +68,8 @@ def log_name(shard: Shard) -> str:
 def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[RunLog]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
-    work: the verb; name: of the file, where several processes work in one folder; facts: what is to
-    be done, such as the number of videos. A start without an end was killed. Raises StorageError.
+    work: the verb; name: of the file, see `log_name`; facts: such as the number of videos. A log
+    that has a start and no end is that of a killed run. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = RunLog(folder / f"{name}{SUFFIX}")
@@ -90,7 +90,7 @@ def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> It
         raise
     except BaseException as error:
         what = error.what if isinstance(error, VclipError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(VclipError):  # a full disk is what it may be about
+        with contextlib.suppress(VclipError):  # the disk may be full
             log.note("ended", outcome="failed", error=what)
         raise
     log.note("ended", outcome="finished")
@@ -116,7 +116,7 @@ def run_logs_below(folder: Path) -> list[Path]:
 def read_run_log(path: Path) -> list[dict[str, Any]]:
     """All events in order; a last line that was cut off by a kill is left out.
 
-    Raises DataError when there is no log, or when it is none of ours.
+    Raises DataError when there is no log, or when the file is no log.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

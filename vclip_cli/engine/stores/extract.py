@@ -80,7 +80,7 @@ class Extracted:
 
 
 def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
-    """Extract what the store lacks; a killed run goes on to the bytes of an undisturbed one.
+    """Extract what the store lacks; a killed run continues, and ends with the same bytes.
 
     Waits while another process works on the store. Raises UsageError when it has other settings,
     DataError when no video at all could be decoded, StorageError when the disk is full.
@@ -131,7 +131,7 @@ def _fill_store(
 
 
 def _outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
-    """What there is after a run. Raises DataError when no video at all could be decoded."""
+    """The store after a run. Raises DataError when no video at all could be decoded."""
     store = FrameStore.open(plan.folder)
     index = store.index
     failures = []
@@ -192,7 +192,7 @@ def extract_shard(
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
-    """Where a shard's own store lies: below the folder that all are joined in."""
+    """The folder of a shard's own store, below that of the joined store."""
     return folder / f"shard-{shard}"
 
 
@@ -205,7 +205,7 @@ def _own_plan(plan: ExtractPlan, shard: Shard) -> ExtractPlan:
 
 
 def _there(plan: ExtractPlan) -> tuple[StoreSettings, StoreIndex]:
-    """The settings and the index of the joined store, as far as there is one."""
+    """The settings and the index of the joined store; empty where there is none yet."""
     folder = plan.folder
     if (folder / SETTINGS_FILE).exists():
         return read_settings(folder)[1], load_index(folder)

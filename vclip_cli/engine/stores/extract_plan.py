@@ -33,7 +33,7 @@ _LEAST_A_TASK, _MOST_A_TASK = 16, 256
 
 @dataclass(frozen=True)
 class ExtractPlan:
-    """What is decided before the first video is read."""
+    """All that is decided before the first video is read."""
 
     request: Request
     dataset: str
@@ -90,8 +90,11 @@ def size_on_disk(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Task:
-    """A video to extract. changed: its file is another than before; damaged: its bytes are; again:
-    it could not be decoded before, and is the same file."""
+    """A video to extract.
+
+    changed: its file has changed; damaged: its frames in the store are damaged; again: it could not
+    be decoded before, and its file has not changed.
+    """
 
     video: ListedVideo
     changed: bool = False
