@@ -39,7 +39,7 @@ FORMAT = 1
 FOLDER = "embeddings"
 DESCRIPTION_FILE = "description.json"
 LARGEST_VIEW = 256 * 1024
-"""Bytes a view that are stored unasked. X-CLIP's embeddings, with all patches, would fill a disk."""
+"""Bytes a view that are stored unasked. X-CLIP's, with all patches, would fill a disk."""
 
 log = logging.getLogger("vclip")
 

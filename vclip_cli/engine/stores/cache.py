@@ -120,7 +120,8 @@ def choose(
 ) -> list[CacheEntry]:
     """The entries that have one of these kinds, one of these names and one of these datasets.
 
-    A name may be cut short; no kinds, names or datasets are all of them. Raises UsageError for a kind, name or dataset that is not there.
+    A name may be cut short; no kinds, names or datasets are all of them. Raises UsageError for a
+    kind, name or dataset that is not there.
     """
     entries = list_cache()
     for kind in kinds:
