@@ -1,8 +1,8 @@
 """The layout of the package: who may import whom, what may be heavy, sizes, and the top level.
 
 A room is a folder of the package with all that lies below it: `data`, `video`, `models`, `results`,
-`common`, `toy`, `report`, `bench`, `library`, `cli`. `engine` is the hall where the rooms meet: each of its
-folders is a room of its own, and its single files (`specs.py`, `sweep.py`, …) form one more.
+`common`, `toy`, `report`, `bench`, `library`, `cli`. `engine` is the hall where the rooms meet:
+each of its folders is a room of its own, and its single files (`specs.py`, …) form one more.
 `errors` is a public alias of `common/errors.py`.
 """
 

@@ -64,7 +64,7 @@ def extract(
 
 
 def _show(done: Extracted) -> None:
-    from vclip_cli.engine.loading.frame_source import STORE, default_store
+    from vclip_cli.engine.loading.datasets import STORE, default_store
 
     checked = done.checked
     if checked is not None:

@@ -264,7 +264,7 @@ def verified(
     settings: dict[str, Any],
 ) -> Iterator[Verified]:
     """What `verify` finds, record by record."""
-    from vclip_cli.engine.verification.seen import Seen
+    from vclip_cli.engine.verification.checks import Seen
     from vclip_cli.engine.verification.verify import verify_record
     from vclip_cli.results.collect import find_records
 

@@ -18,14 +18,14 @@ from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast
 from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
 from vclip_cli.engine.encoding.settings import class_prompts, recipe_views
-from vclip_cli.engine.loading.frame_source import require_kept
+from vclip_cli.engine.loading.datasets import require_kept
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.specs import InputSpec
+from vclip_cli.engine.training.outcome import ResumeState
 from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.engine.training.samples import TrainingItem, seed_of
-from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.fitting import FitOptimizer, Fitting
 
 

@@ -18,7 +18,7 @@ from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.specs import InputSpec
-from vclip_cli.engine.training.state import ResumeState
+from vclip_cli.engine.training.outcome import ResumeState
 from vclip_cli.models.contract import Adapter
 from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
 from vclip_cli.results.scores import class_indices, label_matrix
