@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vclip_cli.common import long_work
-from vclip_cli.common.long_work import put_off
+from vclip_cli.common.long_work import delay_interruption
 from vclip_cli.engine.training import loop
 from vclip_cli.models.tensors import read_tensor_file
 
@@ -55,10 +55,10 @@ def test_a_stopped_training_keeps_its_last_step(
 
 
 def test_the_first_interruption_waits_and_the_second_does_not() -> None:
-    with pytest.raises(KeyboardInterrupt), put_off() as pending:
+    with pytest.raises(KeyboardInterrupt), delay_interruption() as pending:
         os.kill(os.getpid(), signal.SIGINT)
         assert pending.requested
-    with pytest.raises(KeyboardInterrupt), put_off():
+    with pytest.raises(KeyboardInterrupt), delay_interruption():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the second Ctrl-C was put off as well")

@@ -55,27 +55,33 @@ def _read_one(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SpecError("a config file holds a mapping", where=str(path))
     keys = known_keys()
+    problems = []
     for key, value in content.items():
         where = f"{path}:{lines.get((key,), 1)}"
         if key not in keys:
             near = did_you_mean(str(key), keys)
             known = None if near and near.startswith("did") else ", ".join(keys)
             hint = None if known else near
-            raise SpecError(f"unknown key {key!r}", where=where, expected=known, hint=hint)
-        if type(value) is not keys[key]:
-            raise SpecError(
+            problem = SpecError(f"unknown key {key!r}", where=where, expected=known, hint=hint)
+        elif type(value) is not keys[key]:
+            problem = SpecError(
                 f"{key}: wrong kind of value",
                 where=where,
                 found=repr(value),
                 expected=keys[key].__name__,
             )
-        if expected := _out_of_range(key, value):
-            raise SpecError(
+        elif expected := _out_of_range(key, value):
+            problem = SpecError(
                 f"{key}: the value is out of range",
                 where=where,
                 found=repr(value)[:80],
                 expected=expected,
             )
+        else:
+            continue
+        problems.append(problem)
+    if problems:
+        raise SpecError.of(problems)
     return {key.replace("-", "_"): value for key, value in content.items()}
 
 

@@ -17,7 +17,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.long_work import Pending, Progress, no_progress, put_off
+from vclip_cli.common.long_work import (
+    DelayedInterruption,
+    Progress,
+    delay_interruption,
+    no_progress,
+)
 from vclip_cli.data.protocol import Recipe
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
@@ -171,7 +176,7 @@ def fit(
     )
     last = min(options.stop_after or steps, steps)
     waiting = WaitingLosses(state, after_step)
-    with put_off() as interruption, progress("training", steps, state.step) as advance:
+    with delay_interruption() as interruption, progress("training", steps, state.step) as advance:
         for update, cut_update in zip(updates, pieces, strict=True):
             if state.step >= last:
                 break
@@ -208,7 +213,7 @@ def _update(
     optimizer: Any,
     state: ResumeState,
     update: Sequence[tuple[int, int]],
-    interruption: Pending,
+    interruption: DelayedInterruption,
 ) -> tuple[Tensor, bool]:
     """One step of the optimizer over this process's pieces of one global batch.
 
