@@ -12,7 +12,6 @@ from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.protocol import Protocol, list_protocols, load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
-from vclip_cli.data.split import write_split
 
 OWN = """
 name: own
@@ -263,7 +262,7 @@ def test_a_split_file_is_tested_and_trained_on_as_it_stands(hmdb51: Dataset):
         encoding="utf-8",
     )
     split = import_split(hmdb51, Path("list.txt"), part="test", subset="novel")
-    write_split(split, Path("mine.csv"))
+    split.save(Path("mine.csv"))
     protocol = load_protocol("few-shot")
     (test,) = protocol_tests(protocol, hmdb51, splits=["mine.csv"])
     assert (test.name, test.part) == ("hmdb51/mine/novel", "novel")
@@ -273,7 +272,7 @@ def test_a_split_file_is_tested_and_trained_on_as_it_stands(hmdb51: Dataset):
     training, classes = protocol_training(protocol, hmdb51, listed=Path("mine.csv"))
     assert training.sha256 == split.sha256
     assert classes == tuple(names)
-    write_split(import_split(hmdb51, Path("list.txt")), Path("all.csv"))
+    import_split(hmdb51, Path("list.txt")).save(Path("all.csv"))
     _, classes = protocol_training(protocol, hmdb51, listed=Path("all.csv"))
     assert list(classes) == [name for name in hmdb51.label_set.names if name in names[:3]]
     with pytest.raises(DataError, match="outside the subset 'base'"):

@@ -19,10 +19,8 @@ from vclip_cli.data.split import (
     Rule,
     Split,
     check_overlap,
-    marked,
     read_split,
     rows_as_csv,
-    write_split,
 )
 from vclip_cli.data.verify import verify_split
 
@@ -59,7 +57,7 @@ def test_official_splits_and_unions(hmdb51: Dataset):
 def test_a_split_survives_its_file_with_awkward_names(hmdb51: Dataset):
     split = drawn(hmdb51, FEW_SHOT, 4, 0)
     path = Path("out/train.csv")
-    write_split(split, path)
+    split.save(path)
     again = read_split(path)
     assert again.rows.values.tolist() == split.rows.values.tolist()
     assert again.provenance == split.provenance
@@ -96,7 +94,7 @@ def test_any_rows_survive_the_csv(rows: list[tuple[str, str]]):
 )
 def test_broken_and_altered_splits_are_refused(hmdb51: Dataset, change, match: str):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, FEW_SHOT, 2, 1), path)
+    drawn(hmdb51, FEW_SHOT, 2, 1).save(path)
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(DataError, match=match):
         read_split(path)
@@ -104,7 +102,7 @@ def test_broken_and_altered_splits_are_refused(hmdb51: Dataset, change, match: s
 
 def test_a_split_without_its_provenance_is_refused(hmdb51: Dataset):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, FEW_SHOT, 2, 1), path)
+    drawn(hmdb51, FEW_SHOT, 2, 1).save(path)
     sidecar = path.with_suffix(".json")
     facts = json.loads(sidecar.read_text(encoding="utf-8"))
     sidecar.write_text(json.dumps({**facts, "sead": 1}), encoding="utf-8")
@@ -118,7 +116,7 @@ def test_a_split_without_its_provenance_is_refused(hmdb51: Dataset):
 @pytest.mark.parametrize("rule", [FEW_SHOT, BASE, FEW_SHOT.model_copy(update={"nested": True})])
 def test_verify_finds_a_match_and_says_what_differs(hmdb51: Dataset, rule: Rule):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, rule, 3, 2), path)
+    drawn(hmdb51, rule, 3, 2).save(path)
     assert verify_split(read_split(path), hmdb51).matches
     text = path.read_text(encoding="utf-8")
     first, second = text.splitlines()[1:3]
@@ -235,4 +233,4 @@ def test_overlaps_are_refused_with_counts_or_marked(hmdb51: Dataset):
     assert caught.value.exit_code == 6
     overlaps = check_overlap(videos, tests, allowed=True)
     assert [(found.test, found.shared, found.of) for found in overlaps] == [("test-2", 153, 153)]
-    assert marked(training, overlaps).provenance.overlaps_allowed == overlaps
+    assert training.allowing(overlaps).provenance.overlaps_allowed == overlaps

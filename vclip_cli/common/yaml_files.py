@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vclip_cli.common.errors import SpecError, did_you_mean, near_misses
+from vclip_cli.common.errors import DataError, SpecError, did_you_mean, near_misses
 from vclip_cli.common.files import read_limited
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 """Keys and values a file; the largest label sets have some thousands."""
 MAX_DIGITS = 200
+MAX_PROBLEMS = 200
 _NUMBER_CHARACTERS = frozenset("0123456789abcdefABCDEFoOxX_+-:.")
 
 
@@ -172,15 +173,24 @@ def validate_model(
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        unknown = [tuple(p["loc"]) for p in error.errors() if p["type"] == "extra_forbidden"]
+        errors = error.errors()[:MAX_PROBLEMS]
+        unknown = [tuple(e["loc"]) for e in errors if e["type"] == "extra_forbidden"]
         found = [
             (line or 0, problem)
-            for details in error.errors()
+            for details in errors
             if not _is_misspelt(details, unknown)
             for line, problem in _problems(details, model, source, lines or {})
         ]
         ordered = sorted(found, key=lambda pair: pair[0])
         raise SpecError.of([problem for _, problem in ordered]) from None
+
+
+def validate_stored(value: Any, model: type[Model], path: Path, what: str) -> Model:
+    """As `validate_model` for a file that vclip wrote; raises DataError that begins with `what`."""
+    try:
+        return validate_model(value, model, str(path))
+    except SpecError as error:
+        raise DataError(f"{what}: {error.what}", where=str(path), found=error.found) from None
 
 
 def _is_misspelt(details: ErrorDetails, unknown: Sequence[Location]) -> bool:

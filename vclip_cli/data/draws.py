@@ -6,9 +6,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 
-from vclip_cli.common.errors import DataError
-
-_SHOWN = 5
+from vclip_cli.common.errors import DataError, examples
 
 
 def draw_few_shot(
@@ -17,11 +15,11 @@ def draw_few_shot(
     """K videos of every class, the classes in the order given.
 
     The videos of a class are ordered by the SHA-256 of seed, class, K and id, and the first K are
-    taken, so that neither the order of rows nor other classes matter. nested: K stays out of the
-    hash, and the K-shot draw is the beginning of the 2K-shot one. Raises DataError that names the
+    taken. Neither the order of rows nor other classes matter. nested: K stays out of the hash, so
+    that the K-shot draw is the beginning of the 2K-shot one. Raises DataError that names the
     classes with fewer than K videos.
     """
-    require_enough(videos_of, shots)
+    _require_enough(videos_of, shots)
     return {
         name: _ranked(name, videos, seed, None if nested else shots)[:shots]
         for name, videos in videos_of.items()
@@ -39,27 +37,26 @@ def _ranked(name: str, videos: Sequence[str], seed: int, shots: int | None) -> l
     return sorted(set(videos), key=rank)
 
 
-def require_enough(videos_of: Mapping[str, Sequence[str]], shots: int) -> None:
-    """Raise DataError that names the classes with fewer than `shots` videos."""
-    counts = {name: len(set(videos)) for name, videos in videos_of.items()}
-    small = [(name, count) for name, count in counts.items() if count < shots]
-    if not small:
-        return
-    shown = ", ".join(f"{name!r} ({count})" for name, count in small[:_SHOWN])
-    raise DataError(
-        f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
-        found=shown + (", …" if len(small) > _SHOWN else ""),
-        expected=f"at least {shots} a class",
-        hint=f"at most --shots {min(counts.values())} fits every class"
-        if min(counts.values())
-        else "restrict the label set to the classes that have videos",
-    )
+def draw_base(
+    videos_of: Mapping[str, Sequence[str]], shots: int, seed: int
+) -> dict[str, list[str]]:
+    """K training videos of every base class by the published draw of ViFi-CLIP.
+
+    `random.Random(seed).sample(videos, K)`, with the generator seeded anew for every class, over
+    the videos in the order of the official list (see `docs/methods.md`). Raises DataError that
+    names the classes with fewer than K videos.
+    """
+    _require_enough(videos_of, shots)
+    return {
+        name: random.Random(seed).sample(list(dict.fromkeys(videos)), shots)
+        for name, videos in videos_of.items()
+    }
 
 
 def halves_by_counts(
     counts: Mapping[str, int], order: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Base and novel classes by the rule of ViFi-CLIP (METHODS section 9).
+    """Base and novel classes by the rule of ViFi-CLIP (arXiv 2212.03640, base-to-novel setting).
 
     Sort ascending by (training videos, index in `order`); novel is the first floor(n/2), base the
     rest. Both stay in that order. Raises DataError for fewer than two classes.
@@ -71,16 +68,18 @@ def halves_by_counts(
     return ranked[novel:], ranked[:novel]
 
 
-def draw_base(
-    videos_of: Mapping[str, Sequence[str]], shots: int, seed: int
-) -> dict[str, list[str]]:
-    """K training videos of every base class by the published draw (METHODS section 9).
-
-    `random.Random(seed).sample(videos, K)`, with the generator seeded anew for every class, over
-    the videos in the order of the official list. Raises DataError that names classes too small.
-    """
-    require_enough(videos_of, shots)
-    return {
-        name: random.Random(seed).sample(list(dict.fromkeys(videos)), shots)
-        for name, videos in videos_of.items()
-    }
+def _require_enough(videos_of: Mapping[str, Sequence[str]], shots: int) -> None:
+    """Raise DataError that names the classes with fewer than `shots` videos."""
+    counts = {name: len(set(videos)) for name, videos in videos_of.items()}
+    small = [f"{name!r} ({count})" for name, count in counts.items() if count < shots]
+    if not small:
+        return
+    least = min(counts.values())
+    raise DataError(
+        f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
+        found=examples(small, 5),
+        expected=f"at least {shots} a class",
+        hint=f"at most --shots {least} fits every class"
+        if least
+        else "restrict the label set to the classes that have videos",
+    )

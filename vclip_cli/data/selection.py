@@ -1,10 +1,12 @@
-"""Carrying out a split's rule on a dataset: the same function draws a split and rebuilds it."""
+"""From a split's rule to its rows and classes: one function draws a split and makes it again."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +41,7 @@ def select(
 ) -> Selection:
     """Carry out a rule other than `imported`.
 
-    Raises DataError when the dataset does not allow it.
+    Raises DataError when the dataset does not allow it, UsageError for a draw without shots.
     """
     if rule.split is None:
         raise UsageError(f"the rule {rule.name!r} names no split")
@@ -62,15 +64,14 @@ def select(
         )
     if rule.name != "official":
         kept = _draw(kept, classes, rule, shots, seed)
-    return Selection(
-        kept[["video", "path", "class"]].reset_index(drop=True), tuple(classes), remarks
-    )
+    chosen = kept[["video", "path", "class"]].reset_index(drop=True)
+    return Selection(chosen, tuple(classes), remarks)
 
 
 def _with_unlabelled(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     """All videos of multi-label rows: those without a kept label have one row without a class.
 
-    A video that shows none of the classes counts against each of them.
+    A video that shows none of the classes is a negative example of each of them.
     """
     others = rows[~rows["video"].isin(set(kept["video"]))].drop_duplicates("video")
     return pd.concat([kept, others.assign(**{"class": ""})]).sort_index(kind="stable")
@@ -79,34 +80,18 @@ def _with_unlabelled(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 def candidate_classes(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:
     """The classes that a rule is about, in order, and remarks on how they were found."""
     label_set = dataset.label_set
-    if rule.half is not None:
-        return _half(dataset, rule)
-    if rule.subset is not None:
-        return label_set.subset(rule.subset), ()
-    return list(label_set.names), ()
-
-
-def _half(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:
-    label_set = dataset.label_set
-    stated = {name: label_set.subsets.get(name) for name in ("base", "novel")}
+    if rule.half is None:
+        return (label_set.subset(rule.subset) if rule.subset else list(label_set.names)), ()
     if rule.halves == "subsets":
-        return label_set.subset(str(rule.half)), ()
+        return label_set.subset(rule.half), ()
     counted = official_split(dataset.manifest, rule.counted_in or "train")
-    base, novel = halves_by_counts(_as_counts(counted), label_set.names)
-    remarks = []
-    if stated["base"] is not None and set(stated["base"]) != set(base):
-        other = sum(name not in set(base) for name in stated["base"])
-        remarks.append(
-            f"the halves by the training counts of this copy differ from the label set's published"
-            f" ones in {other} classes"
-        )
-    return (base if rule.half == "base" else novel), tuple(remarks)
-
-
-def _as_counts(rows: pd.DataFrame) -> dict[str, int]:
-    """Class to the number of its videos."""
-    counts = rows.drop_duplicates(["video", "class"])["class"].value_counts()
-    return {str(name): int(count) for name, count in counts.items()}
+    videos = counted.drop_duplicates(["video", "class"])["class"]
+    base, novel = halves_by_counts(Counter(videos.tolist()), label_set.names)
+    remarks: tuple[str, ...] = ()
+    if other := len(set(label_set.subsets.get("base", base)) - set(base)):
+        remark = "the halves by the training counts of this copy differ from the label set's"
+        remarks = (f"{remark} published ones in {other} classes",)
+    return (base if rule.half == "base" else novel), remarks
 
 
 def _draw(
@@ -120,8 +105,12 @@ def _draw(
         drawn = draw_base(videos_of, shots, seed)
     else:
         drawn = draw_few_shot(videos_of, shots, seed, nested=rule.nested)
-    order = {video: None for videos in drawn.values() for video in videos}
-    rank = {video: position for position, video in enumerate(order)}
+    return rows_in_order(rows, [video for videos in drawn.values() for video in videos])
+
+
+def rows_in_order(rows: pd.DataFrame, videos: Sequence[str]) -> pd.DataFrame:
+    """The rows of some videos, in the order of the videos."""
+    rank = {video: position for position, video in enumerate(dict.fromkeys(videos))}
     kept = rows[rows["video"].isin(rank)]
     return kept.assign(rank=kept["video"].map(rank)).sort_values("rank", kind="stable")
 
@@ -151,13 +140,20 @@ def build_split(
         label_set=dataset.label_set.name,
         label_set_sha256=dataset.label_set.sha256,
         imported=imported,
-        rows=len(rows),
-        videos=int(rows["video"].nunique()),
-        classes=int(rows.loc[rows["class"] != "", "class"].nunique()),
         sha256=sha256_bytes(rows_as_csv(rows)),
         remarks=list(remarks),
+        **counted(rows),
     )
     return Split(rows, provenance)
+
+
+def counted(rows: pd.DataFrame) -> dict[str, Any]:
+    """The numbers of rows, videos and classes that a split's provenance states."""
+    return {
+        "rows": len(rows),
+        "videos": int(rows["video"].nunique()),
+        "classes": int(rows.loc[rows["class"] != "", "class"].nunique()),
+    }
 
 
 def read_listed(path: Path, dataset: Dataset) -> Split:
@@ -175,12 +171,12 @@ def read_listed(path: Path, dataset: Dataset) -> Split:
             expected=repr(dataset.config.name),
         )
     joined = with_paths(split, dataset)
-    if joined["path"].isna().any():
-        first = joined[joined["path"].isna()].iloc[0]
+    unknown = joined[joined["path"].isna()]
+    if len(unknown):
         raise DataError(
-            f"{int(joined['path'].isna().sum()):,} rows of the split are not in the dataset",
+            f"{len(unknown):,} rows of the split are not in the dataset",
             where=str(path),
-            found=f"{first['video']!r} as {first['class']!r}",
+            found=f"{unknown['video'].iloc[0]!r} as {unknown['class'].iloc[0]!r}",
             hint=f"vclip split --verify {path}",
         )
     return split
@@ -189,7 +185,7 @@ def read_listed(path: Path, dataset: Dataset) -> Split:
 def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
     """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
     known = dataset.manifest.rows[["video", "class", "path"]]
-    if dataset.manifest.multi_label:  # a video without any of the classes that a split is about
+    if dataset.manifest.multi_label:  # a split may list a video without any of its own classes
         known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
             ["video", "class"]
         )
@@ -198,10 +194,10 @@ def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
 
 
 def listed_classes(split: Split, dataset: Dataset, *, training: bool) -> tuple[str, ...]:
-    """The classes that a split is about, in order.
+    """The classes that a split is about, in order: those of its rule.
 
-    Those of its rule; for an imported list without a subset all classes of the label set, or in
-    training the classes that occur.
+    For an imported list without a subset: all classes of the label set, or in training the classes
+    that occur.
     """
     rule = split.provenance.rule
     classes, _ = candidate_classes(dataset, rule)

@@ -13,7 +13,7 @@ from vclip_cli.common.files import require_writable_folder, write_json, write_te
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import protocol_tests
-from vclip_cli.data.split import check_overlap, write_split
+from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
@@ -65,7 +65,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
         with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
             run = {"sha256": plan.sha256, "finished": None, **plan.identity}
             write_json(plan.folder / RUN_FILE, run)
-            write_split(plan.split, plan.folder / SPLIT_FILE)
+            plan.split.save(plan.folder / SPLIT_FILE)
             started = time.perf_counter()
             state = _trained(plan, log, progress)
             write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
