@@ -130,10 +130,10 @@ def show_error(error: VclipError) -> None:
     console = _console(True)
     labels = {"where": "where", "found": "found", "expected": "expected", "hint": "try"}
     body = Text()
-    for problem in getattr(error, "problems", ()) or (error,):
+    for number, problem in enumerate(getattr(error, "problems", ()) or (error,)):
         parts = [(labels[k], _short(v)) for k, v in problem.as_dict().items() if k in labels]
         if not console.is_terminal:
-            console.print(Text(f"error: {_short(problem.what)}"))
+            console.print(Text(f"{'  and' if number else 'error'}: {_short(problem.what)}"))
             for label, value in parts:
                 console.print(Text(f"  {label}: {value}"))
             continue
