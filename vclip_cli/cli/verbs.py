@@ -14,7 +14,7 @@ from vclip_cli.common.errors import UsageError, did_you_mean
 VERBS = {
     "demo": ("demo", "demo", "The whole story on the embedded benchmark."),
     "data": ("data", "app", "Datasets: register, list and check them."),
-    "labels": ("labels", "app", "Label sets: list, show, compare and embed them."),
+    "labels": ("labels", "app", "Label sets: list, show, compare, embed, begin."),
     "split": ("split", "split", "Write training and test lists, with provenance."),
     "extract": ("extract", "extract", "Decode a dataset once, into a frame store."),
     "embed": ("embed", "embed", "Encode a dataset's videos once, for every later run."),
@@ -27,7 +27,7 @@ VERBS = {
     "report": ("report", "report", "A page that shows what the models do right and wrong."),
     "verify": ("verify", "verify", "Check a record against its files, or evaluate it again."),
     "methods": ("methods", "methods", "List the methods."),
-    "protocols": ("protocols", "protocols", "List or show protocols and recipes."),
+    "protocols": ("protocols", "protocols", "List, show or begin protocols."),
     "bench": ("bench", "bench", "Measure speed on your own clips."),
     "cache": ("cache", "app", "The cache: stored frames, embeddings, toy clips."),
     "doctor": ("doctor", "doctor", "Show what vclip finds on this machine."),

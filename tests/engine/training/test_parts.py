@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vclip_cli.common.errors import SpecError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.data.protocol import Augmentation, Optimizer, Recipe, Schedule
+from vclip_cli.data.recipe import Augmentation, Optimizer, Recipe, Schedule
 from vclip_cli.engine.training.augmentation import (
     augment,
     is_side_sensitive,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 from vclip_cli.common.files import sha256_file, sha256_json
-from vclip_cli.data.protocol import Protocol, Text, load_protocol
+from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import TestSet, protocol_tests
+from vclip_cli.data.recipe import Text
 from vclip_cli.data.split import SharedVideos, check_overlap
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
 from vclip_cli.engine.encoding.label_embeddings import stored_text

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.long_work import Progress
-from vclip_cli.data.protocol import Recipe, Schedule
+from vclip_cli.data.recipe import Recipe, Schedule
 from vclip_cli.engine.encoding.devices import autocast
 from vclip_cli.engine.encoding.embedding_pass import embedded_batches, pool_batch
 from vclip_cli.engine.encoding.embedding_shares import embed_shared, share_of_items

@@ -23,7 +23,7 @@ from vclip_cli.common.long_work import (
     delay_interruption,
     no_progress,
 )
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.training.compiling import compiled_video

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from vclip_cli.data.protocol import Augmentation
+from vclip_cli.data.recipe import Augmentation
 
 
 @dataclass(frozen=True)

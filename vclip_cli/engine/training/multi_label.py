@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.engine.training.mixing import partners
 from vclip_cli.models.tensors import to_device
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.engine.training.schedule import rate_factor
 from vclip_cli.models.contract import Adapter
 

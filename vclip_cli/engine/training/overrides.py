@@ -7,7 +7,7 @@ from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.yaml_files import parse_scalar, validate_model
-from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
+from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 
 _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
 _FIELDS = {"optimizer": Optimizer, "schedule": Schedule}

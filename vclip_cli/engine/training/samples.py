@@ -12,7 +12,7 @@ import torch
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.videos import Failure, failure_of
 from vclip_cli.engine.loading.workers import UNGUARDED, Guard, Lost, guarded_calls

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.engine.runs.shards import Shard
 
 
