@@ -53,7 +53,7 @@ def test_every_form_of_a_line(line: str, path: str, labels: tuple[str, ...]):
 
 def test_a_table_with_a_header():
     found = read_video_list(write('split,video,class\ntrain,"a,b.mp4",pour\ntest,#c.mp4,kick\n'))
-    assert found.tabular
+    assert found.header
     assert [(e.line, e.path, e.labels, e.split) for e in found.entries] == [
         (2, "a,b.mp4", ("pour",), "train"),
         (3, "#c.mp4", ("kick",), "test"),

@@ -11,13 +11,14 @@ from make_datasets import AWKWARD, hmdb_name, write_hmdb, write_ucf
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
 from vclip_cli.data.dataset import Dataset, add_dataset, load_dataset
+from vclip_cli.data.draws import select
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.manifest import has_split, official_split
-from vclip_cli.data.selection import build_split, select
 from vclip_cli.data.split import (
     Rule,
     Split,
+    build_split,
     check_overlap,
     read_split,
     rows_as_csv,

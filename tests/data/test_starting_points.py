@@ -9,15 +9,15 @@ import pytest
 from make_datasets import write_videos
 
 from vclip_cli.common.errors import UsageError
+from vclip_cli.common.resources import new_yaml
 from vclip_cli.data.dataset import add_dataset
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training
-from vclip_cli.data.starting_points import new_label_set, new_protocol
 
 
 def test_a_new_protocol_loads_by_name_and_gives_lists():
-    assert new_protocol("mine").samefile(".vclip/protocols/mine.yaml")
+    assert new_yaml("protocols", "mine").samefile(".vclip/protocols/mine.yaml")
     protocol = load_protocol("mine")
     paths = [f"{part}/{name}/{n}.mp4" for part in ("train", "test") for name in "ab" for n in "12"]
     dataset = add_dataset("own", videos=write_videos(Path("clips"), paths))
@@ -29,7 +29,7 @@ def test_a_new_protocol_loads_by_name_and_gives_lists():
 
 
 def test_its_commented_lines_are_valid_too():
-    text = new_protocol("mine").read_text(encoding="utf-8")
+    text = new_yaml("protocols", "mine").read_text(encoding="utf-8")
     begin = text.index("# recipes:")
     lines = [line.removeprefix("# ") for line in text[begin:].splitlines()]
     Path("whole.yaml").write_text(text[:begin] + "\n".join(lines), encoding="utf-8")
@@ -38,20 +38,20 @@ def test_its_commented_lines_are_valid_too():
 
 @pytest.mark.parametrize("name", ["mine", "two words", "1", "yes", "it's"])
 def test_a_new_label_set_loads_under_any_name(name: str):
-    new_label_set(name)
+    new_yaml("label_sets", name)
     label_set = load_label_set(name)
     assert label_set.subset("novel") == ["PourWater"]
     assert label_set.text("PourWater") == "pouring water"
 
 
 def test_nothing_is_overwritten_and_bad_names_are_refused():
-    new_protocol("mine")
+    new_yaml("protocols", "mine")
     before = Path(".vclip/protocols/mine.yaml").read_bytes()
     for name in ("mine", "../mine", ".mine", "a/b", ""):
         with pytest.raises(UsageError):
-            new_protocol(name)
+            new_yaml("protocols", name)
     with pytest.raises(UsageError, match=r"\.yaml"):
-        new_protocol("other", Path("other.txt"))
+        new_yaml("protocols", "other", Path("other.txt"))
     assert Path(".vclip/protocols/mine.yaml").read_bytes() == before
 
 

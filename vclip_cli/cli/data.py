@@ -234,11 +234,11 @@ def _show_report(report: CheckReport) -> None:
     show(splits)
     findings = Table("finding", "count", "examples")
     groups = [" = ".join(group) for group in report.duplicates]
-    crossing = [" = ".join(group) for group in report.across_splits]
+    crossing = [" = ".join(group) for group in report.duplicates_across_splits]
     unreadable = [f"{path}: {reason}" for path, reason in report.unreadable.items()]
     other = [
-        f"{path}: listed as {listed}, in the folder of {folder}"
-        for path, (listed, folder) in report.mislabelled.items()
+        f"{path}: listed as {found.listed}, in the folder of {found.folder}"
+        for path, found in report.mislabelled.items()
     ]
     for title, items in (
         ("listed, but not on disk", report.absent),

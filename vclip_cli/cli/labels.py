@@ -162,9 +162,9 @@ def new(
 
     Example:  vclip labels new kitchen
     """
-    from vclip_cli.data.starting_points import new_label_set
+    from vclip_cli.common.resources import new_yaml
 
-    path = new_label_set(name, out)
+    path = new_yaml("label_sets", name, out)
     if as_json:
         show_json({"name": name, "file": str(path)})
     else:

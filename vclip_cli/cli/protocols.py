@@ -78,11 +78,11 @@ def protocols(
 
 
 def _begin(name: str | None, out: Path | None, as_json: bool) -> None:
-    from vclip_cli.data.starting_points import new_protocol
+    from vclip_cli.common.resources import new_yaml
 
     if name is None:
         raise UsageError("no name was given", hint="vclip protocols new NAME")
-    path = new_protocol(name, out)
+    path = new_yaml("protocols", name, out)
     if as_json:
         show_json({"name": name, "file": str(path)})
     else:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.files import plain_name, write_text
 
 PROJECT_FOLDER = ".vclip"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -106,3 +107,25 @@ def find_yaml(kind: str, name: str) -> Path:
     if name not in known:
         raise UsageError(f"unknown {_ONE[kind]} {name!r}", hint=did_you_mean(name, known))
     return known[name]
+
+
+def new_yaml(kind: str, name: str, path: Path | None = None) -> Path:
+    """Write a commented protocol or label set that loads as it is, to be edited. Returns its path.
+
+    path: where to; `.vclip/KIND/NAME.yaml` of the project when None. Raises UsageError for a name
+    that cannot name a file, and for a file that exists.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise UsageError(f"not a name: {error}", found=repr(name)[:120]) from None
+    path = path or project_folder() / kind / f"{name}.yaml"
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError("the file must end in .yaml", where=str(path))
+    if path.exists():
+        raise UsageError("the file exists", where=str(path), hint="choose another name, or --out")
+    begin_with = _PACKAGE / "data" / f"new_{_ONE[kind].replace(' ', '_')}.yaml"
+    text = begin_with.read_text(encoding="utf-8")
+    quoted = name.replace("'", "''")
+    write_text(path, text.replace("name: NAME", f"name: '{quoted}'").replace("NAME", name))
+    return path

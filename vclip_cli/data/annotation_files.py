@@ -20,7 +20,6 @@ EVERYTHING = ("all", "full")
 """Both stand for every listed video."""
 
 _ID_HEADERS = {"id", "index", "label", "label_id"}
-_KINDS = ("train", "validation", "test", "unused")
 _SPLIT_NAMES = {
     "train": "train", "training": "train", "trn": "train",
     "val": "validation", "valid": "validation", "validate": "validation",
@@ -133,12 +132,6 @@ def _class_rows(path: Path) -> list[tuple[int, str, str]]:
     if all(len(fields) == 2 and fields[0].isdecimal() for _, fields in rows):
         return [(number, str(int(fields[0])), fields[1].strip()) for number, fields in rows]
     return [(number, str(index), text) for index, (number, text) in enumerate(lines)]
-
-
-def split_order(name: str) -> tuple[str, int, str]:
-    """A sort key: by number (`train-1`), training before validation before test."""
-    kind, _, number = name.partition("-")
-    return number, _KINDS.index(kind) if kind in _KINDS else len(_KINDS), kind
 
 
 def split_name(text: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,20 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
+class OtherFolder:
+    """The listed class of a file, and the class that its folder is named after."""
+
+    listed: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """The result of a check. Videos are named by id, files by relative path.
 
-    duplicates: groups of paths with the same bytes. across_splits: those of them whose videos
-    are in a training and in another split of the same number. unreadable: path to reason.
-    mislabelled: path to (listed class, the class that its folder is named after).
+    duplicates: groups of paths with the same bytes. duplicates_across_splits: those of them whose
+    videos are in a training and in another split of the same number. unreadable: path to reason.
+    mislabelled: files in a folder that is named after another class than the listed one.
     """
 
     dataset: str
@@ -42,8 +50,8 @@ class CheckReport:
     empty: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     duplicates: tuple[tuple[str, ...], ...] = ()
-    across_splits: tuple[tuple[str, ...], ...] = ()
-    mislabelled: dict[str, tuple[str, str]] = field(default_factory=dict)
+    duplicates_across_splits: tuple[tuple[str, ...], ...] = ()
+    mislabelled: dict[str, OtherFolder] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @property
@@ -53,23 +61,7 @@ class CheckReport:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
-        return {
-            "dataset": self.dataset,
-            "sound": self.sound,
-            "videos": self.videos,
-            "splits": {name: vars(counts) for name, counts in self.splits.items()},
-            "absent": list(self.absent),
-            "unlisted": list(self.unlisted),
-            "empty": list(self.empty),
-            "unreadable": self.unreadable,
-            "duplicates": [list(group) for group in self.duplicates],
-            "duplicates_across_splits": [list(group) for group in self.across_splits],
-            "mislabelled": {
-                path: {"listed": listed, "folder": folder}
-                for path, (listed, folder) in self.mislabelled.items()
-            },
-            "remarks": list(self.remarks),
-        }
+        return {"dataset": self.dataset, "sound": self.sound, **asdict(self)}
 
 
 def check_dataset(
@@ -105,7 +97,7 @@ def check_dataset(
         empty=tuple(path for path in paths if sizes[path] == 0),
         unreadable=unreadable,
         duplicates=duplicates,
-        across_splits=tuple(g for g in duplicates if _crosses([splits[p] for p in g])),
+        duplicates_across_splits=tuple(g for g in duplicates if _crosses([splits[p] for p in g])),
         mislabelled=_mislabelled(dataset, dict(zip(paths, firsts["class"], strict=True))),
     )
 
@@ -152,7 +144,7 @@ def _crosses(splits: Sequence[str]) -> bool:
     return False
 
 
-def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, tuple[str, str]]:
+def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, OtherFolder]:
     """Files in a folder that is named after another class than the listed one."""
     if dataset.manifest.multi_label:
         return {}
@@ -164,5 +156,5 @@ def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, tuple[st
             of_folder[folder] = dataset.label_set.find(folder) if fold(folder) else None
         stated = of_folder[folder]
         if stated is not None and class_name and stated != class_name:
-            found[path] = (class_name, stated)
+            found[path] = OtherFolder(class_name, stated)
     return found

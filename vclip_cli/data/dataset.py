@@ -26,7 +26,7 @@ from vclip_cli.data.label_set import (
     write_label_set,
 )
 from vclip_cli.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
-from vclip_cli.data.readers import Annotations, detect_format, load_reader
+from vclip_cli.data.readers import Annotations, detect_format, load_reader, reader_name
 from vclip_cli.data.videos_on_disk import folders_unchanged
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -121,7 +121,7 @@ def add_dataset(
         if given is not None and not _exists(given):
             raise DataError("no such file or folder", where=str(given))
     base = user_config_folder() if user else project_folder()
-    format = load_reader(format or detect_format(source)).__name__.rpartition(".")[2]
+    format = reader_name(format or detect_format(source))
     config = DatasetConfig(
         name=name,
         videos=None if videos is None else str(videos.resolve()),
@@ -152,7 +152,7 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
         )
     path = known[name]
     config = _anchored(load_named(path, DatasetConfig, name), path.parent.parent.parent)
-    load_reader(config.format)  # a config file written by hand may name an unknown format
+    reader_name(config.format)  # a config file written by hand may name an unknown format
     if not rescan and (dataset := _from_cache(config, _manifest_path(path))):
         return dataset
     dataset = _build(config)

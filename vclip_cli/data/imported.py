@@ -12,9 +12,9 @@ from vclip_cli.common.errors import DataError, examples
 from vclip_cli.common.files import sha256_file
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.draws import rows_in_order
 from vclip_cli.data.readers.list_file import class_behind
-from vclip_cli.data.selection import build_split, rows_in_order
-from vclip_cli.data.split import ImportedFile, ProtocolReference, Rule, Split
+from vclip_cli.data.split import ImportedFile, ProtocolReference, Rule, Split, build_split
 from vclip_cli.data.video_list import ListEntry, VideoList, read_video_list
 from vclip_cli.data.videos_on_disk import video_stem, without_ending, without_times
 
@@ -110,7 +110,7 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
     and line for a video that is not in the dataset, and for one that stands twice elsewhere.
     """
     names = _Names(dataset.manifest.rows)
-    several_rows = listed.tabular and dataset.manifest.multi_label
+    several_rows = bool(listed.header) and dataset.manifest.multi_label
     unknown: list[ListEntry] = []
     ids: list[str] = []
     lines: dict[str, int] = {}

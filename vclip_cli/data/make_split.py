@@ -11,7 +11,6 @@ import pandas as pd
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.data.dataset import Dataset
-from vclip_cli.data.imported import import_split
 from vclip_cli.data.manifest import official_split
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
@@ -107,6 +106,8 @@ def make_split(
     if from_list is not None:
         if shots is not None or nested:
             raise UsageError("an imported list is not drawn: leave out --shots and --nested")
+        from vclip_cli.data.imported import import_split
+
         reference = protocol.reference if protocol else None
         training = import_split(
             dataset,

@@ -15,13 +15,14 @@ from vclip_cli.common.errors import DataError, did_you_mean
 from vclip_cli.common.files import sha256_bytes, sha256_file, whole_file, write_json
 from vclip_cli.common.safe_readers import read_json, read_parquet
 from vclip_cli.common.yaml_files import validate_stored
-from vclip_cli.data.annotation_files import EVERYTHING, split_order
+from vclip_cli.data.annotation_files import EVERYTHING
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import Annotations
 from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
 
 COLUMNS = ["video", "path", "class", "splits"]
 FORMAT = "vclip-manifest/1"
+_KINDS = ("train", "validation", "test", "unused")
 JOIN = "+"
 """`train-1+test-1` is the union of two splits."""
 
@@ -90,6 +91,12 @@ class Manifest:
     def videos(self) -> int:
         """The number of listed videos."""
         return int(self.rows["video"].nunique())
+
+
+def split_order(name: str) -> tuple[str, int, str]:
+    """A sort key: by number (`train-1`), training before validation before test."""
+    kind, _, number = name.partition("-")
+    return number, _KINDS.index(kind) if kind in _KINDS else len(_KINDS), kind
 
 
 def has_split(manifest: Manifest, split: str) -> bool:

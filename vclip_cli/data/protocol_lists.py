@@ -10,10 +10,10 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.draws import candidate_classes, select
 from vclip_cli.data.manifest import has_split
 from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
-from vclip_cli.data.selection import build_split, listed_classes, read_listed, select, with_paths
-from vclip_cli.data.split import Rule, Split
+from vclip_cli.data.split import Rule, Split, build_split, read_listed, with_paths
 
 VALIDATION = "validation"
 
@@ -309,3 +309,17 @@ def _listed_test(dataset: Dataset, path: Path) -> TestSet:
         multi_label=dataset.manifest.multi_label,
         listed=listed,
     )
+
+
+def listed_classes(split: Split, dataset: Dataset, *, training: bool) -> tuple[str, ...]:
+    """The classes that a split is about, in order: those of its rule.
+
+    For an imported list without a subset: all classes of the label set, or in training the classes
+    that occur.
+    """
+    rule = split.provenance.rule
+    classes, _ = candidate_classes(dataset, rule)
+    if training and rule.name == "imported" and rule.subset is None:
+        occurring = set(split.rows["class"])
+        classes = [name for name in classes if name in occurring]
+    return tuple(classes)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +21,7 @@ from vclip_cli.common.files import sha256_bytes, whole_file, write_json
 from vclip_cli.common.safe_readers import read_json
 from vclip_cli.common.yaml_files import validate_stored
 from vclip_cli.data.annotation_files import csv_rows, read_lines
+from vclip_cli.data.dataset import Dataset
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
@@ -163,6 +164,47 @@ class Split:
         return (int(counts.min()), int(counts.max())) if len(counts) else None
 
 
+def build_split(
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    rule: Rule,
+    part: str,
+    *,
+    shots: int | None = None,
+    seed: int | None = None,
+    protocol: ProtocolReference | None = None,
+    imported: ImportedFile | None = None,
+    remarks: Sequence[str] = (),
+) -> Split:
+    """A split of chosen rows (`video`, `class`) with its whole provenance."""
+    rows = rows[COLUMNS].reset_index(drop=True)
+    provenance = Provenance(
+        dataset=dataset.config.name,
+        part=part,
+        protocol=protocol,
+        rule=rule,
+        shots=shots,
+        seed=seed,
+        manifest_sha256=dataset.manifest.sha256,
+        label_set=dataset.label_set.name,
+        label_set_sha256=dataset.label_set.sha256,
+        imported=imported,
+        sha256=sha256_bytes(rows_as_csv(rows)),
+        remarks=list(remarks),
+        **counted(rows),
+    )
+    return Split(rows, provenance)
+
+
+def counted(rows: pd.DataFrame) -> dict[str, Any]:
+    """The numbers of rows, videos and classes that a split's provenance states."""
+    return {
+        "rows": len(rows),
+        "videos": int(rows["video"].nunique()),
+        "classes": int(rows.loc[rows["class"] != "", "class"].nunique()),
+    }
+
+
 def rows_as_csv(rows: pd.DataFrame) -> bytes:
     """`video,class` rows as the bytes of a split's CSV."""
     buffer = io.BytesIO()
@@ -218,6 +260,43 @@ def _read_provenance(path: Path) -> Provenance:
             hint="keep the .json beside the .csv, or import the list with --from-list",
         )
     return validate_stored(read_json(path), Provenance, path, "not a split's provenance")
+
+
+def read_listed(path: Path, dataset: Dataset) -> Split:
+    """A split file that belongs to the dataset.
+
+    Raises ComparisonRefused when it was made of another dataset, DataError when it is broken,
+    altered, or holds rows that the dataset does not list.
+    """
+    split = read_split(path)
+    if split.provenance.dataset != dataset.config.name:
+        raise ComparisonRefused(
+            "the split file belongs to another dataset",
+            where=str(path),
+            found=repr(split.provenance.dataset),
+            expected=repr(dataset.config.name),
+        )
+    joined = with_paths(split, dataset)
+    unknown = joined[joined["path"].isna()]
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown):,} rows of the split are not in the dataset",
+            where=str(path),
+            found=f"{unknown['video'].iloc[0]!r} as {unknown['class'].iloc[0]!r}",
+            hint=f"vclip split --verify {path}",
+        )
+    return split
+
+
+def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
+    """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
+    known = dataset.manifest.rows[["video", "class", "path"]]
+    if dataset.manifest.multi_label:  # a split may list a video without any of its own classes
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
+            ["video", "class"]
+        )
+    joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
+    return joined[["video", "path", "class"]]
 
 
 def check_overlap(

@@ -11,9 +11,9 @@ from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, examples
 from vclip_cli.common.files import sha256_file
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.draws import select
 from vclip_cli.data.imported import import_split
-from vclip_cli.data.selection import counted, select
-from vclip_cli.data.split import COLUMNS, Split, rows_as_csv
+from vclip_cli.data.split import COLUMNS, Split, counted, rows_as_csv
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class VideoList:
-    """The entries of a list; `tabular` when it is a CSV with a header."""
+    """The entries of a list; header: the columns, where it is a CSV with a header."""
 
     path: Path
     entries: tuple[ListEntry, ...]
-    tabular: bool = False
+    header: tuple[str, ...] = ()
 
 
 def read_video_list(path: Path) -> VideoList:
@@ -50,8 +50,9 @@ def read_video_list(path: Path) -> VideoList:
     rows = list(numbered_lines(path))
     if not rows:
         raise DataError("the list is empty", where=str(path))
-    if columns := _header(rows[0][1], path):
-        return VideoList(path, _tabular(path, columns), tabular=True)
+    header = [field.strip().lower() for _, row in csv_rows([rows[0][1]], path) for field in row]
+    if columns := _columns(header):
+        return VideoList(path, _tabular(path, columns), tuple(header))
     parsed = [(number, *_parse(line, f"{path}:{number}")) for number, line in rows]
     counts = {len(labels) for _, _, labels in parsed}
     frames = counts == {2} and all(
@@ -73,16 +74,15 @@ def _wrong_columns(where: str, found: int, expected: str) -> DataError:
     return DataError("wrong number of columns", where=where, found=f"{found}", expected=expected)
 
 
-def _header(line: str, path: Path) -> dict[str, int] | None:
+def _columns(header: list[str]) -> dict[str, int] | None:
     """The positions of the columns by what they hold, and their `count`; None for no header."""
-    fields = [field.strip().lower() for _, row in csv_rows([line], path) for field in row]
     columns: dict[str, int] = {}
     for role, known in _HEADERS.items():
-        if found := [name for name in known if name in fields]:
-            columns[role] = fields.index(found[0])
-    if "path" not in columns or (len(fields) > 1 and "class" not in columns):
+        if found := [name for name in known if name in header]:
+            columns[role] = header.index(found[0])
+    if "path" not in columns or (len(header) > 1 and "class" not in columns):
         return None
-    return {**columns, "count": len(fields)}
+    return {**columns, "count": len(header)}
 
 
 def _tabular(path: Path, columns: dict[str, int]) -> tuple[ListEntry, ...]:

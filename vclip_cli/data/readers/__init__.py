@@ -44,7 +44,6 @@ class Annotations:
 class Reader(Protocol):
     """What a reader's module offers."""
 
-    __name__: str
     TITLE: str
     LABEL_SET: str | None
 
@@ -61,17 +60,22 @@ def list_readers() -> dict[str, Path]:
     return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 
-def load_reader(name: str) -> Reader:
-    """The reader of a format; `list-file` and `list_file` are the same.
+def reader_name(name: str) -> str:
+    """The file name of a format's reader; `list-file` and `list_file` are the same.
 
-    Raises UsageError with the near misses for an unknown name.
+    Raises UsageError with the near misses for an unknown name. Imports nothing.
     """
     known = list_readers()
     stem = name.replace("-", "_")
     if stem not in known:
         hint = did_you_mean(stem, known)
         raise UsageError(f"unknown annotation format {name!r}", hint=hint)
-    return cast(Reader, importlib.import_module(f"{__name__}.{stem}"))
+    return stem
+
+
+def load_reader(name: str) -> Reader:
+    """The reader of a format. Raises UsageError as `reader_name` does."""
+    return cast(Reader, importlib.import_module(f"{__name__}.{reader_name(name)}"))
 
 
 def detect_reader(path: Path) -> str | None:

@@ -28,15 +28,13 @@ def detects(path: Path) -> bool:
 
 def _repeats_videos(file: Path) -> bool:
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            header = [name.strip().strip('"').lower() for name in stream.readline().split(",")]
-        if "label" not in header:
-            return False
-        first: dict[str, tuple[str, ...]] = {}
-        entries = read_video_list(file).entries
-    except (OSError, UnicodeDecodeError, DataError):
+        listed = read_video_list(file)
+    except DataError:
         return False
-    return any(first.setdefault(entry.path, entry.labels) != entry.labels for entry in entries)
+    first: dict[str, tuple[str, ...]] = {}
+    return "label" in listed.header and any(
+        first.setdefault(entry.path, entry.labels) != entry.labels for entry in listed.entries
+    )
 
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
