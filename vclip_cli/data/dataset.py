@@ -131,11 +131,12 @@ def add_dataset(
         backbone=backbone,
         pretrained=pretrained,
     )
-    dataset = _build(config)
+    chosen = load_label_set(config.label_set)
+    manifest = _build(config, chosen)
     path = base / "datasets" / f"{name}.yaml"
     _write_config(config, path)
-    write_manifest(dataset.manifest, _manifest_path(path))
-    return dataset
+    write_manifest(manifest, _manifest_path(path))
+    return Dataset(config, chosen, manifest, config.videos_root)
 
 
 def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
@@ -153,44 +154,40 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
     path = known[name]
     config = _anchored(load_named(path, DatasetConfig, name), path.parent.parent.parent)
     reader_name(config.format)  # a config file written by hand may name an unknown format
-    if not rescan and (dataset := _from_cache(config, _manifest_path(path))):
-        return dataset
-    dataset = _build(config)
-    # A config folder may be shared read-only: the manifest is then built each time.
-    with contextlib.suppress(StorageError):
-        write_manifest(dataset.manifest, _manifest_path(path))
-    return dataset
-
-
-def _build(config: DatasetConfig) -> Dataset:
     label_set = load_label_set(config.label_set)
     _require_there(config)
+    stored = _manifest_path(path)
+    manifest = None if rescan else _stored_manifest(config, label_set, stored)
+    if manifest is None:
+        manifest = _build(config, label_set)
+        # A config folder may be shared read-only: the manifest is then built each time.
+        with contextlib.suppress(StorageError):
+            write_manifest(manifest, stored)
+    return Dataset(config, label_set, manifest, config.videos_root)
+
+
+def _build(config: DatasetConfig, label_set: LabelSet) -> Manifest:
     annotations = load_reader(config.format).read(config.source, label_set)
-    root = config.videos_root
-    manifest = build_manifest(
-        annotations, root, label_set, dataset=config.name, source_files=_hashes(config)
+    sources = _hashes(config)
+    return build_manifest(
+        annotations, config.videos_root, label_set, dataset=config.name, source_files=sources
     )
-    return Dataset(config, label_set, manifest, root)
 
 
-def _from_cache(config: DatasetConfig, path: Path) -> Dataset | None:
-    """The dataset with its stored manifest, None when that is missing, damaged or outdated."""
-    if not path.is_file():
-        return None
-    label_set = load_label_set(config.label_set)
-    _require_there(config)
-    root = config.videos_root
+def _stored_manifest(config: DatasetConfig, label_set: LabelSet, path: Path) -> Manifest | None:
+    """The stored manifest, None when it is missing, damaged or outdated."""
     try:
         manifest = read_manifest(path)
     except DataError:
         return None
+    root = config.videos_root
     fresh = (
         manifest.package_version == __version__
         and manifest.label_set_sha256 == label_set.sha256
         and manifest.source_files == _hashes(config)
         and (root is None or folders_unchanged(root, manifest.folders))
     )
-    return Dataset(config, label_set, manifest, root) if fresh else None
+    return manifest if fresh else None
 
 
 def _choose_label_set(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -60,47 +59,33 @@ def import_split(
     )
 
 
-class _Names:
-    """The ids of a manifest by all the names that a list may use; None where several share one."""
+_Key = tuple[str, str]
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        firsts = rows.drop_duplicates("video")
-        self.ids = firsts["video"].tolist()
-        self.known = frozenset(self.ids)
-        self.paths = firsts["path"].tolist()
 
-    def _index(self, keys: Sequence[str]) -> dict[str, str | None]:
-        index: dict[str, str | None] = {}
-        for key, video in zip(keys, self.ids, strict=True):
-            if key:
-                index[key] = None if index.get(key, video) != video else video
-        return index
+def _index(rows: pd.DataFrame) -> dict[_Key, str | None]:
+    """The ids of a manifest by every name that a list may use; None where several share a name.
 
-    @cached_property
-    def by_path(self) -> dict[str, str | None]:
-        return self._index([without_ending(path) for path in self.paths])
+    A key is a kind of name and the name: the `id`, the `path` on disk, the file name (`stem`), and
+    of a name that carries the times of a Kinetics video the one without them (`untimed`).
+    """
+    index: dict[_Key, str | None] = {}
+    firsts = rows.drop_duplicates("video")
+    for video, path in zip(firsts["video"].tolist(), firsts["path"].tolist(), strict=True):
+        stem = video_stem(video)
+        keys = [("id", video), ("stem", stem), ("path", without_ending(path))]
+        if (untimed := without_times(stem)) != stem:
+            keys.append(("untimed", untimed))
+        for key in keys:
+            index[key] = None if index.get(key, video) != video else video
+    return index
 
-    @cached_property
-    def by_stem(self) -> dict[str, str | None]:
-        return self._index([video_stem(video) for video in self.ids])
 
-    @cached_property
-    def by_untimed_stem(self) -> dict[str, str | None]:
-        """Only of names that carry the times of a Kinetics video."""
-        stems = [video_stem(video) for video in self.ids]
-        plain = [without_times(stem) for stem in stems]
-        return self._index([p if p != s else "" for p, s in zip(plain, stems, strict=True)])
-
-    def find(self, path: str) -> str | None:
-        """The id that a listed path means, by the best name that decides it."""
-        plain, stem = without_ending(path), video_stem(path)
-        if plain in self.known:
-            return plain
-        if (found := self.by_path.get(plain) or self.by_stem.get(stem)) is not None:
-            return found
-        untimed = without_times(stem)
-        found = self.by_untimed_stem.get(stem)
-        return found or (self.by_stem.get(untimed) if stem != untimed else None)
+def _find(path: str, index: dict[_Key, str | None]) -> str | None:
+    """The id that a listed path means, by the first kind of name that decides it."""
+    plain, stem = without_ending(path), video_stem(path)
+    kinds = (("id", plain), ("path", plain), ("stem", stem), ("untimed", stem))
+    keys = (*kinds, ("stem", without_times(stem)))
+    return next((found for key in keys if (found := index.get(key)) is not None), None)
 
 
 def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
@@ -109,13 +94,13 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
     A table of a multi-label dataset may have several rows of a video. Raises DataError with file
     and line for a video that is not in the dataset, and for one that stands twice elsewhere.
     """
-    names = _Names(dataset.manifest.rows)
+    index = _index(dataset.manifest.rows)
     several_rows = bool(listed.header) and dataset.manifest.multi_label
     unknown: list[ListEntry] = []
     ids: list[str] = []
     lines: dict[str, int] = {}
     for entry in listed.entries:
-        video = names.find(entry.path)
+        video = _find(entry.path, index)
         if video is None:
             unknown.append(entry)
             continue

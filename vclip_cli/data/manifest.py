@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -177,15 +177,14 @@ def _with_paths(manifest: Manifest, firsts: pd.DataFrame, disk: VideosOnDisk) ->
             f"{len(disk.unusable):,} files or folders were left out, as their names hold line"
             f" breaks or bytes that are no text (such as {disk.unusable[0][:100]})"
         )
-    known = {entry.name: getattr(manifest, entry.name) for entry in fields(manifest)}
-    found = {
-        "rows": manifest.rows.assign(path=paths),
-        "absent": tuple(video for video in firsts["video"] if video not in located.paths),
-        "unlisted": located.unlisted,
-        "remarks": tuple(remarks),
-        "folders": disk.folders,
-    }
-    return Manifest(**{**known, **found})
+    return replace(
+        manifest,
+        rows=manifest.rows.assign(path=paths),
+        absent=tuple(video for video in firsts["video"] if video not in located.paths),
+        unlisted=located.unlisted,
+        remarks=tuple(remarks),
+        folders=disk.folders,
+    )
 
 
 def _refuse_line_breaks(names: pd.Series, column: str, dataset: str) -> None:

@@ -140,7 +140,13 @@ def protocol_training(
             )
         seed = None
     else:
-        shots = shots if shots is not None else _only_shots(protocol, entry)
+        published = training_shots(protocol, dataset)
+        if shots is None and len(published) != 1:
+            raise UsageError(
+                "the number of training videos a class is missing",
+                expected="--shots " + "|".join(map(str, published)),
+            )
+        shots = published[0] if shots is None else shots
         if seed is None:
             seed = protocol.seeds[0] if protocol.seeds else 0
     if nested and rule.name != "few-shot":
@@ -167,21 +173,9 @@ def trains_on(protocol: Protocol, dataset: Dataset) -> bool:
 def training_shots(protocol: Protocol, dataset: Dataset) -> list[int]:
     """The published numbers of training videos a class; empty where all are trained on."""
     entry = _entries(protocol, protocol.train, dataset, "trains on")[0]
-    return [] if entry.draw == "official" else _published_shots(protocol, entry)
-
-
-def _published_shots(protocol: Protocol, entry: Entry) -> list[int]:
+    if entry.draw == "official":
+        return []
     return list(entry.shots if entry.shots is not None else protocol.shots)
-
-
-def _only_shots(protocol: Protocol, entry: Entry) -> int:
-    published = _published_shots(protocol, entry)
-    if len(published) != 1:
-        raise UsageError(
-            "the number of training videos a class is missing",
-            expected="--shots " + "|".join(str(number) for number in published),
-        )
-    return published[0]
 
 
 def _require_kind(protocol: Protocol, dataset: Dataset) -> None:
