@@ -44,9 +44,9 @@ def convert(
     """
     from dataclasses import asdict
 
-    from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.common.files import require_writable_folder
     from vclip_cli.common.yaml_files import parse_scalar
+    from vclip_cli.data.label_set import read_labels
     from vclip_cli.models.convert import convert_checkpoint
 
     out = out or source.with_suffix(".safetensors")

@@ -199,8 +199,7 @@ def embed(
     Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
     """
     from vclip_cli.cli.console import progress
-    from vclip_cli.cli.label_lists import read_labels
-    from vclip_cli.data.label_set import NATURAL
+    from vclip_cli.data.label_set import NATURAL, read_labels
     from vclip_cli.engine.encoding.devices import known_precision, pick_device
     from vclip_cli.engine.encoding.label_embeddings import embed_labels
     from vclip_cli.engine.encoding.model import MethodRequest, load_method

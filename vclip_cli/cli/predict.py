@@ -128,7 +128,7 @@ def predict(
 
 def _vocabulary(labels: str | None, label_embeddings: Path | None) -> LabelSet:
     """The labels that were named, or all that the file of embeddings holds."""
-    from vclip_cli.cli.label_lists import label_set_of, read_labels
+    from vclip_cli.data.label_set import label_set_of, read_labels
 
     if labels is not None:
         return read_labels(labels)

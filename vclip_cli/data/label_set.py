@@ -6,6 +6,7 @@ Classes are identified by name everywhere. An index is only ever derived from th
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, UsageError, did_you_mean, examples
 from vclip_cli.common.files import plain_name, sha256_json, write_text
-from vclip_cli.common.resources import find_yaml
+from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_named, raise_all
 
 NATURAL = "natural"
@@ -253,6 +254,46 @@ def label_set_from_names(name: str, title: str, names: Iterable[str], source: st
             raise DataError(f"the class {class_name!r}: {error}", where=source or None) from None
     entries = [ClassEntry(name=class_name) for class_name in ordered]
     return LabelSet(name=name, title=title, version=1, source=source, classes=entries)
+
+
+def read_labels(given: str) -> LabelSet:
+    """The label set that a person gives as one text, such as that of `--labels`.
+
+    A name of a known label set or a `.yaml` file is that set; another existing file holds one label
+    a line; anything else is a list with commas. Raises UsageError as `label_set_of` does.
+    """
+    if given.endswith((".yaml", ".yml")) or given in list_yaml("label_sets"):
+        return load_label_set(given)
+    path = Path(given)
+    if "," in given or not (path.suffix == ".txt" or path.is_file()):
+        return label_set_of(given.split(","), "--labels")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"the file of labels cannot be read: {error}"
+        raise UsageError(what, where=str(path)) from None
+    return label_set_of([line for line in lines if line.strip()], str(path))
+
+
+def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
+    """A label set of these labels, in their order; where: their source, for errors.
+
+    Raises UsageError for no label, an empty one, and one that stands twice.
+    """
+    names = [label.strip() for label in labels]
+    if not any(names):
+        raise UsageError("no label was given", where=where)
+    if not all(names):
+        raise UsageError("a label is empty", where=where, found=",".join(names)[:80])
+    for name in names:
+        try:
+            one_line(name)
+        except ValueError as error:
+            raise UsageError(str(error), where=where, found=repr(name)[:200]) from None
+    if doubles := sorted({name for name, count in Counter(names).items() if count > 1}):
+        raise UsageError("a label stands twice", where=where, found=examples(doubles, 5))
+    entries = [ClassEntry(name=name, texts={NATURAL: name}) for name in names]
+    return LabelSet(name="given", title="labels given by hand", version=1, classes=entries)
 
 
 @dataclass(frozen=True)
