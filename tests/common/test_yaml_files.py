@@ -80,7 +80,7 @@ def test_all_problems_of_a_label_set_are_listed():
     error = refused(text, "label_sets")
     lines = [(problem.where, problem.what) for problem in error.problems]
     assert [where for where, _ in lines] == ["own.yaml:7", "own.yaml:9", "own.yaml:9"]
-    assert "stands twice" in lines[0][1] and "unknown class 'c'" in lines[1][1]
+    assert "appears twice" in lines[0][1] and "unknown class 'c'" in lines[1][1]
 
 
 def test_one_problem_stays_one_error():

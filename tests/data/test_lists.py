@@ -176,7 +176,7 @@ def test_class_folders_with_and_without_splits():
         ["pour/a", "pour", "all"],
         ["ride bike/a", "ride bike", "all"],
     ]
-    assert found.remarks == ("left out, as they lie in no class folder: 1",)
+    assert found.remarks == ("left out, as they are in no class folder: 1",)
     write_videos(Path("split"), ["train/pour/a.mp4", "val/pour/b.mp4"])
     found = class_folders.read(Path("split"))
     assert found.rows["splits"].tolist() == ["train", "validation"]

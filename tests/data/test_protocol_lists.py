@@ -87,7 +87,7 @@ def test_published_settings(protocol, recipe, rate, length, batch, frames):
     [
         ("frames: 8\nmetrics", "frame: 8\nmetrics", 8, "unknown key 'frame'.*'frames'"),
         ("split: [test, all]}", "split: [test, all], spilt: x}", 7, "unknown key 'test.0.spilt'"),
-        ("metrics: [top1]", "metrics: [top1, top1]", 9, "metrics.1: 'top1' stands twice"),
+        ("metrics: [top1]", "metrics: [top1, top1]", 9, "metrics.1: 'top1' appears twice"),
         ("metrics: [top1]", "metrics: [../top1]", 9, "metrics.0"),
         ("{epochs: 2}", "{epochs: 2, steps: 3}", 17, "either epochs or steps"),
         ("frames: 8\nmetrics", "metrics", 2, "'frames' is missing"),

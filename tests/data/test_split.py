@@ -206,7 +206,7 @@ def test_labels_of_an_imported_list_never_overrule_the_dataset(hmdb51: Dataset):
     assert split.rows["class"].unique().tolist() == ["kick"]
     assert "2 videos have another class in the list" in split.provenance.remarks[0]
     mixed = import_split(hmdb51, write_list([hmdb_name("kick", 0), hmdb_name("pour", 0)]))
-    assert "stand for several classes" in mixed.provenance.remarks[0]
+    assert "mean several classes" in mixed.provenance.remarks[0]
 
 
 def test_an_imported_list_with_strangers_or_doubles_is_refused(hmdb51: Dataset):
@@ -216,7 +216,7 @@ def test_an_imported_list_with_strangers_or_doubles_is_refused(hmdb51: Dataset):
     ) as caught:
         import_split(hmdb51, write_list([known, "stranger"]))
     assert caught.value.where == "list.txt:2"
-    with pytest.raises(DataError, match=r"stands twice.*line 1") as caught:
+    with pytest.raises(DataError, match=r"appears twice.*line 1") as caught:
         import_split(hmdb51, write_list([known, known]))
     assert caught.value.where == "list.txt:2"
 

@@ -144,7 +144,7 @@ def diff(
     lines += [f"~ {ours} -> {theirs}" for ours, theirs in found.respelled]
     lines += [f"text of {name}: {ours!r} -> {theirs!r}" for name, ours, theirs in found.texts]
     if found.reordered:
-        lines.append("the classes that both have stand in another order")
+        lines.append("the shared classes are in another order")
     show("\n".join(lines))
 
 

@@ -127,7 +127,7 @@ def _note_lines(node: Any, key: Location, lines: dict[Location, int], source: st
             if not isinstance(name, yaml.ScalarNode):
                 raise SpecError("a key must be a name", where=where, found="a list or a mapping")
             if name.value in seen:
-                raise SpecError(f"the key {name.value!r} stands twice", where=where)
+                raise SpecError(f"the key {name.value!r} appears twice", where=where)
             seen.add(name.value)
             _note_lines(value, (*key, name.value), lines, source)
             lines[(*key, name.value)] = name.start_mark.line + 1

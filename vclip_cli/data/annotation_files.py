@@ -111,7 +111,7 @@ def read_class_names(path: Path) -> dict[str, str]:
         if not name:
             raise DataError("the class has no name", where=where)
         if label_id in names:
-            raise DataError(f"the label id {label_id} stands twice", where=where)
+            raise DataError(f"the label id {label_id} appears twice", where=where)
         names[label_id] = name
     if not names:
         raise DataError("the file names no class", where=str(path))

@@ -1,6 +1,6 @@
-"""Registered datasets: a name, where videos and annotations lie, and the manifest built of them.
+"""Registered datasets: a name, the places of videos and annotations, and their manifest.
 
-`datasets/NAME.yaml` lies in the project's `.vclip/` or the user's config folder. Beside it lies
+`datasets/NAME.yaml` is in the project's `.vclip/` or the user's config folder. Beside it is
 `NAME.manifest.parquet`, which is built again when the annotations or the folders of videos change.
 """
 

@@ -32,7 +32,7 @@ def import_split(
     labels_file: names the classes behind the list's numbers. The dataset's classes are kept; where
     the list's labels differ, a remark says so with counts. subset: the label set's subset of
     classes that the list is about. Raises DataError with file and line for a broken list, for
-    videos that are not in the dataset or stand twice, and for classes outside the subset.
+    videos that are not in the dataset or appear twice, and for classes outside the subset.
     """
     listed = read_video_list(list_file)
     ids = match_videos(dataset, listed)
@@ -92,7 +92,7 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
     """The id of every entry.
 
     A table of a multi-label dataset may have several rows of a video. Raises DataError with file
-    and line for a video that is not in the dataset, and for one that stands twice elsewhere.
+    and line for a video that is not in the dataset, and for one that appears twice elsewhere.
     """
     index = _index(dataset.manifest.rows)
     several_rows = bool(listed.header) and dataset.manifest.multi_label
@@ -106,7 +106,7 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
             continue
         if video in lines and not several_rows:
             raise DataError(
-                f"the video {video!r} stands twice",
+                f"the video {video!r} appears twice",
                 where=f"{listed.path}:{entry.line}",
                 found=f"first in line {lines[video]}",
             )
@@ -158,7 +158,7 @@ def _compare_labels(
     if mixed:
         such = ", ".join(sorted(meanings[mixed[0]])[:3])
         remarks.append(
-            f"{len(mixed)} label numbers of the list stand for several classes (such as {mixed[0]}:"
+            f"{len(mixed)} label numbers of the list mean several classes (such as {mixed[0]}:"
             f" {such}); the dataset's own class is kept"
         )
     return remarks

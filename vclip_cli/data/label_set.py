@@ -82,7 +82,7 @@ class LabelSet(BaseModel):
         owners: dict[str, int] = {}
         for index, entry in enumerate(self.classes):
             if owners.setdefault(entry.name, index) != index:
-                message = f"the class {entry.name!r} stands twice"
+                message = f"the class {entry.name!r} appears twice"
                 problems.append(ErrorAt(("classes", index), message))
         for index, entry in enumerate(self.classes):
             for alias in entry.aliases:
@@ -278,7 +278,7 @@ def read_labels(given: str) -> LabelSet:
 def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
     """A label set of these labels, in their order; where: their source, for errors.
 
-    Raises UsageError for no label, an empty one, and one that stands twice.
+    Raises UsageError for no label, an empty one, and one that appears twice.
     """
     names = [label.strip() for label in labels]
     if not any(names):
@@ -291,7 +291,7 @@ def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
         except ValueError as error:
             raise UsageError(str(error), where=where, found=repr(name)[:200]) from None
     if doubles := sorted({name for name, count in Counter(names).items() if count > 1}):
-        raise UsageError("a label stands twice", where=where, found=examples(doubles, 5))
+        raise UsageError("a label appears twice", where=where, found=examples(doubles, 5))
     entries = [ClassEntry(name=name, texts={NATURAL: name}) for name in names]
     return LabelSet(name="given", title="labels given by hand", version=1, classes=entries)
 
@@ -302,7 +302,7 @@ class LabelDiff:
 
     only_a, only_b: classes that the other set knows under no spelling. respelled: pairs of names
     (a, b) of one class. texts: (name in a, text in a, text in b). reordered: whether the classes
-    that both have stand in another order.
+    that both have are in another order.
     """
 
     shared: int

@@ -1,4 +1,4 @@
-"""The manifest of a dataset: every listed video, its class, its official splits, where it lies."""
+"""The manifest of a dataset: every listed video, its class, its official splits, its file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Manifest:
     def sha256(self) -> str:
         """The hash of the list: ids, classes, splits, their order, and the label set.
 
-        Where the files lie and which are missing differs between machines and does not count.
+        Where the files are and which are missing differs between machines and does not count.
         """
         columns = ["\n".join(self.rows[name].tolist()) for name in ("video", "class", "splits")]
         head = [FORMAT, str(self.multi_label), self.label_set_sha256]

@@ -1,7 +1,7 @@
 """Protocols: what is trained on, what is tested on, and how, as `protocols/<name>.yaml`.
 
-The schema is closed: an unknown key is an error with file and line. A key that would change nothing
-where it stands is one too.
+The schema is closed: an unknown key is an error with file and line. So is a key that would change
+nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _listed(value: Any) -> Any:
 
 def _without_doubles(names: list[str]) -> list[str]:
     doubles = [index for index, name in enumerate(names) if names.index(name) != index]
-    raise_all([ErrorAt((index,), f"{names[index]!r} stands twice") for index in doubles])
+    raise_all([ErrorAt((index,), f"{names[index]!r} appears twice") for index in doubles])
     return names
 
 

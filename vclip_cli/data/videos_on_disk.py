@@ -104,7 +104,7 @@ class VideosOnDisk:
 
 @dataclass(frozen=True)
 class Located:
-    """Where listed videos lie.
+    """Where listed videos are.
 
     paths: video id to path, only for those found.
     unlisted: the paths that belong to no listed video, sorted.

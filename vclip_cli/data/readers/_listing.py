@@ -21,9 +21,9 @@ Row = tuple[str, str, str, str, str, int]
 
 @dataclass(frozen=True)
 class OfficialFiles:
-    """The files of a format: how they are named and where they lie.
+    """The files of a format: their names and folders.
 
-    pattern: a regular expression for file names. subfolders: where they may lie below the given
+    pattern: a regular expression for file names. subfolders: where they may be, below the given
     folder. title, expected: the dataset and some file names, for errors.
     """
 
@@ -106,7 +106,7 @@ class Classes:
                     expected = f"a {kind} and a name, such as {like!r}"
                     raise DataError("not a class", where=where, found=repr(text), expected=expected)
                 if code in found:
-                    raise DataError(f"the {kind} {code!r} stands twice", where=where)
+                    raise DataError(f"the {kind} {code!r} appears twice", where=where)
                 found[code] = self.official(name.strip(), where)
         return found
 
@@ -205,7 +205,7 @@ def _join_splits(listed: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if again := len(repeated) - len(pairs):
             remarks.append(f"{again:,} lines repeat a video of the same list and were left out")
         if shared := int(pairs[pairs["number"] == ""].duplicated("video").sum()):
-            remarks.append(f"{shared:,} videos stand in more than one split")
+            remarks.append(f"{shared:,} videos are in more than one split")
     return rows.loc[:, list(COLUMNS)].reset_index(drop=True).astype("str"), remarks
 
 
@@ -225,7 +225,7 @@ def _refuse_conflicts(repeated: pd.DataFrame, pairs: pd.DataFrame) -> None:
     if len(twice):
         row = twice.iloc[0]
         raise DataError(
-            f"the video {row['video']!r} stands in two parts of one split",
+            f"the video {row['video']!r} is in two parts of one split",
             where=_place(row),
             found=", ".join(pairs.loc[pairs["video"] == row["video"], "split"]),
         )

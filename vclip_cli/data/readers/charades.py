@@ -36,7 +36,7 @@ _OFFICIAL = {"train": 7985, "test": 1863}
 
 
 def detects(path: Path) -> bool:
-    """Whether the official files lie here, by their names."""
+    """Whether the official files are here, by their names."""
     return bool(_FILES.find(path))
 
 

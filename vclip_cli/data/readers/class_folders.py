@@ -27,13 +27,13 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     """Read the classes from the folders' names.
 
     The id of a video is its path without the ending; the ending stays where two files differ in
-    nothing else. Raises DataError when no video lies in a class folder, or for an unknown class.
+    nothing else. Raises DataError when no video is in a class folder, or for an unknown class.
     """
     paths = scan_videos(path).paths
     filed = [video for video in paths if "/" in video]
     if not filed:
         raise DataError(
-            "no video lies in a class folder",
+            "no video is in a class folder",
             where=str(path),
             found=f"{len(paths)} videos directly in it",
             expected="<class>/<video>",
@@ -55,7 +55,7 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
         rows.append((stem if stems[stem] == 1 else video, video, names[folder], split))
     remarks: tuple[str, ...] = ()
     if loose := len(paths) - len(filed):
-        remarks = (f"left out, as they lie in no class folder: {loose:,}",)
+        remarks = (f"left out, as they are in no class folder: {loose:,}",)
     return Annotations(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str), None, False, remarks)
 
 

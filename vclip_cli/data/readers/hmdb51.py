@@ -35,7 +35,7 @@ _OFFICIAL: dict[str, int | None] = {
 
 
 def detects(path: Path) -> bool:
-    """Whether the official files lie here, by their names."""
+    """Whether the official files are here, by their names."""
     return bool(_FILES.find(path))
 
 

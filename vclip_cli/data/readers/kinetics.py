@@ -42,7 +42,7 @@ _ORDER = ("train", "validation", "test")
 
 
 def detects(path: Path) -> bool:
-    """Whether CSV files of these names lie here, and the first has the columns of Kinetics."""
+    """Whether CSV files of these names are here, and the first has the columns of Kinetics."""
     header, *_ = beginning((_files(path) or [path])[0]).lower().partition("\n")
     return all(name in header for name in _COLUMNS)
 

@@ -38,7 +38,7 @@ def _repeats_videos(file: Path) -> bool:
 
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
-    """The rows of the file or files; a video and label that stand twice count once.
+    """The rows of the file or files; a video and label that appear twice count once.
 
     Raises DataError with file and line.
     """

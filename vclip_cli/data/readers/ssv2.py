@@ -39,7 +39,7 @@ _BRACKETS = str.maketrans("", "", "[]")
 
 
 def detects(path: Path) -> bool:
-    """Whether lists of these names lie here; under a short name, one must begin with a record."""
+    """Whether lists of these names are here; under a short name, one must begin with a record."""
     for file in _FILES.find(path):
         if file.name.startswith("something-something-v2-"):
             return True

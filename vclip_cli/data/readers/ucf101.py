@@ -33,7 +33,7 @@ _OFFICIAL = {
 
 
 def detects(path: Path) -> bool:
-    """Whether the official lists lie here, by their names."""
+    """Whether the official lists are here, by their names."""
     return bool(_FILES.find(path) or _FILES.find(path, _CLASSES))
 
 
