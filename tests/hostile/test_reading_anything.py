@@ -24,12 +24,12 @@ from vclip_cli.common.files import sha256_bytes
 from vclip_cli.common.resources import find_yaml
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.dataset import add_dataset, load_dataset
+from vclip_cli.data.draws import select
 from vclip_cli.data.label_set import LabelSet, label_set_from_names, load_label_set, write_label_set
 from vclip_cli.data.manifest import read_manifest, write_manifest
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.readers import load_reader
-from vclip_cli.data.selection import build_split, select
-from vclip_cli.data.split import Rule, read_split, write_split
+from vclip_cli.data.split import Rule, build_split, read_split
 from vclip_cli.data.video_list import read_video_list
 from vclip_cli.engine.encoding.embedding_files import (
     ShardRows,
@@ -72,7 +72,7 @@ def _split(folder: Path) -> Path:
     dataset = _registered(folder)
     rule = Rule(name="official", split="all")
     path = folder / "list.csv"
-    write_split(build_split(dataset, select(dataset, rule).rows, rule, "test"), path)
+    build_split(dataset, select(dataset, rule).rows, rule, "test").save(path)
     return path
 
 

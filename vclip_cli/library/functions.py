@@ -17,6 +17,7 @@ from vclip_cli.engine.requests import Request
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
+    from vclip_cli.data.make_split import MadeSplit
     from vclip_cli.engine.encoding.label_embeddings import EmbeddedLabels
     from vclip_cli.engine.encoding.model import LoadedMethod
     from vclip_cli.engine.evaluation.evaluate import Result
@@ -67,7 +68,7 @@ def predict(
     labels: a list, or what `vclip predict --labels` takes; None for all labels of
     `label_embeddings`. settings: those of `vclip predict`.
     """
-    from vclip_cli.data.label_lists import label_set_of, read_labels
+    from vclip_cli.data.label_set import label_set_of, read_labels
     from vclip_cli.engine.encoding.label_embeddings import read_label_embeddings
 
     stored = settings.get("label_embeddings")
@@ -199,7 +200,7 @@ def embed_label_set(
 
     labels: a list, or what `vclip labels embed` takes; settings: those of that verb.
     """
-    from vclip_cli.data.label_lists import label_set_of, read_labels
+    from vclip_cli.data.label_set import label_set_of, read_labels
     from vclip_cli.engine.encoding.label_embeddings import embed_label_texts
 
     request = Request.of("labels embed", settings)
@@ -314,19 +315,39 @@ def dry_run(
     raise UsageError(f"no dry run of {verb!r}", expected="eval, train, run or embed")
 
 
-def make_split(dataset: str, **settings: Any) -> Any:
-    """The training list of a protocol for a dataset.
+def make_split(
+    dataset: str,
+    *,
+    nested: bool = False,
+    from_list: str | Path | None = None,
+    from_labels: str | Path | None = None,
+    part: str = "train",
+    subset: str | None = None,
+    against: Sequence[str] = (),
+    **settings: Any,
+) -> MadeSplit:
+    """The training list of a protocol for a dataset, with the protocol's test lists in `tests`.
 
-    settings: those of `vclip split`. `.save("train.csv")` writes it with its provenance.
+    settings: `protocol`, `shots`, `seed` and `allow_overlap`, as in `vclip split`; the others are
+    explained in `vclip_cli.data.make_split`. `.save("train.csv")` writes it with its provenance.
     """
-    from vclip_cli.data.protocol import load_protocol
-    from vclip_cli.data.protocol_lists import protocol_training
+    from vclip_cli.data.make_split import make_split as make
     from vclip_cli.engine.loading.datasets import open_dataset
 
     request = Request.of("split", settings)
-    protocol = load_protocol(str(request.data.protocol))
-    data, seed = request.data, request.run.seed
-    return protocol_training(protocol, open_dataset(dataset), shots=data.shots, seed=seed)[0]
+    return make(
+        open_dataset(dataset),
+        request.data.protocol,
+        shots=request.data.shots,
+        seed=request.run.seed,
+        nested=nested,
+        from_list=None if from_list is None else Path(from_list),
+        from_labels=None if from_labels is None else Path(from_labels),
+        part=part,
+        subset=subset,
+        against=against,
+        allow_overlap=request.data.allow_overlap,
+    )
 
 
 def datasets() -> list[str]:

@@ -12,8 +12,7 @@ import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress, progress_of
-from vclip_cli.data.label_lists import label_set_of
-from vclip_cli.data.label_set import NATURAL, LabelSet
+from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method

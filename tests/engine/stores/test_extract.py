@@ -535,8 +535,8 @@ def test_views_decode_each_frame_once_and_are_those_of_the_source(
 def test_training_from_a_store_sees_the_frames_of_the_source(
     vclip: Callable, clip: Path, tmp_path: Path
 ) -> None:
-    from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
-    from vclip_cli.data.protocol import Sampling as Rules
+    from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
+    from vclip_cli.data.recipe import Sampling as Rules
 
     root = copies(clip, tmp_path / "videos", 2)
     add_dataset(vclip, root)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.yaml_files import parse_scalar, validate_model
-from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
+from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.engine.requests import Request
 from vclip_cli.models.contract import Adapter
 

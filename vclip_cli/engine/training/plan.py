@@ -15,8 +15,9 @@ from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
+from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import protocol_training
+from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.encoder import Encoder, known_precision, pick_device
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, load_start

@@ -16,7 +16,7 @@ from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
-from vclip_cli.data.split import check_overlap, write_split
+from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
@@ -75,7 +75,7 @@ def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> Train
         with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
             run = {**plan.document.as_dict(), "finished": None}
             write_json(plan.folder / RUN_FILE, run)
-            write_split(plan.split, plan.folder / SPLIT_FILE)
+            plan.split.save(plan.folder / SPLIT_FILE)
             started = time.perf_counter()
             state = _trained(plan, log, progress)
             write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
