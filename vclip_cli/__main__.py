@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.long_work import INTERRUPTED, exit_code, heed_termination
+from vclip_cli.common.long_work import INTERRUPTED, exit_code, stop_on_sigterm
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 ok, 1 our fault, 2 usage, 3 spec, 4 data, 5 weights,
     6 refused, 130 interrupted, 143 terminated."""
-    heed_termination()
+    stop_on_sigterm()
     sys.exit(run(sys.argv[1:]))
 
 

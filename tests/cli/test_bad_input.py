@@ -171,7 +171,7 @@ def test_a_bad_video_among_good_ones(vclip: Callable) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [("a,b,a", "stands twice"), (" , ", "no label"), ("none.txt", "cannot be read")],
+    [("a,b,a", "appears twice"), (" , ", "no label"), ("none.txt", "cannot be read")],
 )
 def test_labels_that_make_no_sense(vclip: Callable, labels: str, words: str) -> None:
     make_clips.write_clip(Path("a.mp4"), frames=12)
@@ -185,7 +185,7 @@ def test_a_label_set_with_doubles(vclip: Callable) -> None:
         "name: mine\ntitle: mine\nversion: 1\n"
         "classes:\n  - {name: a}\n  - {name: b}\n  - {name: a}\n"
     )
-    _clear(vclip("labels", "show", "mine"), 3, "mine.yaml:7", "'a' stands twice")
+    _clear(vclip("labels", "show", "mine"), 3, "mine.yaml:7", "'a' appears twice")
 
 
 def test_a_config_file_sets_how_clips_are_read(vclip: Callable) -> None:

@@ -66,7 +66,7 @@ def test_adding_tells_what_is_missing_and_what_is_too_much(vclip):
     assert "listed, but not on disk: 459" in ran.err
     assert "on disk, but not listed: 1 (pour/stranger.avi)" in ran.err
     again = vclip("data", "add", "hmdb51", "--no-videos", "--annotations", "ann")
-    assert "registered anew" in again.err
+    assert "registered again" in again.err
     assert "no videos" in vclip("data", "list").out
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vclip_cli.common.long_work import put_off
+from vclip_cli.common.long_work import delay_interruption
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,10 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 def test_the_first_interruption_waits_and_the_second_does_not() -> None:
-    with pytest.raises(KeyboardInterrupt), put_off() as pending:
+    with pytest.raises(KeyboardInterrupt), delay_interruption() as pending:
         os.kill(os.getpid(), signal.SIGINT)
         assert pending.requested
-    with pytest.raises(KeyboardInterrupt), put_off():
+    with pytest.raises(KeyboardInterrupt), delay_interruption():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the second Ctrl-C was put off as well")

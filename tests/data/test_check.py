@@ -5,7 +5,7 @@ from pathlib import Path
 
 from make_datasets import write_videos
 
-from vclip_cli.data.check import check_dataset
+from vclip_cli.data.check import OtherFolder, check_dataset
 from vclip_cli.data.dataset import add_dataset, load_dataset
 
 
@@ -29,11 +29,11 @@ def test_every_kind_of_damage_is_found():
     assert report.empty == ("pour/empty.mp4",)
     assert report.unreadable == {"pour/broken.mp4": "no frame can be decoded"}
     assert report.duplicates == (("pour/a.mp4", "kick/twin.mp4"),)
-    assert report.across_splits == report.duplicates
-    assert report.mislabelled == {"pour/w.mp4": ("kick", "pour")}
+    assert report.duplicates_across_splits == report.duplicates
+    assert report.mislabelled == {"pour/w.mp4": OtherFolder("kick", "pour")}
     assert (report.splits["train"].listed, report.splits["train"].present) == (5, 4)
     assert not report.sound
-    assert report.as_dict()["duplicates_across_splits"] == [["pour/a.mp4", "kick/twin.mp4"]]
+    assert report.as_dict()["duplicates_across_splits"] == (("pour/a.mp4", "kick/twin.mp4"),)
 
 
 def test_a_sound_dataset_is_sound_and_progress_counts_every_file():

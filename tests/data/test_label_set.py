@@ -80,7 +80,7 @@ def test_texts_that_swap_two_names_do_not_mislead_resolution():
 @pytest.mark.parametrize(
     ("old", "new", "line", "match"),
     [
-        ("{name: kick}", "{name: kick_ball}", 10, "stands twice"),
+        ("{name: kick}", "{name: kick_ball}", 10, "appears twice"),
         ("aliases: [hsp]", "aliases: [kick]", 8, "also means 'kick'"),
         ("[kick, kick_ball]", "[kick, kick_bal]", 12, "did you mean 'kick_ball'"),
         ("aliases: [hsp]", "alias: [hsp]", 8, "unknown key 'classes.0.alias'"),

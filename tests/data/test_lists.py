@@ -53,7 +53,7 @@ def test_every_form_of_a_line(line: str, path: str, labels: tuple[str, ...]):
 
 def test_a_table_with_a_header():
     found = read_video_list(write('split,video,class\ntrain,"a,b.mp4",pour\ntest,#c.mp4,kick\n'))
-    assert found.tabular
+    assert found.header
     assert [(e.line, e.path, e.labels, e.split) for e in found.entries] == [
         (2, "a,b.mp4", ("pour",), "train"),
         (3, "#c.mp4", ("kick",), "test"),
@@ -176,7 +176,7 @@ def test_class_folders_with_and_without_splits():
         ["pour/a", "pour", "all"],
         ["ride bike/a", "ride bike", "all"],
     ]
-    assert found.remarks == ("left out, as they lie in no class folder: 1",)
+    assert found.remarks == ("left out, as they are in no class folder: 1",)
     write_videos(Path("split"), ["train/pour/a.mp4", "val/pour/b.mp4"])
     found = class_folders.read(Path("split"))
     assert found.rows["splits"].tolist() == ["train", "validation"]

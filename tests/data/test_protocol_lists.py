@@ -12,7 +12,6 @@ from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.protocol import Protocol, list_protocols, load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
-from vclip_cli.data.split import write_split
 
 OWN = """
 name: own
@@ -88,7 +87,8 @@ def test_published_settings(protocol, recipe, rate, length, batch, frames):
     [
         ("frames: 8\nmetrics", "frame: 8\nmetrics", 8, "unknown key 'frame'.*'frames'"),
         ("split: [test, all]}", "split: [test, all], spilt: x}", 7, "unknown key 'test.0.spilt'"),
-        ("metrics: [top1]", "metrics: [top2]", 9, "metrics.0"),
+        ("metrics: [top1]", "metrics: [top1, top1]", 9, "metrics.1: 'top1' appears twice"),
+        ("metrics: [top1]", "metrics: [../top1]", 9, "metrics.0"),
         ("{epochs: 2}", "{epochs: 2, steps: 3}", 17, "either epochs or steps"),
         ("frames: 8\nmetrics", "metrics", 2, "'frames' is missing"),
         ("    batch_size: 4", "    batch_size: none", 15, "batch_size"),
@@ -263,7 +263,7 @@ def test_a_split_file_is_tested_and_trained_on_as_it_stands(hmdb51: Dataset):
         encoding="utf-8",
     )
     split = import_split(hmdb51, Path("list.txt"), part="test", subset="novel")
-    write_split(split, Path("mine.csv"))
+    split.save(Path("mine.csv"))
     protocol = load_protocol("few-shot")
     (test,) = protocol_tests(protocol, hmdb51, splits=["mine.csv"])
     assert (test.name, test.part) == ("hmdb51/mine/novel", "novel")
@@ -273,7 +273,7 @@ def test_a_split_file_is_tested_and_trained_on_as_it_stands(hmdb51: Dataset):
     training, classes = protocol_training(protocol, hmdb51, listed=Path("mine.csv"))
     assert training.sha256 == split.sha256
     assert classes == tuple(names)
-    write_split(import_split(hmdb51, Path("list.txt")), Path("all.csv"))
+    import_split(hmdb51, Path("list.txt")).save(Path("all.csv"))
     _, classes = protocol_training(protocol, hmdb51, listed=Path("all.csv"))
     assert list(classes) == [name for name in hmdb51.label_set.names if name in names[:3]]
     with pytest.raises(DataError, match="outside the subset 'base'"):

@@ -11,18 +11,17 @@ from make_datasets import AWKWARD, hmdb_name, write_hmdb, write_ucf
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
 from vclip_cli.data.dataset import Dataset, add_dataset, load_dataset
+from vclip_cli.data.draws import select
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.manifest import has_split, official_split
-from vclip_cli.data.selection import build_split, select
 from vclip_cli.data.split import (
     Rule,
     Split,
+    build_split,
     check_overlap,
-    marked,
     read_split,
     rows_as_csv,
-    write_split,
 )
 from vclip_cli.data.verify import verify_split
 
@@ -59,7 +58,7 @@ def test_official_splits_and_unions(hmdb51: Dataset):
 def test_a_split_survives_its_file_with_awkward_names(hmdb51: Dataset):
     split = drawn(hmdb51, FEW_SHOT, 4, 0)
     path = Path("out/train.csv")
-    write_split(split, path)
+    split.save(path)
     again = read_split(path)
     assert again.rows.values.tolist() == split.rows.values.tolist()
     assert again.provenance == split.provenance
@@ -96,7 +95,7 @@ def test_any_rows_survive_the_csv(rows: list[tuple[str, str]]):
 )
 def test_broken_and_altered_splits_are_refused(hmdb51: Dataset, change, match: str):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, FEW_SHOT, 2, 1), path)
+    drawn(hmdb51, FEW_SHOT, 2, 1).save(path)
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(DataError, match=match):
         read_split(path)
@@ -104,7 +103,7 @@ def test_broken_and_altered_splits_are_refused(hmdb51: Dataset, change, match: s
 
 def test_a_split_without_its_provenance_is_refused(hmdb51: Dataset):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, FEW_SHOT, 2, 1), path)
+    drawn(hmdb51, FEW_SHOT, 2, 1).save(path)
     sidecar = path.with_suffix(".json")
     facts = json.loads(sidecar.read_text(encoding="utf-8"))
     sidecar.write_text(json.dumps({**facts, "sead": 1}), encoding="utf-8")
@@ -118,7 +117,7 @@ def test_a_split_without_its_provenance_is_refused(hmdb51: Dataset):
 @pytest.mark.parametrize("rule", [FEW_SHOT, BASE, FEW_SHOT.model_copy(update={"nested": True})])
 def test_verify_finds_a_match_and_says_what_differs(hmdb51: Dataset, rule: Rule):
     path = Path("train.csv")
-    write_split(drawn(hmdb51, rule, 3, 2), path)
+    drawn(hmdb51, rule, 3, 2).save(path)
     assert verify_split(read_split(path), hmdb51).matches
     text = path.read_text(encoding="utf-8")
     first, second = text.splitlines()[1:3]
@@ -207,7 +206,7 @@ def test_labels_of_an_imported_list_never_overrule_the_dataset(hmdb51: Dataset):
     assert split.rows["class"].unique().tolist() == ["kick"]
     assert "2 videos have another class in the list" in split.provenance.remarks[0]
     mixed = import_split(hmdb51, write_list([hmdb_name("kick", 0), hmdb_name("pour", 0)]))
-    assert "stand for several classes" in mixed.provenance.remarks[0]
+    assert "mean several classes" in mixed.provenance.remarks[0]
 
 
 def test_an_imported_list_with_strangers_or_doubles_is_refused(hmdb51: Dataset):
@@ -217,7 +216,7 @@ def test_an_imported_list_with_strangers_or_doubles_is_refused(hmdb51: Dataset):
     ) as caught:
         import_split(hmdb51, write_list([known, "stranger"]))
     assert caught.value.where == "list.txt:2"
-    with pytest.raises(DataError, match=r"stands twice.*line 1") as caught:
+    with pytest.raises(DataError, match=r"appears twice.*line 1") as caught:
         import_split(hmdb51, write_list([known, known]))
     assert caught.value.where == "list.txt:2"
 
@@ -235,4 +234,4 @@ def test_overlaps_are_refused_with_counts_or_marked(hmdb51: Dataset):
     assert caught.value.exit_code == 6
     overlaps = check_overlap(videos, tests, allowed=True)
     assert [(found.test, found.shared, found.of) for found in overlaps] == [("test-2", 153, 153)]
-    assert marked(training, overlaps).provenance.overlaps_allowed == overlaps
+    assert training.allowing(overlaps).provenance.overlaps_allowed == overlaps

@@ -24,12 +24,12 @@ from vclip_cli.common.files import sha256_bytes
 from vclip_cli.common.resources import find_yaml
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.dataset import add_dataset, load_dataset
+from vclip_cli.data.draws import select
 from vclip_cli.data.label_set import LabelSet, label_set_from_names, load_label_set, write_label_set
 from vclip_cli.data.manifest import read_manifest, write_manifest
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.readers import load_reader
-from vclip_cli.data.selection import build_split, select
-from vclip_cli.data.split import Rule, read_split, write_split
+from vclip_cli.data.split import Rule, build_split, read_split
 from vclip_cli.data.video_list import read_video_list
 from vclip_cli.engine.encoding.embedding_files import (
     ShardRows,
@@ -37,9 +37,8 @@ from vclip_cli.engine.encoding.embedding_files import (
     read_header,
     write_shard,
 )
-from vclip_cli.engine.loading.videos import Failure
-from vclip_cli.engine.runs.parts import Scores, read_part, write_part
-from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state, write_state
+from vclip_cli.engine.runs.parts import FailedVideo, Scores, read_part, write_part
+from vclip_cli.engine.training.outcome import STATE_FILE, ResumeState, read_state, write_state
 from vclip_cli.models.checkpoint import read_checkpoint
 from vclip_cli.models.tensors import read_tensor_file, state_dict_of
 from vclip_cli.results.predictions import read_predictions, write_predictions
@@ -73,7 +72,7 @@ def _split(folder: Path) -> Path:
     dataset = _registered(folder)
     rule = Rule(name="official", split="all")
     path = folder / "list.csv"
-    write_split(build_split(dataset, select(dataset, rule).rows, rule, "test"), path)
+    build_split(dataset, select(dataset, rule).rows, rule, "test").save(path)
     return path
 
 
@@ -199,7 +198,7 @@ def _legacy(folder: Path) -> Path:
 
 def _part(folder: Path) -> Path:
     scores = np.ones((2, 3), np.float32)
-    part = Scores(["a", "b"], scores, [Failure("c", "c.mp4", "no")])
+    part = Scores(["a", "b"], scores, [FailedVideo("c", "c.mp4", "no")])
     write_part(folder, 0, part)
     return folder / "00000000.safetensors"
 
@@ -322,7 +321,7 @@ FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
 @given(st.lists(NAMES, min_size=1, max_size=5, unique=True), st.data())
 def test_parts_read_back_equal(videos: list[str], data: st.DataObject) -> None:
     values = data.draw(st.lists(FLOATS, min_size=len(videos), max_size=len(videos)))
-    failures = [Failure(name, f"{name}.mp4", name[::-1]) for name in videos]
+    failures = [FailedVideo(name, f"{name}.mp4", name[::-1]) for name in videos]
     write_part(Path(), 64, Scores(videos, np.array(values, np.float32)[:, None], failures))
     again = read_part(Path(), 64)
     assert again is not None and (again.videos, again.failures) == (videos, failures)

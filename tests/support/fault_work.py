@@ -18,7 +18,7 @@ from golden_cases import SHIPPED, Case
 from make_clips import write_clip
 
 from vclip_cli.__main__ import run
-from vclip_cli.common.long_work import heed_termination
+from vclip_cli.common.long_work import stop_on_sigterm
 from vclip_cli.data.dataset import add_dataset
 from vclip_cli.results.record import RECORD_FILE, read_record, record_fingerprint
 
@@ -112,7 +112,7 @@ def _work(
         os.dup2(stream, 2)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", 1) for number in (1, 2))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        heed_termination()
+        stop_on_sigterm()
         if disturb is not None:
             disturb()
         code = run(arguments)

@@ -159,7 +159,7 @@ YAMLS = {
     "python call": ("a: !!python/object/apply:os.mkdir [canary]", "tags are not allowed"),
     "python name": ("%TAG ! tag:yaml.org,2002:python/\n---\na: !name:os.system", "tags"),
     "python new": ("a: !!python/object/new:os.system ['mkdir canary']", "tags"),
-    "repeated key": ("name: a\nname: b\n", "stands twice"),
+    "repeated key": ("name: a\nname: b\n", "appears twice"),
     "list as a key": ("? [a, b]\n: c\n", "a key must be a name"),
     "mapping as a key": ("{{a: b}: c}", "a key must be a name"),
     "long number": ("version: " + "9" * 10_000, "number is too long"),

@@ -79,17 +79,23 @@ def _read_one(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SpecError("a config file holds a mapping", where=str(path))
     known = lasting_settings()
+    problems = []
     for key, value in content.items():
         where = f"{path}:{lines.get((key,), 1)}"
         if key not in known:
             near = did_you_mean(str(key), known)
             names = None if near and near.startswith("did") else ", ".join(known)
             hint = None if names else near
-            raise SpecError(f"unknown key {key!r}", where=where, expected=names, hint=hint)
-        if (expected := _problem(known[key], value)) is not None:
-            raise SpecError(
-                f"{key}: wrong value", where=where, found=repr(value)[:80], expected=expected
+            problems.append(
+                SpecError(f"unknown key {key!r}", where=where, expected=names, hint=hint)
             )
+        elif (expected := _problem(known[key], value)) is not None:
+            found = repr(value)[:80]
+            problems.append(
+                SpecError(f"{key}: wrong value", where=where, found=found, expected=expected)
+            )
+    if problems:
+        raise SpecError.of(problems)
     return content
 
 

@@ -123,23 +123,29 @@ def relay_log() -> None:
 
 
 def show_error(error: VclipError) -> None:
-    """One panel (plain lines where stderr is no terminal): what, where, found, expected, hint."""
+    """One panel (plain lines where stderr is not a terminal): what, where, found, expected, hint.
+
+    A file with several problems has these parts for each of them.
+    """
     from rich.panel import Panel
     from rich.text import Text
 
     console = _console(True)
     labels = {"where": "where", "found": "found", "expected": "expected", "hint": "try"}
-    parts = [(labels[k], _short(v)) for k, v in error.as_dict().items() if k in labels]
-    if not console.is_terminal:
-        console.print(Text(f"error: {_short(error.what)}"))
+    body = Text()
+    for number, problem in enumerate(getattr(error, "problems", ()) or (error,)):
+        parts = [(labels[k], _short(v)) for k, v in problem.as_dict().items() if k in labels]
+        if not console.is_terminal:
+            console.print(Text(f"{'  and' if number else 'error'}: {_short(problem.what)}"))
+            for label, value in parts:
+                console.print(Text(f"  {label}: {value}"))
+            continue
+        body.append(("\n\n" if body else "") + _short(problem.what))
         for label, value in parts:
-            console.print(Text(f"  {label}: {value}"))
-        return
-    body = Text(_short(error.what))
-    for label, value in parts:
-        body.append(f"\n{label}: ", style="dim")
-        body.append(value)
-    console.print(Panel(body, title=error.title, title_align="left", border_style="red"))
+            body.append(f"\n{label}: ", style="dim")
+            body.append(value)
+    if console.is_terminal:
+        console.print(Panel(body, title=error.title, title_align="left", border_style="red"))
 
 
 def _short(text: str) -> str:

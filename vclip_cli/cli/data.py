@@ -1,4 +1,4 @@
-"""`vclip data`: register datasets, list them, and check what lies on disk."""
+"""`vclip data`: register datasets, list them, and check what is on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show, show_json, warn
-from vclip_cli.common.errors import UsageError, VclipError
+from vclip_cli.common.errors import UsageError, VclipError, examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def add(
         show_json(document)
     else:
         _show_summaries([document])
-    say(f"{'registered anew' if known else 'registered'}: {document['file']}")
+    say(f"{'registered again' if known else 'registered'}: {document['file']}")
     label_file = list_yaml("label_sets").get(dataset.config.label_set)
     if label_file is not None and label_file.parent != shipped_folder("label_sets"):
         say(f"its classes: {label_file}")
@@ -146,7 +146,7 @@ def check(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Look at every listed video: is it there, can it be read, is it there twice.
+    """Look at every listed video: does it exist, can it be read, does it exist twice.
 
     Exit code 4 when a listed video is missing, empty or cannot be decoded.
     Example:  vclip data check hmdb51 --json
@@ -159,7 +159,7 @@ def check(
     from vclip_cli.data.check import check_dataset
     from vclip_cli.data.dataset import load_dataset
     from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-    from vclip_cli.engine.loading.probing import undecodable
+    from vclip_cli.engine.loading.videos import undecodable
     from vclip_cli.engine.specs import WorkerSpec
 
     if name in EMBEDDED:
@@ -168,8 +168,9 @@ def check(
     else:
         open_dataset(name)  # knows all names, for the near misses
         dataset = load_dataset(name, rescan=True)
-    guard = WorkerSpec(workers, video_timeout, limit_memory)
-    report = check_dataset(dataset, partial(undecodable, guard=guard, full=full), progress=progress)
+    spec = WorkerSpec(workers, video_timeout, limit_memory)
+    decoded = partial(undecodable, workers=spec, full=full)
+    report = check_dataset(dataset, decoded, progress=progress)
     if as_json:
         show_json(report.as_dict())
     else:
@@ -235,11 +236,11 @@ def _show_report(report: CheckReport) -> None:
     show(splits)
     findings = Table("finding", "count", "examples")
     groups = [" = ".join(group) for group in report.duplicates]
-    crossing = [" = ".join(group) for group in report.across_splits]
+    crossing = [" = ".join(group) for group in report.duplicates_across_splits]
     unreadable = [f"{path}: {reason}" for path, reason in report.unreadable.items()]
     other = [
-        f"{path}: listed as {listed}, in the folder of {folder}"
-        for path, (listed, folder) in report.mislabelled.items()
+        f"{path}: listed as {found.listed}, in the folder of {found.folder}"
+        for path, found in report.mislabelled.items()
     ]
     for title, items in (
         ("listed, but not on disk", report.absent),
@@ -257,5 +258,4 @@ def _show_report(report: CheckReport) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    return f"{len(names):,} ({shown})"
+    return f"{len(names):,} ({examples(names, _SHOWN)})"

@@ -13,7 +13,7 @@ from vclip_cli.cli.console import say, show, show_json
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Label sets: list, show and compare them.",
+    help="Label sets: list, show, compare, embed and begin them.",
 )
 
 Name = Annotated[str, typer.Argument(help="A label set by name or .yaml file.")]
@@ -31,7 +31,7 @@ def list_(
     from vclip_cli.common.resources import list_yaml
     from vclip_cli.data.label_set import load_label_set
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, path in list_yaml("label_sets").items():
         label_set = load_label_set(path)
         rows.append(
@@ -82,7 +82,7 @@ def show_(
     variant = text or NATURAL
     chosen = label_set.subset(subset) if subset else label_set.names
     index = {entry.name: (position, entry) for position, entry in enumerate(label_set.classes)}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "index": index[class_name][0],
             "name": class_name,
@@ -144,8 +144,32 @@ def diff(
     lines += [f"~ {ours} -> {theirs}" for ours, theirs in found.respelled]
     lines += [f"text of {name}: {ours!r} -> {theirs!r}" for name, ours, theirs in found.texts]
     if found.reordered:
-        lines.append("the classes that both have stand in another order")
+        lines.append("the shared classes are in another order")
     show("\n".join(lines))
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="The name of your label set.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The .yaml file to write.")
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write a commented label set to `.vclip/label_sets/NAME.yaml`, to be edited.
+
+    Example:  vclip labels new kitchen
+    """
+    from vclip_cli.common.resources import new_yaml
+
+    path = new_yaml("label_sets", name, out)
+    if as_json:
+        show_json({"name": name, "file": str(path)})
+    else:
+        show(f"label set: {path}")
+        say(f"edit it, then: vclip labels show {name if out is None else out}")
 
 
 @app.command("embed", cls=options.GroupedCommand)
@@ -164,12 +188,12 @@ def embed(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Encode labels once, for `predict` and `eval`; a file that is there gets what it lacks.
+    """Encode labels once, for `predict` and `eval`; a file that exists gets the labels it lacks.
 
     Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
     """
     from vclip_cli.cli.console import progress
-    from vclip_cli.engine import library
+    from vclip_cli.library import functions as library
 
     loaded, done = library.embed_label_set(
         labels, out, progress=progress, **options.given(settings)
@@ -178,4 +202,4 @@ def embed(
         show_json({"file": str(out), "method": loaded.describe(), **vars(done)})
         return
     show(f"label embeddings: {out}")
-    say(f"{done.encoded:,} labels encoded, {done.kept:,} were there; {done.total:,} in the file")
+    say(f"{done.encoded:,} labels encoded, {done.kept:,} in the file before; now {done.total:,}")

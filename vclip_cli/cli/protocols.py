@@ -1,21 +1,32 @@
-"""`vclip protocols`: what can be named with --protocol."""
+"""`vclip protocols`: list, show and begin protocols."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
+from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.data.protocol import Entry, Protocol, Schedule
+    from vclip_cli.data.protocol import Entry, Protocol
+    from vclip_cli.data.recipe import Schedule
 
 
 def protocols(
     name: Annotated[
-        str | None, typer.Argument(help="Show this protocol (a name or a .yaml file).")
+        str | None,
+        typer.Argument(help="Show this protocol (a name or a .yaml file), or `new` to begin one."),
+    ] = None,
+    new_name: Annotated[
+        str | None, typer.Argument(metavar="[NEW]", help="After `new`: the name of your protocol.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="After `new`: the .yaml file to write."),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -23,12 +34,19 @@ def protocols(
 ) -> None:
     """List the protocols, or show one: its lists, settings and published recipes.
 
+    `vclip protocols new NAME` writes a commented protocol to `.vclip/protocols/NAME.yaml`.
     Example:  vclip protocols base-to-novel
     """
     from rich.table import Table
 
     from vclip_cli.data.protocol import list_protocols, load_protocol
 
+    if name == "new":
+        _begin(new_name, out, as_json)
+        return
+    if new_name is not None or out is not None:
+        given = new_name if new_name is not None else f"--out {out}"
+        raise UsageError("this belongs to: vclip protocols new NAME", found=repr(given))
     if name is not None:
         protocol = load_protocol(name)
         if as_json:
@@ -59,6 +77,19 @@ def protocols(
     show(table)
 
 
+def _begin(name: str | None, out: Path | None, as_json: bool) -> None:
+    from vclip_cli.common.resources import new_yaml
+
+    if name is None:
+        raise UsageError("no name was given", hint="vclip protocols new NAME")
+    path = new_yaml("protocols", name, out)
+    if as_json:
+        show_json({"name": name, "file": str(path)})
+    else:
+        show(f"protocol: {path}")
+        say(f"edit it, then: vclip protocols {name if out is None else out}")
+
+
 def _show_one(protocol: Protocol) -> None:
     from rich.table import Table
 
@@ -71,6 +102,9 @@ def _show_one(protocol: Protocol) -> None:
     if protocol.seeds:
         settings.append("seeds " + ", ".join(map(str, protocol.seeds)))
     settings.append("metrics " + ", ".join(protocol.metrics))
+    joined: list[str] = list(protocol.aggregate.over)
+    joined += ["harmonic mean of base and novel"] if protocol.aggregate.harmonic_mean else []
+    settings.append("tables join " + (", ".join(joined) or "nothing"))
     show("\n".join(settings))
     lists = Table("use", "dataset", "split", "part", "classes", "draw")
     for use, entries in (("train", protocol.train), ("test", protocol.test)):
@@ -99,6 +133,11 @@ def _show_one(protocol: Protocol) -> None:
                 recipe.source,
             )
         show(recipes)
+    for name, recipe in protocol.recipes.items():
+        if recipe.start_from:
+            say(f"{name} begins with: {recipe.start_from}")
+        if recipe.notes:
+            say(f"{name}: {recipe.notes.strip()}")
     say(f"source: {protocol.source.strip()}")
 
 

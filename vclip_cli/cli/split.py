@@ -13,11 +13,8 @@ from vclip_cli.cli.console import say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vclip_cli.data.dataset import Dataset
-    from vclip_cli.data.protocol import Protocol
-    from vclip_cli.data.split import SharedVideos, Split
+    from vclip_cli.data.make_split import MadeSplit
+    from vclip_cli.data.split import Split
 
 DIFFERS = 6
 
@@ -43,7 +40,7 @@ def split(
     ] = "train",
     subset: Annotated[
         str | None,
-        typer.Option("--subset", help="The imported list is about this subset of the classes."),
+        typer.Option("--subset", help="The subset of the classes that the imported list is about."),
     ] = None,
     against: Annotated[
         list[str] | None,
@@ -58,7 +55,9 @@ def split(
     ] = None,
     verify_file: Annotated[
         Path | None,
-        typer.Option("--verify", help="Make a split file again and compare; exit code 6 if other."),
+        typer.Option(
+            "--verify", help="Make a split file again and compare; exit code 6 if it differs."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -69,8 +68,6 @@ def split(
 
     Example:  vclip split hmdb51 --protocol few-shot --shots 16 --seed 1
     """
-    protocol, shots, seed = settings["protocol"], settings["shots"], settings["seed"]
-    allow_overlap, out = settings["allow_overlap"], settings["out"]
     if show_file is not None or verify_file is not None:
         if dataset is not None or (show_file and verify_file):
             raise UsageError("--show and --verify take one split file and no dataset")
@@ -81,190 +78,89 @@ def split(
         return
     if dataset is None:
         raise UsageError("no dataset was named", hint="vclip split DATASET --protocol P")
-    from vclip_cli.data.protocol import load_protocol
-    from vclip_cli.data.split import marked
-    from vclip_cli.engine.loading.datasets import open_dataset
+    from vclip_cli.library import functions as library
 
-    opened = open_dataset(dataset)
-    chosen = load_protocol(protocol) if protocol is not None else None
-    if from_list is not None:
-        if shots is not None or nested:
-            raise UsageError("an imported list is not drawn: leave out --shots and --nested")
-        training, tests = _import(opened, chosen, from_list, from_labels, part, subset)
-    elif chosen is None or from_labels is not None or subset is not None:
-        missing = "--protocol" if chosen is None else "--from-list"
-        raise UsageError(f"{missing} is missing", hint="see: vclip protocols, vclip split --help")
-    else:
-        training, tests = _plan(opened, chosen, shots, seed, nested)
-    overlaps = _guard(opened, training, tests, against or [], allow_overlap)
-    parts = [*([marked(training, overlaps)] if training is not None else []), *tests]
-    group = chosen.name if chosen is not None else "imported"
-    folder = (out or Path("splits")) / opened.config.name / group
-    _write(folder, parts, opened, chosen, overlaps, from_list, as_json)
-
-
-def _import(
-    dataset: Dataset,
-    protocol: Protocol | None,
-    from_list: Path,
-    from_labels: Path | None,
-    part: str,
-    subset: str | None,
-) -> tuple[Split, list[Split]]:
-    """The imported list, and where it is for training the protocol's test lists."""
-    from vclip_cli.data.imported import import_split
-    from vclip_cli.data.protocol_lists import protocol_tests
-
-    listed = import_split(
+    out = settings.pop("out") or Path("splits")
+    made = library.make_split(
         dataset,
-        from_list,
-        labels_file=from_labels,
+        nested=nested,
+        from_list=from_list,
+        from_labels=from_labels,
         part=part,
         subset=subset,
-        protocol=protocol.reference if protocol else None,
+        against=against or (),
+        **options.given(settings),
     )
-    trains = part.split()[:1] == ["train"]
-    tests = protocol_tests(protocol, dataset) if protocol is not None and trains else []
-    return listed, [test.listed for test in tests]
+    facts = made.splits[0].provenance
+    name = facts.protocol.name if facts.protocol is not None else "imported"
+    saved = made.save_all(out / facts.dataset / name)
+    _show_made(made, saved, as_json)
 
 
-def _plan(
-    dataset: Dataset, protocol: Protocol, shots: int | None, seed: int | None, nested: bool
-) -> tuple[Split | None, list[Split]]:
-    """The protocol's training list, None where it has none for the dataset, and its test lists."""
-    from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
-
-    tests = [test.listed for test in protocol_tests(protocol, dataset)]
-    if not trains_on(protocol, dataset):
-        if shots is not None or nested:
-            raise UsageError(
-                f"the protocol {protocol.name!r} does not train on {dataset.config.name!r}",
-                found="--nested" if shots is None else f"--shots {shots}",
-            )
-        return None, tests
-    training, _ = protocol_training(protocol, dataset, shots=shots, seed=seed, nested=nested)
-    return training, tests
-
-
-def _guard(
-    dataset: Dataset,
-    training: Split | None,
-    tests: Sequence[Split],
-    against: Sequence[str],
-    allowed: bool,
-) -> list[SharedVideos]:
-    """Refuse overlaps of the training list with the protocol's tests and with `--against`."""
-    from vclip_cli.data.manifest import official_split
-    from vclip_cli.data.split import check_overlap, read_split
-
-    if training is None:
-        if against:
-            raise UsageError("--against compares a training list, and there is none here")
-        return []
-    lists = {test.provenance.part: test.rows["video"].tolist() for test in tests}
-    for name in against:
-        if name.endswith(".csv"):
-            lists[name] = read_split(Path(name)).rows["video"].tolist()
-        else:
-            lists[name] = official_split(dataset.manifest, name)["video"].tolist()
-    return check_overlap(training.rows["video"].tolist(), lists, allowed=allowed)
-
-
-def _write(
-    folder: Path,
-    parts: Sequence[Split],
-    dataset: Dataset,
-    protocol: Protocol | None,
-    overlaps: Sequence[SharedVideos],
-    from_list: Path | None,
-    as_json: bool,
-) -> None:
+def _show_made(made: MadeSplit, saved: dict[Path, Split], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from vclip_cli.common.files import require_writable_folder
-    from vclip_cli.data.split import describe_overlap, write_split
-
-    require_writable_folder(folder)
-    rows: list[dict[str, Any]] = []
-    for entry in parts:
-        facts = entry.provenance
-        path = folder / f"{_file_name(entry, from_list)}.csv"
-        write_split(entry, path)
-        rows.append(
-            {
-                "path": str(path),
-                "part": facts.part,
-                "rule": facts.rule.model_dump(exclude_none=True),
-                "shots": facts.shots,
-                "seed": facts.seed,
-                "videos": facts.videos,
-                "classes": facts.classes,
-                "sha256": facts.sha256,
-                "remarks": facts.remarks,
-            }
-        )
-    for overlap in overlaps:
-        warn(f"allowed: {describe_overlap(overlap)}")
-    for remark in dict.fromkeys(remark for row in rows for remark in row["remarks"]):
+    made_from = made.splits[0].provenance
+    for overlap in made.overlaps:
+        warn(f"allowed: {overlap}")
+    for remark in dict.fromkeys(r for entry in made.splits for r in entry.provenance.remarks):
         warn(remark)
     if as_json:
+        keys = ("part", "rule", "shots", "seed", "videos", "classes", "sha256", "remarks")
         show_json(
             {
-                "dataset": dataset.config.name,
-                "protocol": protocol.reference.model_dump() if protocol else None,
-                "manifest_sha256": dataset.manifest.sha256,
-                "files": rows,
-                "overlaps": [overlap.model_dump() for overlap in overlaps],
+                "dataset": made_from.dataset,
+                "protocol": made_from.protocol.model_dump() if made_from.protocol else None,
+                "manifest_sha256": made_from.manifest_sha256,
+                "files": [
+                    {"path": str(path), **_chosen_keys(entry, keys)}
+                    for path, entry in saved.items()
+                ],
+                "overlaps": [overlap.model_dump() for overlap in made.overlaps],
             }
         )
         return
     table = Table("part", "videos", "classes", "sha256", "file")
-    for row in rows:
-        cells = (row["part"], f"{row['videos']:,}", str(row["classes"]), row["sha256"][:12])
-        table.add_row(*(Text(cell) for cell in (*cells, row["path"])))
+    for path, entry in saved.items():
+        facts = entry.provenance
+        cells = (facts.part, f"{facts.videos:,}", str(facts.classes), facts.sha256[:12], str(path))
+        table.add_row(*map(Text, cells))
     show(table)
 
 
-def _file_name(entry: Split, from_list: Path | None) -> str:
-    facts = entry.provenance
-    words = "".join(c if c.isalnum() or c in "-+." else "_" for c in facts.part)
-    if facts.rule.name == "imported" and from_list is not None:
-        return f"{words}_{from_list.stem}"
-    if facts.shots is None:
-        return words
-    return f"{words}_{facts.shots}-shot_seed-{facts.seed}" + "_nested" * facts.rule.nested
+def _chosen_keys(entry: Split, keys: tuple[str, ...]) -> dict[str, Any]:
+    facts = entry.provenance.model_dump(mode="json")
+    facts["rule"] = entry.provenance.rule.model_dump(exclude_none=True)
+    return {key: facts[key] for key in keys}
 
 
 def _show_split(path: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from vclip_cli.common.files import sha256_bytes
-    from vclip_cli.data.split import describe_overlap, read_split
+    from vclip_cli.data.split import read_split
 
     found = read_split(path, altered=True)
     facts = found.provenance
-    altered = sha256_bytes(found.csv) != facts.sha256
-    counts = found.rows.loc[found.rows["class"] != "", "class"].value_counts()
-    per_class = {"fewest": int(counts.min()), "most": int(counts.max())} if len(counts) else {}
+    few = found.videos_per_class()
     if as_json:
-        document = {"path": str(path), **facts.model_dump(mode="json")}
-        show_json({**document, "altered": altered, "videos_per_class": per_class})
+        counts = {"fewest": few[0], "most": few[1]} if few else {}
+        facts_shown = {"path": str(path), **facts.model_dump(mode="json")}
+        show_json({**facts_shown, "altered": found.altered, "videos_per_class": counts})
     else:
         table = Table("what", "value", show_header=False)
         rule = facts.rule.model_dump(exclude_none=True, exclude_defaults=True)
+        protocol = facts.protocol
         values = {
             "dataset": facts.dataset,
             "part": facts.part,
-            "protocol": f"{facts.protocol.name}, version {facts.protocol.version}"
-            if facts.protocol
-            else "none",
+            "protocol": f"{protocol.name}, version {protocol.version}" if protocol else "none",
             "rule": ", ".join(f"{key} {value}" for key, value in rule.items()),
             "shots, seed": f"{facts.shots}, {facts.seed}" if facts.shots else "none",
             "imported": facts.imported.file if facts.imported else "no",
             "videos, classes": f"{facts.videos:,}, {facts.classes:,}",
-            "videos a class": f"{per_class['fewest']} to {per_class['most']}" if per_class else "",
+            "videos a class": f"{few[0]} to {few[1]}" if few else "",
             "sha256": facts.sha256,
             "written by": f"vclip {facts.vclip_version}",
         }
@@ -274,8 +170,8 @@ def _show_split(path: Path, as_json: bool) -> None:
         for remark in facts.remarks:
             say(remark)
     for overlap in facts.overlaps_allowed:
-        warn(f"allowed: {describe_overlap(overlap)}")
-    if altered:
+        warn(f"allowed: {overlap}")
+    if found.altered:
         warn("the rows were altered after the split was written")
 
 
@@ -288,14 +184,9 @@ def _verify(path: Path, from_list: Path | None, from_labels: Path | None, as_jso
     dataset = open_dataset(found.provenance.dataset)
     result = verify_split(found, dataset, list_file=from_list, labels_file=from_labels)
     if as_json:
-        show_json(
-            {
-                "path": str(path),
-                "matches": result.matches,
-                "differences": list(result.differences),
-                "remarks": list(result.remarks),
-            }
-        )
+        differences, remarks = list(result.differences), list(result.remarks)
+        facts = {"path": str(path), "matches": result.matches}
+        show_json({**facts, "differences": differences, "remarks": remarks})
     elif result.matches:
         show(f"matches: {shlex.quote(str(path))}, {found.provenance.videos:,} videos")
     else:

@@ -1,1 +1,1 @@
-"""The ground floor: errors, files, hashes, locks, limited readers, progress, interruption."""
+"""What every room uses: errors, files and hashes, locks, safe readers, progress, interruption."""

@@ -1,13 +1,17 @@
 """The errors that a person can cause or meet, each with its exit code.
 
-Anything that is not one of these is a fault of ours and exits with 1.
+Any other exception is a fault of vclip itself and exits with 1.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+_PARTS = ("what", "where", "found", "expected", "hint")
+_MOST_PROBLEMS = 50
 
 
 class VclipError(Exception):
@@ -43,24 +47,19 @@ class VclipError(Exception):
             parts.append(self.hint)
         return "; ".join(parts)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # errors come out of the loader's processes
-        return (_rebuild, (type(self), self.what, self.where, self.found, self.expected, self.hint))
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keeps all the parts when a worker process sends the error to its parent."""
+        return type(self), (self.what,), vars(self)
 
-    def as_dict(self) -> dict[str, str]:
+    def at(self, where: str) -> Self:
+        """The same error with another place, such as the line of the list that led to it."""
+        moved = copy.copy(self)
+        moved.where = where
+        return moved
+
+    def as_dict(self) -> dict[str, Any]:
         """The parts that are known, for `--json`."""
-        names = ("what", "where", "found", "expected", "hint")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-
-def _rebuild(
-    kind: type[VclipError],
-    what: str,
-    where: str | None,
-    found: str | None,
-    expected: str | None,
-    hint: str | None,
-) -> VclipError:
-    return kind(what, where=where, found=found, expected=expected, hint=hint)
+        return {name: value for name in _PARTS if (value := getattr(self, name)) is not None}
 
 
 class UsageError(VclipError):
@@ -71,10 +70,40 @@ class UsageError(VclipError):
 
 
 class SpecError(VclipError):
-    """An invalid protocol, label set or config file."""
+    """An invalid protocol, label set or config file.
+
+    problems: all the problems of the file where it has several. The error's own parts are those of
+      the first one.
+    """
 
     exit_code = 3
     title = "Invalid file"
+    problems: tuple[SpecError, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[SpecError]) -> SpecError:
+        """One error for the problems of a file; `problems` has at least one."""
+        first = problems[0]
+        if len(problems) == 1:
+            return first
+        error = copy.copy(first)
+        error.problems = tuple(problems[:_MOST_PROBLEMS])
+        if (more := len(problems) - _MOST_PROBLEMS) > 0:
+            error.problems += (cls(f"and {more:,} more problems"),)
+        return error
+
+    def __str__(self) -> str:
+        """The parts of each problem, with ` | ` between the problems."""
+        if not self.problems:
+            return super().__str__()
+        return " | ".join(str(problem) for problem in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The parts that are known, and those of every problem where there are several."""
+        parts = super().as_dict()
+        if self.problems:
+            parts["problems"] = [problem.as_dict() for problem in self.problems]
+        return parts
 
 
 class DataError(VclipError):
@@ -91,7 +120,7 @@ class VideoError(DataError):
 
 
 class StorageError(DataError):
-    """Writing failed: the disk is full, the folder read-only or gone."""
+    """Writing failed: the disk is full, the folder is read-only or does not exist any more."""
 
     title = "Storage"
 
@@ -104,10 +133,15 @@ class WeightsError(VclipError):
 
 
 class ComparisonRefused(VclipError):
-    """A comparison that would mislead: overlapping lists, mixed protocols, foreign label sets."""
+    """A misleading comparison: overlapping lists, mixed protocols, another label set."""
 
     exit_code = 6
     title = "Refused"
+
+
+def examples(names: Sequence[str], count: int = 3) -> str:
+    """The first `count` names with commas between, and `…` where there are more."""
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
 
 
 def near_misses(name: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -120,12 +154,9 @@ def near_misses(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint that offers the near misses, or names what is known when nothing is near."""
+    """A hint that offers the near misses, or lists the known names when none is near."""
     known = list(known)
     close = near_misses(name, known)
     if close:
         return "did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
-    if not known:
-        return None
-    shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
-    return f"known: {shown}"
+    return f"known: {examples(known, 12)}" if known else None

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the content hashes that artefacts name each other by.
+"""Files that are written whole or not at all, and the sha256 by which artefacts name each other.
 
 A file is written under a temporary name in the same folder and then renamed. A process that is
 killed leaves either the old file or the new one, never a part.
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.errors import StorageError, UsageError
+from vclip_cli.common.errors import DataError, StorageError, UsageError, VclipError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
@@ -28,17 +28,18 @@ _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
-    What killed processes left of the same file is removed. Raises StorageError when the disk is
-    full or the folder cannot be written.
+    Temporary files that killed processes left of the same file are removed. Raises StorageError
+    when the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
+    begin = f".{path.name}.{_machine()}-"
+    temporary = path.with_name(f"{begin}{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _remove_leftovers(path.parent, begin)
         try:
             yield temporary
         except Exception as error:
-            if found := _OS_ERROR.search(str(error)):  # safetensors words it so
+            if found := _OS_ERROR.search(str(error)):  # the form of safetensors
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
             raise
         with temporary.open("rb") as stream:
@@ -52,26 +53,25 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _machine() -> str:
-    """Names the space in which a process number means one process."""
+    """A short name of the machine and its process namespace: process ids are unique within it."""
     space = ""
     with contextlib.suppress(OSError):
         space = str(Path("/proc/self/ns/pid").readlink())
     return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
 
 
-def _sweep(path: Path) -> None:
-    """Remove the temporary files of `path` whose writers, on this machine, are no more."""
-    begin, end = f".{path.name}.{_machine()}-", ".part"
-    with os.scandir(path.parent) as entries:
-        names = [e.name for e in entries if e.name.startswith(begin) and e.name.endswith(end)]
+def _remove_leftovers(folder: Path, begin: str) -> None:
+    """Remove the temporary files whose processes have ended on this machine."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.name.startswith(begin) and e.name.endswith(".part")]
     for name in names:
-        number = name.removeprefix(begin).removesuffix(end)
-        if number.isdecimal() and not _runs(int(number)):
-            path.with_name(name).unlink(missing_ok=True)
+        number = name.removeprefix(begin).removesuffix(".part")
+        if number.isdecimal() and not _is_running(int(number)):
+            (folder / name).unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
-    if os.name != "posix":  # asking would end it
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # on Windows os.kill(process, 0) ends the process
         return True
     try:
         os.kill(process, 0)
@@ -105,9 +105,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def plain_name(name: str) -> str:
-    """`name` itself, fit to name a file or a folder anywhere.
+    """`name` itself, if it can name a file or a folder on every system.
 
-    Raises ValueError where it could lead elsewhere, is hidden, or cannot be seen.
+    Raises ValueError where it could lead to another folder, is hidden, or has invisible characters.
     """
     bad = not name.isprintable() or any(character in name for character in "/\\:")
     if bad or not name.strip() or name[0] in ". -" or len(name) > 100:
@@ -118,9 +118,9 @@ def plain_name(name: str) -> str:
 
 
 def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
-    """Make `folder` and prove that a file can be written there, before any work is done.
+    """Make `folder` and test that a file can be written there, before any work is done.
 
-    named_by: what names another. Raises UsageError otherwise.
+    named_by: the option or variable that chooses the folder. Raises UsageError otherwise.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +135,18 @@ def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
             where=str(folder),
             hint=f"choose another with {named_by}",
         ) from error
+
+
+def read_limited(path: Path, limit: int, error: type[VclipError] = DataError) -> bytes:
+    """The bytes of a file. Raises `error` when it cannot be read or has more than `limit` bytes."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(limit + 1)
+    except OSError as problem:
+        raise error(f"cannot be read: {problem.strerror}", where=str(path)) from problem
+    if len(raw) > limit:
+        raise error("the file is too large", where=str(path), expected=f"at most {limit:,} bytes")
+    return raw
 
 
 def sha256_bytes(data: bytes) -> str:

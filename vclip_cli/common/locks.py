@@ -21,11 +21,11 @@ log = logging.getLogger("vclip")
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder; where another process holds it, say so and wait until it is done.
+    """Lock the folder for this process; while another process has it, say so and wait.
 
-    The operating system holds the lock and lets go of it when the process ends, however it ends: a
-    killed one leaves nothing to clear away. Beside it lies who holds it, for the message. what:
-    such as "extracting into". Raises StorageError when no lock can be made there.
+    The operating system releases the lock when the process ends, even when it is killed. A file
+    beside the lock says which process has it. what: the work, such as "extracting into". Raises
+    StorageError when no lock can be made there.
     """
     from filelock import FileLock, Timeout
 
@@ -44,7 +44,7 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
     try:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         facts = {"pid": os.getpid(), "host": platform.node(), "since": started}
-        with contextlib.suppress(OSError):  # a full disk is told by what needs the space
+        with contextlib.suppress(OSError):  # the work itself will report a full disk
             owner.write_text(json.dumps(facts) + "\n", encoding="utf-8")
         yield
     finally:
@@ -54,7 +54,7 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
 
 
 def _owner(path: Path) -> str | None:
-    """Who holds the lock, as far as the file beside it says."""
+    """The process that has the lock, if the file beside it says so."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"

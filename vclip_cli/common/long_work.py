@@ -1,4 +1,8 @@
-"""What long work needs: progress, and an end on Ctrl-C or SIGTERM that keeps what was done."""
+"""What long work needs: progress reports, and a clean end on Ctrl-C or SIGTERM.
+
+Both signals raise KeyboardInterrupt at once. Work that must reach a safe point first, such as the
+end of a training step, delays them and checks for them there.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
+INTERRUPTED = 130
+TERMINATED = 143
+
 
 class Progress(Protocol):
-    """Opens a bar; the context gives a call that advances it by a number of items.
+    """Opens a progress bar; the context gives a function that advances it by a number of items.
 
-    total: how many items there are; done: how many of them were finished by an earlier run.
+    total: how many items there are; done: how many of them an earlier run finished.
     """
 
     def __call__(
@@ -85,10 +92,6 @@ def progress_bar(
         yield lambda count: shown.update(task, advance=count)
 
 
-INTERRUPTED = 130
-TERMINATED = 143
-
-
 @dataclass
 class _Seen:
     code: int = INTERRUPTED
@@ -102,55 +105,51 @@ def exit_code() -> int:
     return _seen.code
 
 
-def heed_termination() -> None:
-    """From here on a SIGTERM ends the work as Ctrl-C does, but for the exit code."""
-    signal.signal(signal.SIGTERM, _raise)
+def stop_on_sigterm() -> None:
+    """From now on SIGTERM ends the work as Ctrl-C does, with the exit code 143."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGTERM:
         _seen.code = TERMINATED
     raise KeyboardInterrupt
 
 
 @dataclass
-class Pending:
-    """Whether an interruption has come that waits to be heeded."""
+class DelayedInterruption:
+    """requested: whether a signal has arrived."""
 
     requested: bool = False
 
-    def heed(self) -> None:
-        """Raises KeyboardInterrupt when one has come."""
-        if self.requested:
-            raise KeyboardInterrupt
-
 
 @contextlib.contextmanager
-def put_off() -> Iterator[Pending]:
-    """Note the first Ctrl-C or SIGTERM instead of raising it; a second one is raised at once.
+def delay_interruption() -> Iterator[DelayedInterruption]:
+    """Note the first Ctrl-C or SIGTERM instead of raising it; a second one raises at once.
 
-    Outside the main thread, which alone receives signals, nothing is put off. Raises
-    KeyboardInterrupt at the end when one has come and nobody has heeded it.
+    Raises KeyboardInterrupt at the end of the block when a signal has arrived. Outside the main
+    thread, which alone receives signals, nothing is delayed.
     """
-    pending = Pending()
+    delayed = DelayedInterruption()
     if threading.current_thread() is not threading.main_thread():
-        yield pending
+        yield delayed
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if pending.requested:
-            _raise(number, frame)
+        if delayed.requested:
+            _interrupt(number, frame)
         if number == signal.SIGTERM:
             _seen.code = TERMINATED
-        pending.requested = True
+        delayed.requested = True
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, note)
     try:
-        yield pending
+        yield delayed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    pending.heed()
+    if delayed.requested:
+        raise KeyboardInterrupt

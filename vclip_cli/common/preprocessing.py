@@ -1,4 +1,7 @@
-"""What is done to a frame before the image tower; it belongs to the weights, travels with them."""
+"""What is done to a frame before the image tower; it belongs to the weights and travels with them.
+
+Pixel statistics: OpenAI's CLIP (`clip/clip.py`) and torchvision's ImageNet models.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Preprocessing:
 def reference_video_preprocessing(size: int = 224) -> Preprocessing:
     """The pipeline of X-CLIP and ViFi-CLIP: ImageNet statistics, bilinear, short side 256/224·size.
 
-    Source: `datasets/build.py` of both (METHODS: what travels with the weights).
+    Source: `datasets/build.py` of both code releases; see `docs/methods.md`.
     """
     return Preprocessing(
         size=size,

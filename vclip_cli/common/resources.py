@@ -1,8 +1,8 @@
-"""Where things are kept, and finding protocols, label sets, methods and metrics by file name.
+"""Where things are kept, and finding protocols, label sets, backbones and plug-ins by file name.
 
-The search goes from the nearest to the most general: each folder of `VCLIP_PATH`, the project's
-`.vclip/`, the user's config folder, and last what ships with the package. Each of them may hold
-`protocols/`, `label_sets/`, `adapters/` and `metrics/`. The first file of a name wins.
+The search order is: each folder of `VCLIP_PATH`, the project's `.vclip/`, the user's config folder,
+and last what ships with the package. Each of them may hold `protocols/`, `label_sets/`,
+`adapters/`, `metrics/` and `backbones/`. The first file of a name wins.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from types import ModuleType
 from typing import TypeVar
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.files import plain_name, write_text
 
 PROJECT_FOLDER = ".vclip"
+Plugin = TypeVar("Plugin")
+_PACKAGE = Path(__file__).resolve().parents[1]
+_ONE = {"protocols": "protocol", "label_sets": "label set"}
 
 
 def project_folder() -> Path:
-    """The nearest `.vclip/` at or above the working folder; else one that may be made here."""
+    """The nearest `.vclip/` at or above the working folder; else the one to be made here."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / PROJECT_FOLDER).is_dir():
@@ -30,29 +34,25 @@ def project_folder() -> Path:
 
 def user_config_folder() -> Path:
     """`VCLIP_CONFIG`, or `vclip/` in the user's configuration folder."""
-    if chosen := os.environ.get("VCLIP_CONFIG"):
-        return Path(chosen).expanduser()
-    if os.name == "nt" and (roaming := os.environ.get("APPDATA")):
-        return Path(roaming) / "vclip"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "vclip"
+    return _user_folder("VCLIP_CONFIG", "APPDATA", "vclip", "XDG_CONFIG_HOME", ".config")
 
 
 def cache_folder() -> Path:
     """`VCLIP_CACHE`, or `vclip/` in the user's cache folder."""
-    if chosen := os.environ.get("VCLIP_CACHE"):
+    return _user_folder("VCLIP_CACHE", "LOCALAPPDATA", "vclip/cache", "XDG_CACHE_HOME", ".cache")
+
+
+def _user_folder(own: str, windows: str, windows_name: str, xdg: str, in_home: str) -> Path:
+    """The folder that the variable `own` names, or the system's place for such a folder."""
+    if chosen := os.environ.get(own):
         return Path(chosen).expanduser()
-    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "vclip" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vclip"
-
-
-Plugin = TypeVar("Plugin")
-_PACKAGE = Path(__file__).resolve().parents[1]
-_ONE = {"protocols": "protocol", "label_sets": "label set"}
+    if os.name == "nt" and (base := os.environ.get(windows)):
+        return Path(base) / windows_name
+    return Path(os.environ.get(xdg) or Path.home() / in_home) / "vclip"
 
 
 def user_folders() -> list[Path]:
-    """The folders of `VCLIP_PATH`, the project's and the user's, nearest first.
+    """The folders of `VCLIP_PATH`, the project's and the user's, in the order of the search.
 
     Raises UsageError when `VCLIP_PATH` names a folder that does not exist.
     """
@@ -66,7 +66,7 @@ def user_folders() -> list[Path]:
 def shipped_folder(kind: str) -> Path:
     """The package's own `protocols/` or `label_sets/`: inside a wheel, or beside it in a checkout.
 
-    A checkout is asked first, so that an edit there is seen at once by an editable install.
+    A checkout comes first, so that an editable install sees an edit at once.
     """
     for folder in (_PACKAGE.parent / kind, _PACKAGE / kind):
         in_checkout = (folder.parent / "pyproject.toml").is_file()
@@ -77,9 +77,23 @@ def shipped_folder(kind: str) -> Path:
 
 def list_yaml(kind: str) -> dict[str, Path]:
     """Every YAML file of a kind (`protocols`, `label_sets`): name to path, sorted by name."""
+    folders = [*(folder / kind for folder in user_folders()), shipped_folder(kind)]
+    return _first_of_each_name(folders, "*.yaml")
+
+
+def list_backbones() -> dict[str, Path]:
+    """Backbones beyond open_clip's own: name to its open_clip JSON config, weights beside it.
+
+    From `backbones/` of the user's folders, and the tiny CLIP of the embedded benchmark.
+    """
+    folders = [*(folder / "backbones" for folder in user_folders()), _PACKAGE / "toy"]
+    return _first_of_each_name(folders, "*.json")
+
+
+def _first_of_each_name(folders: list[Path], pattern: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for folder in [*(folder / kind for folder in user_folders()), shipped_folder(kind)]:
-        for path in sorted(folder.glob("*.yaml")):
+    for folder in folders:
+        for path in sorted(folder.glob(pattern)):
             found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
@@ -100,16 +114,26 @@ def find_yaml(kind: str, name: str) -> Path:
     return known[name]
 
 
-def list_backbones() -> dict[str, Path]:
-    """Backbones beyond open_clip's own: name to its open_clip JSON config, weights beside it.
+def new_yaml(kind: str, name: str, path: Path | None = None) -> Path:
+    """Write a commented protocol or label set that loads as it is, to be edited. Returns its path.
 
-    From `backbones/` of the user's folders, and the tiny CLIP of the embedded benchmark.
+    path: where to; `.vclip/KIND/NAME.yaml` of the project when None. Raises UsageError for a name
+    that cannot name a file, and for a file that exists.
     """
-    found: dict[str, Path] = {}
-    for folder in [*(folder / "backbones" for folder in user_folders()), _PACKAGE / "toy"]:
-        for path in sorted(folder.glob("*.json")):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise UsageError(f"not a name: {error}", found=repr(name)[:120]) from None
+    path = path or project_folder() / kind / f"{name}.yaml"
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError("the file must end in .yaml", where=str(path))
+    if path.exists():
+        raise UsageError("the file exists", where=str(path), hint="choose another name, or --out")
+    begin_with = _PACKAGE / "data" / f"new_{_ONE[kind].replace(' ', '_')}.yaml"
+    text = begin_with.read_text(encoding="utf-8")
+    quoted = name.replace("'", "''")
+    write_text(path, text.replace("name: NAME", f"name: '{quoted}'").replace("NAME", name))
+    return path
 
 
 def list_python(kind: str, shipped: Path) -> dict[str, Path]:

@@ -9,42 +9,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, VclipError
+from vclip_cli.common.files import read_limited
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 MAX_BYTES = 512 * 1024 * 1024
-"""A record of half a million videos that all failed takes a quarter of this."""
+"""A record of half a million videos that all failed has a quarter of this."""
 MAX_DEPTH = 64
 MAX_TEXT = 100_000
-_OBEYED = re.compile(
+_INVISIBLE = re.compile(
     "[\x7f-\xa0\xad\u0600-\u0605\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
-"""What JSON lets pass in texts, and a terminal or an eye obeys: codes, and what has no shape."""
+"""Characters that JSON allows in texts and that can deceive: terminal codes, invisible marks."""
+_EXPANSION = 200
+"""Bytes in memory for a byte on disk; files that vclip writes stay below twenty."""
+_ALWAYS_ALLOWED = 64 * 1024 * 1024
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON with a final newline, to be printed: what a terminal obeys is spelled out."""
+    """Indented JSON with a final newline, to be printed: invisible characters are escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return _OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n"
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n"
 
 
 def read_json(path: Path, *, error: type[VclipError] = DataError) -> Any:
-    """The value of a JSON file: finite numbers, sound texts, no deep nesting.
+    """The value of a JSON file: finite numbers, valid texts, no deep nesting.
 
-    Raises `error` with file and line where the file is missing, too large, no JSON, or holds what
-    no artefact holds.
+    Raises `error` with file and line where the file is missing, too large, not JSON, or exceeds
+    the limits.
     """
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise error(f"cannot be read: {problem.strerror}", where=str(path)) from problem
-    if len(raw) > MAX_BYTES:
-        raise error("the file is too large", where=str(path), expected=f"at most {MAX_BYTES:,} B")
-    return parse_json(raw, str(path), error=error)
+    return parse_json(read_limited(path, MAX_BYTES, error), str(path), error=error)
 
 
 def parse_json(
@@ -55,9 +51,8 @@ def parse_json(
     finite: refuse NaN and infinite numbers.
     """
     try:
-        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
         value = json.loads(
-            text,
+            raw.decode("utf-8") if isinstance(raw, bytes) else raw,
             parse_constant=_refuse_constant if finite else None,
             parse_float=_finite if finite else None,
         )
@@ -67,7 +62,7 @@ def parse_json(
         raise error(f"not valid JSON: {problem.msg}", where=place) from None
     except RecursionError:
         raise error("not valid JSON: nested too deeply", where=where) from None
-    except ValueError as problem:  # not UTF-8, a number of thousands of digits, one of ours
+    except ValueError as problem:  # not UTF-8, a number of thousands of digits, or from below
         raise error(f"not valid JSON: {str(problem)[:120]}", where=where) from None
     return value
 
@@ -84,7 +79,7 @@ def _finite(text: str) -> float:
 
 
 def _check(value: Any) -> None:
-    """Raises ValueError for deep nesting and for texts that are endless or no text."""
+    """Raises ValueError for deep nesting, and for texts that are too long or cannot be written."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -98,26 +93,16 @@ def _check(value: Any) -> None:
             elif isinstance(part, list):
                 below.extend(part)
             elif isinstance(part, str):
-                _check_text(part)
+                if len(part) > MAX_TEXT:
+                    raise ValueError(f"a text of {len(part):,} characters")
+                part.encode()  # raises for half of a surrogate pair
         level = below
-
-
-def _check_text(text: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"a text of {len(text):,} characters")
-    if not text.isascii():
-        text.encode()  # half of a surrogate pair cannot be written anywhere
-
-
-_EXPANSION = 200
-"""Bytes in memory for a byte on disk; files of ours stay below twenty."""
-_ALWAYS_ALLOWED = 64 * 1024 * 1024
 
 
 def read_parquet(path: Path, what: str) -> pa.Table:
     """The table of one Parquet file; `what` it is called in errors.
 
-    Raises DataError where it is missing, damaged, or would unfold to far more than its size.
+    Raises DataError where it is missing, damaged, or would expand to far more than its size.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -133,20 +118,22 @@ def read_parquet(path: Path, what: str) -> pa.Table:
             f"the {what} cannot be read",
             where=str(path),
             found=str(error).strip().splitlines()[0][:200] if str(error).strip() else None,
-            hint="it is damaged, or no Parquet file",
+            hint="it is damaged or not a Parquet file",
         ) from None
 
 
 def _refuse_bomb(footer: pa.parquet.FileMetaData, path: Path, what: str) -> None:
+    """A footer may claim any size, and a small page may expand to it."""
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     claimed = sum(group.total_byte_size for group in groups)
     cells = sum(group.num_rows * group.num_columns for group in groups)
-    allowed = _EXPANSION * path.stat().st_size + _ALWAYS_ALLOWED
+    size = path.stat().st_size
+    allowed = _EXPANSION * size + _ALWAYS_ALLOWED
     if max(claimed, 8 * cells, footer.num_rows) > allowed or claimed < 0 or cells < 0:
+        shape = f"{footer.num_rows:,} rows of {footer.num_columns:,} columns"
         raise DataError(
             f"the {what} claims far more than it can hold",
             where=str(path),
-            found=f"{footer.num_rows:,} rows of {footer.num_columns:,} columns, {claimed:,} bytes"
-            f" in a file of {path.stat().st_size:,}",
+            found=f"{shape}, {claimed:,} bytes in a file of {size:,}",
             hint="it is damaged, or was made to fill the memory",
         )

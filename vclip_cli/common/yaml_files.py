@@ -1,87 +1,97 @@
-"""YAML with closed schemas: an unknown or wrong key is an error with file, line and key."""
+"""YAML files with closed schemas: every unknown or wrong key is listed with file, line and key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import types
+import typing
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vclip_cli.common.errors import SpecError, did_you_mean
+from vclip_cli.common.errors import DataError, SpecError, did_you_mean, near_misses
+from vclip_cli.common.files import read_limited
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
 
     Model = TypeVar("Model", bound=BaseModel)
+
+Location = tuple[str | int, ...]
+"""The keys and list positions from the top of a file to a value."""
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 200_000
 """Keys and values a file; the largest label sets have some thousands."""
 MAX_DIGITS = 200
-_OF_NUMBERS = frozenset("0123456789abcdefABCDEFoOxX_+-:.")
+MAX_PROBLEMS = 200
+_NUMBER_CHARACTERS = frozenset("0123456789abcdefABCDEFoOxX_+-:.")
 
 
 class ErrorAt(ValueError):
     """Raised by a model's own validators to point below the key that they validate.
 
-    location: the keys and list positions from there on.
+    location: the keys and list positions from there on. others: further problems of the same kind.
     """
 
-    def __init__(self, location: tuple[str | int, ...], message: str) -> None:
+    def __init__(self, location: Location, message: str, others: Sequence[ErrorAt] = ()) -> None:
         super().__init__(message)
         self.location = location
+        self.others = others
 
 
-def read_yaml(path: Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
+def raise_all(problems: Sequence[ErrorAt]) -> None:
+    """Raise the problems that a validator has collected, as one; nothing when there are none."""
+    if problems:
+        raise ErrorAt(problems[0].location, str(problems[0]), problems[1:])
+
+
+def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
     """A YAML file's value and the line (from 1) of every key and list item.
 
-    What a spec has no use for and a hostile one has, is refused: aliases (a few nested ones can
-    stand for gigabytes), tags, repeated keys, deep nesting, millions of values, endless numbers.
-    Raises SpecError.
+    Refused are features that no spec needs and that can do harm: aliases (a few nested ones expand
+    to gigabytes), tags, repeated keys, deep nesting, millions of values, endless numbers. Raises
+    SpecError.
     """
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    if len(raw) > MAX_BYTES:
-        raise SpecError(
-            "the file is too large for a spec",
-            where=str(path),
-            expected=f"at most {MAX_BYTES:,} bytes",
-        )
-    try:
-        text = raw.decode("utf-8-sig")
+        text = read_limited(path, MAX_BYTES, SpecError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError("the file is not UTF-8 text", where=str(path)) from error
     return _parse(text, str(path))
 
 
-def _parse(text: str, source: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
+def _parse(text: str, source: str) -> tuple[Any, dict[Location, int]]:
     """The value of a YAML text and the line of every key and item. Raises SpecError."""
     import yaml
 
-    lines: dict[tuple[Any, ...], int] = {}
+    lines: dict[Location, int] = {}
     loader = (yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)(text)
     try:
         # Event by event, before any value is made: the composer recurses in C and would crash.
-        _refuse_hostile(yaml.parse(text, Loader=type(loader)), source)
+        _refuse_harmful(yaml.parse(text, Loader=type(loader)), source)
         root = loader.get_single_node()
         if root is None:
             return None, lines
         _note_lines(root, (), lines, source)
-        return _construct(loader, root, source), lines
+        return loader.construct_document(root), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
+        problem = getattr(error, "problem", None) or error
+        raise SpecError(f"not valid YAML: {problem}", where=where) from None
+    except ValueError as error:
         raise SpecError(
-            f"not valid YAML: {getattr(error, 'problem', None) or error}", where=where
+            "a value looks like a number or a date but is not a valid one",
+            where=source,
+            found=str(error)[:100],
+            hint="put quotes around it if it is a text",
         ) from None
     finally:
         loader.dispose()
 
 
-def _refuse_hostile(events: Iterable[Any], source: str) -> None:
+def _refuse_harmful(events: Iterable[Any], source: str) -> None:
     import yaml
 
     depth = 0
@@ -90,43 +100,23 @@ def _refuse_hostile(events: Iterable[Any], source: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise SpecError("YAML aliases (*name) are not allowed here", where=where)
         if getattr(event, "tag", None) is not None:
-            raise SpecError(
-                "YAML tags are not allowed here", where=where, found=f"{event.tag[:80]!r}"
-            )
+            found = f"{event.tag[:80]!r}"
+            raise SpecError("YAML tags are not allowed here", where=where, found=found)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise SpecError(
-                "the file is nested too deeply", where=where, expected=f"at most {MAX_DEPTH} levels"
-            )
+            expected = f"at most {MAX_DEPTH} levels"
+            raise SpecError("the file is nested too deeply", where=where, expected=expected)
         if number > MAX_NODES:
-            raise SpecError(
-                "the file holds too much for a spec",
-                where=where,
-                expected=f"at most {MAX_NODES:,} keys and values",
-            )
+            expected = f"at most {MAX_NODES:,} keys and values"
+            raise SpecError("the file holds too much for a spec", where=where, expected=expected)
         plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
         value = event.value if plain else ""
-        if len(value) > MAX_DIGITS and _OF_NUMBERS.issuperset(value):
+        if len(value) > MAX_DIGITS and _NUMBER_CHARACTERS.issuperset(value):
             raise SpecError("the number is too long", where=where, found=f"{len(value):,} digits")
 
 
-def _construct(loader: Any, root: Any, source: str) -> Any:
-    """The value of a tree of nodes; what looks like a number or a date must be one."""
-    try:
-        return loader.construct_document(root)
-    except ValueError as error:
-        raise SpecError(
-            "a value looks like a number or a date and is none",
-            where=source,
-            found=str(error)[:100],
-            hint="put quotes around it where it is a text",
-        ) from None
-
-
-def _note_lines(
-    node: Any, key: tuple[Any, ...], lines: dict[tuple[Any, ...], int], source: str
-) -> None:
+def _note_lines(node: Any, key: Location, lines: dict[Location, int], source: str) -> None:
     import yaml
 
     lines[key] = node.start_mark.line + 1
@@ -137,7 +127,7 @@ def _note_lines(
             if not isinstance(name, yaml.ScalarNode):
                 raise SpecError("a key must be a name", where=where, found="a list or a mapping")
             if name.value in seen:
-                raise SpecError(f"the key {name.value!r} stands twice", where=where)
+                raise SpecError(f"the key {name.value!r} appears twice", where=where)
             seen.add(name.value)
             _note_lines(value, (*key, name.value), lines, source)
             lines[(*key, name.value)] = name.start_mark.line + 1
@@ -152,13 +142,30 @@ def load_model(path: Path, model: type[Model]) -> Model:
     return validate_model(value, model, str(path), lines)
 
 
+def load_named(path: Path, model: type[Model], asked: str) -> Model:
+    """As `load_model`; a file that was asked for by its name must state that name.
+
+    asked: what a person asked for: a name, or a path, which may lead to a file of any name.
+    """
+    loaded = load_model(path, model)
+    stated = getattr(loaded, "name", None)
+    if asked == path.stem != stated:
+        raise SpecError(
+            "the key 'name' differs from the file's name",
+            where=str(path),
+            found=repr(stated),
+            expected=repr(path.stem),
+        )
+    return loaded
+
+
 def validate_model(
-    value: Any,
-    model: type[Model],
-    source: str,
-    lines: dict[tuple[Any, ...], int] | None = None,
+    value: Any, model: type[Model], source: str, lines: dict[Location, int] | None = None
 ) -> Model:
-    """Validate a value against a closed pydantic model; `source` names where it came from."""
+    """Validate a value against a closed pydantic model; `source` names where it came from.
+
+    Raises SpecError with all the problems, in the order of their lines.
+    """
     from pydantic import ValidationError
 
     if not isinstance(value, dict):
@@ -166,52 +173,90 @@ def validate_model(
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problems = error.errors()
-        unknown = (problem for problem in problems if problem["type"] == "extra_forbidden")
-        first = next(unknown, problems[0])  # a misspelt key is also a missing one
-        location = tuple(first["loc"])
-        raised = first.get("ctx", {}).get("error")
-        if isinstance(raised, ErrorAt):
-            location += raised.location
-        line = _nearest_line(location, lines or {})
-        key = ".".join(str(part) for part in location) or "(whole file)"
-        where = f"{source}:{line}" if line else source
-        hint = None
-        if first["type"] == "extra_forbidden":
-            what = f"unknown key {key!r}"
-            if len(location) == 1:
-                hint = did_you_mean(str(location[0]), model.model_fields)
-        elif first["type"] == "missing":
-            what = f"the key {key!r} is missing"
-        else:
-            what = f"{key}: {first['msg'].removeprefix('Value error, ')}"
-        if len(problems) > 1:
-            hint = (f"{hint}; " if hint else "") + f"and {len(problems) - 1} more problems"
-        shown = (
-            repr(first.get("input")) if first["type"] not in ("missing", "value_error") else None
+        errors = error.errors()[:MAX_PROBLEMS]
+        unknown = [tuple(e["loc"]) for e in errors if e["type"] == "extra_forbidden"]
+        found = [
+            (line or 0, problem)
+            for details in errors
+            if not _is_misspelt(details, unknown)
+            for line, problem in _problems(details, model, source, lines or {})
+        ]
+        ordered = sorted(found, key=lambda pair: pair[0])
+        raise SpecError.of([problem for _, problem in ordered]) from None
+
+
+def validate_stored(value: Any, model: type[Model], path: Path, what: str) -> Model:
+    """As `validate_model` for a file that vclip wrote; raises DataError that begins with `what`."""
+    try:
+        return validate_model(value, model, str(path))
+    except SpecError as error:
+        raise DataError(f"{what}: {error.what}", where=str(path), found=error.found) from None
+
+
+def _is_misspelt(details: ErrorDetails, unknown: Sequence[Location]) -> bool:
+    """Whether a key is missing only because an unknown key beside it is a misspelling of it."""
+    *above, name = details["loc"] or ("",)
+    beside = [str(place[-1]) for place in unknown if place[:-1] == tuple(above)]
+    return details["type"] == "missing" and bool(near_misses(str(name), beside))
+
+
+def _problems(
+    details: ErrorDetails, model: type[BaseModel], source: str, lines: dict[Location, int]
+) -> Iterable[tuple[int | None, SpecError]]:
+    """The line and the error of each problem that one of pydantic's errors stands for."""
+    raised = details.get("ctx", {}).get("error")
+    if isinstance(raised, ErrorAt):
+        places = [(one.location, str(one)) for one in (raised, *raised.others)]
+    else:
+        places = [((), details["msg"].removeprefix("Value error, "))]
+    for below, message in places:
+        location = (*details["loc"], *below)
+        line = next(
+            (lines[location[:n]] for n in range(len(location), -1, -1) if location[:n] in lines),
+            None,
         )
-        raise SpecError(what, where=where, found=shown[:80] if shown else None, hint=hint) from None
+        key = ".".join(str(part) for part in location) or "(whole file)"
+        what, found, hint = f"{key}: {message}", repr(details.get("input"))[:80], None
+        if details["type"] == "extra_forbidden":
+            what = f"unknown key {key!r}"
+            hint = did_you_mean(str(location[-1]), _keys_beside(model, location))
+        elif details["type"] == "missing":
+            what = f"the key {key!r} is missing"
+        shown = None if details["type"] in ("missing", "value_error") else found
+        where = f"{source}:{line}" if line else source
+        yield line, SpecError(what, where=where, found=shown, hint=hint)
 
 
-def _nearest_line(location: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> int | None:
-    for length in range(len(location), -1, -1):
-        if location[:length] in lines:
-            return lines[location[:length]]
-    return None
+def _keys_beside(model: type[BaseModel], location: Location) -> list[str]:
+    """The keys that the schema knows where an unknown key stands."""
+    kind: Any = model
+    for part in location[:-1]:
+        if fields := getattr(kind, "model_fields", {}):
+            kind = _plain_type(fields[part].annotation if part in fields else None)
+        else:  # a list or a mapping: all its values are of one type
+            kind = _plain_type((typing.get_args(kind) or (None,))[-1])
+    return list(getattr(kind, "model_fields", {}))
+
+
+def _plain_type(kind: Any) -> Any:
+    """A type without `Annotated` and without `| None`."""
+    while True:
+        if typing.get_origin(kind) is typing.Annotated:
+            kind = typing.get_args(kind)[0]
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+        else:
+            return kind
 
 
 def parse_scalar(text: str, where: str) -> Any:
-    """A value as YAML would read it (`1e-3` counts as a number), from the command line.
+    """A value from the command line as YAML reads it, where `1e-3` is a number too.
 
     Raises SpecError.
     """
-    return float(text) if _is_exponent(text) else _parse(text, where)[0]
-
-
-def _is_exponent(text: str) -> bool:
-    """YAML takes `1e-3` for a word; everybody else takes it for a number."""
     try:
-        float(text)
+        number = float(text)
     except ValueError:
-        return False
-    return "e" in text.lower() and any(character.isdigit() for character in text)
+        return _parse(text, where)[0]
+    is_exponent = "e" in text.lower() and any(character.isdigit() for character in text)
+    return number if is_exponent else _parse(text, where)[0]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import sha256_file
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import fold
 
 Probe = Callable[[Sequence[Path]], Iterable[str | None]]
+"""Says why each of some files cannot be decoded, None for a readable one, in order."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,20 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
-class CheckReport:
-    """What a check found. Videos are named by id, files by relative path.
+class OtherFolder:
+    """The listed class of a file, and the class that its folder is named after."""
 
-    duplicates: groups of paths with the same bytes. across_splits: those of them whose videos
-    are in a training and in another split of the same number. unreadable: path to reason.
-    mislabelled: path to (listed class, the class that its folder is named after).
+    listed: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of a check. Videos are named by id, files by relative path.
+
+    duplicates: groups of paths with the same bytes. duplicates_across_splits: those of them whose
+    videos are in a training and in another split of the same number. unreadable: path to reason.
+    mislabelled: files in a folder that is named after another class than the listed one.
     """
 
     dataset: str
@@ -42,8 +50,8 @@ class CheckReport:
     empty: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     duplicates: tuple[tuple[str, ...], ...] = ()
-    across_splits: tuple[tuple[str, ...], ...] = ()
-    mislabelled: dict[str, tuple[str, str]] = field(default_factory=dict)
+    duplicates_across_splits: tuple[tuple[str, ...], ...] = ()
+    mislabelled: dict[str, OtherFolder] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @property
@@ -53,33 +61,13 @@ class CheckReport:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
-        return {
-            "dataset": self.dataset,
-            "sound": self.sound,
-            "videos": self.videos,
-            "splits": {name: vars(counts) for name, counts in self.splits.items()},
-            "absent": list(self.absent),
-            "unlisted": list(self.unlisted),
-            "empty": list(self.empty),
-            "unreadable": self.unreadable,
-            "duplicates": [list(group) for group in self.duplicates],
-            "duplicates_across_splits": [list(group) for group in self.across_splits],
-            "mislabelled": {
-                path: {"listed": listed, "folder": folder}
-                for path, (listed, folder) in self.mislabelled.items()
-            },
-            "remarks": list(self.remarks),
-        }
+        return {"dataset": self.dataset, "sound": self.sound, **asdict(self)}
 
 
 def check_dataset(
     dataset: Dataset, probe: Probe, *, progress: Progress = no_progress
 ) -> CheckReport:
-    """Look at every listed file once.
-
-    probe: says why each of some files cannot be decoded, None for one that can, in order. Only
-    readable files of the same size are hashed to find duplicates.
-    """
+    """Look at every listed file once. Readable files of the same size are hashed for duplicates."""
     manifest = dataset.manifest
     report = CheckReport(
         dataset=dataset.config.name,
@@ -95,23 +83,22 @@ def check_dataset(
     firsts = manifest.rows[manifest.rows["path"] != ""].drop_duplicates("video")
     paths = firsts["path"].tolist()
     sizes = {path: _size(root / path) for path in paths}
-    empty = tuple(path for path in paths if sizes[path] == 0)
     unreadable = {path: "cannot be opened" for path in paths if sizes[path] < 0}
     whole = [path for path in paths if sizes[path] > 0]
     with progress("reading videos", len(whole)) as advance:
-        unreadable |= _probe_all(root, whole, probe, advance)
-    # what is no video may be of any size, and is listed anyhow
+        for path, why in zip(whole, probe([root / path for path in whole]), strict=True):
+            advance(1)
+            if why is not None:
+                unreadable[path] = why
     duplicates = _same_bytes(root, {p: sizes[p] for p in whole if p not in unreadable})
     splits = dict(zip(firsts["path"], firsts["splits"], strict=True))
-    return CheckReport(
-        **{
-            **vars(report),
-            "empty": empty,
-            "unreadable": unreadable,
-            "duplicates": duplicates,
-            "across_splits": tuple(g for g in duplicates if _crosses([splits[p] for p in g])),
-            "mislabelled": _mislabelled(dataset, paths, firsts["class"].tolist()),
-        }
+    return replace(
+        report,
+        empty=tuple(path for path in paths if sizes[path] == 0),
+        unreadable=unreadable,
+        duplicates=duplicates,
+        duplicates_across_splits=tuple(g for g in duplicates if _crosses([splits[p] for p in g])),
+        mislabelled=_mislabelled(dataset, dict(zip(paths, firsts["class"], strict=True))),
     )
 
 
@@ -135,17 +122,6 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _probe_all(
-    root: Path, paths: Sequence[str], probe: Probe, advance: Callable[[int], None]
-) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path, why in zip(paths, probe([root / path for path in paths]), strict=True):
-        advance(1)
-        if why is not None:
-            found[path] = why
-    return found
-
-
 def _same_bytes(root: Path, sizes: dict[str, int]) -> tuple[tuple[str, ...], ...]:
     by_size: dict[int, list[str]] = {}
     for path, size in sizes.items():
@@ -160,34 +136,25 @@ def _same_bytes(root: Path, sizes: dict[str, int]) -> tuple[tuple[str, ...], ...
 
 def _crosses(splits: Sequence[str]) -> bool:
     """Whether the videos stand in a training split and in another one that belongs to it."""
-    names = [set(joined.split(";")) for joined in splits]
-    for one in names:
-        for training in (name for name in one if name.split("-")[0] == "train"):
-            number = training.partition("-")[2]
-            others = {f"{kind}-{number}" if number else kind for kind in ("test", "validation")}
-            if any(others & other for other in names):
-                return True
+    names = {name for joined in splits for name in joined.split(";")}
+    for training in (name for name in names if name.split("-")[0] == "train"):
+        ending = training.removeprefix("train")
+        if not names.isdisjoint({f"test{ending}", f"validation{ending}"}):
+            return True
     return False
 
 
-def _mislabelled(
-    dataset: Dataset, paths: Sequence[str], classes: Sequence[str]
-) -> dict[str, tuple[str, str]]:
+def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, OtherFolder]:
     """Files in a folder that is named after another class than the listed one."""
     if dataset.manifest.multi_label:
         return {}
     of_folder: dict[str, str | None] = {}
     found = {}
-    for path, listed in zip(paths, classes, strict=True):
+    for path, class_name in listed.items():
         folder = path.rpartition("/")[0].rpartition("/")[2]
-        if not folder or not fold(folder):
-            continue
         if folder not in of_folder:
-            try:
-                of_folder[folder] = dataset.label_set.resolve(folder)
-            except DataError:
-                of_folder[folder] = None
+            of_folder[folder] = dataset.label_set.find(folder) if fold(folder) else None
         stated = of_folder[folder]
-        if stated is not None and listed and stated != listed:
-            found[path] = (listed, stated)
+        if stated is not None and class_name and stated != class_name:
+            found[path] = OtherFolder(class_name, stated)
     return found

@@ -1,11 +1,12 @@
-"""Registered datasets: a name, where videos and annotations lie, and the manifest built of them.
+"""Registered datasets: a name, the places of videos and annotations, and their manifest.
 
-`datasets/NAME.yaml` lies in the project's `.vclip/` or the user's config folder, and beside it
+`datasets/NAME.yaml` is in the project's `.vclip/` or the user's config folder. Beside it is
 `NAME.manifest.parquet`, which is built again when the annotations or the folders of videos change.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, SpecError, StorageError, UsageError, did_you_mean
 from vclip_cli.common.files import sha256_file, write_text
 from vclip_cli.common.resources import list_yaml, project_folder, user_config_folder, user_folders
-from vclip_cli.common.yaml_files import load_model
+from vclip_cli.common.yaml_files import load_named
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.label_set import (
     LabelSet,
@@ -25,7 +26,7 @@ from vclip_cli.data.label_set import (
     write_label_set,
 )
 from vclip_cli.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
-from vclip_cli.data.readers import Annotations, detect_format, load_reader
+from vclip_cli.data.readers import Annotations, detect_format, load_reader, reader_name
 from vclip_cli.data.videos_on_disk import folders_unchanged
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -36,8 +37,8 @@ class DatasetConfig(BaseModel):
     """`datasets/NAME.yaml`.
 
     videos: the root of the video files, None for lists alone. annotations: folder or file, None
-    when the class folders say it all. format: a reader's name. label_set: a name or a .yaml file.
-    backbone, pretrained: what to take for this dataset where nothing else is said.
+    when the class folders are the annotations. format: a reader's name. label_set: a name or a
+    .yaml file. backbone, pretrained: the default model for this dataset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,11 +60,16 @@ class DatasetConfig(BaseModel):
 
     @property
     def source(self) -> Path:
-        """What the reader reads: the annotations, or the folder of videos itself."""
+        """The input of the reader: the annotations, or the folder of videos itself."""
         chosen = self.annotations or self.videos
         if chosen is None:
             raise SpecError(f"the dataset {self.name!r} has neither videos nor annotations")
         return Path(chosen)
+
+    @property
+    def videos_root(self) -> Path | None:
+        """The folder of the video files."""
+        return None if self.videos is None else Path(self.videos)
 
 
 @dataclass(frozen=True)
@@ -105,47 +111,48 @@ def add_dataset(
     pretrained: str | None = None,
     user: bool = False,
 ) -> Dataset:
-    """Register a dataset, or register it anew, and build its manifest.
+    """Register a dataset, or register it again, and build its manifest.
 
-    label_set: a name, a .yaml file, or a list of class names (.txt or .csv); without it the label
-    set of the dataset's or the format's name is taken, and else one is written from the classes
-    found. user: into the user's config folder, not the project's.
+    label_set: a name, a .yaml file, or a list of class names (.txt or .csv). Without it the label
+    set of the dataset's or the format's name is taken; where there is none, one is written from the
+    classes found. user: into the user's config folder, not the project's. Raises UsageError for a
+    bad name, DataError for missing or broken files.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"not a name for a dataset: {name[:120]!r}",
             expected="at most 100 letters, digits and . _ -",
         )
-    if videos is None and annotations is None:
+    source = annotations or videos
+    if source is None:
         raise UsageError("neither videos nor annotations were given")
     for given in (videos, annotations):
         if given is not None and not _exists(given):
             raise DataError("no such file or folder", where=str(given))
     base = user_config_folder() if user else project_folder()
-    source = annotations or videos
-    assert source is not None
-    format = load_reader(format or detect_format(source)).__name__.rpartition(".")[2]
+    format = reader_name(format or detect_format(source))
     config = DatasetConfig(
         name=name,
         videos=None if videos is None else str(videos.resolve()),
         annotations=None if annotations is None else str(annotations.resolve()),
         format=format,
-        label_set=_settle_label_set(name, label_set, format, source, base / "label_sets"),
+        label_set=_choose_label_set(name, label_set, format, source, base / "label_sets"),
         backbone=backbone,
         pretrained=pretrained,
     )
-    dataset = _build(config)
+    chosen = load_label_set(config.label_set)
+    manifest = _build(config, chosen)
     path = base / "datasets" / f"{name}.yaml"
     _write_config(config, path)
-    write_manifest(dataset.manifest, _manifest_path(path))
-    return dataset
+    write_manifest(manifest, _manifest_path(path))
+    return Dataset(config, chosen, manifest, config.videos_root)
 
 
 def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
-    """A registered dataset with its manifest, rebuilt first when its files have changed.
+    """A registered dataset with its manifest, built again first when its files have changed.
 
-    rescan: rebuild in any case. Raises UsageError for an unknown name, SpecError for a broken
-    config, DataError for broken or vanished files.
+    rescan: build it again in any case. Raises UsageError for an unknown name, SpecError for a
+    broken config, DataError for broken or missing files.
     """
     known = list_datasets()
     if name not in known:
@@ -154,69 +161,61 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
             hint=did_you_mean(name, known) or f"register it: vclip data add {name} --videos DIR",
         )
     path = known[name]
-    config = load_model(path, DatasetConfig)
-    if config.name != name:
-        raise SpecError(
-            "the key 'name' differs from the file's name", where=str(path), found=repr(config.name)
-        )
-    config = _anchored(config, path.parent.parent.parent)
-    load_reader(config.format)  # a hand-written format must be one, stored manifest or not
-    if not rescan and (dataset := _from_cache(config, _manifest_path(path))):
-        return dataset
-    dataset = _build(config)
-    try:
-        write_manifest(dataset.manifest, _manifest_path(path))
-    except StorageError:  # a config folder shared read-only: the manifest is then built each time
-        return dataset
-    return dataset
-
-
-def _build(config: DatasetConfig) -> Dataset:
+    config = _anchored(load_named(path, DatasetConfig, name), path.parent.parent.parent)
+    reader_name(config.format)  # a config file written by hand may name an unknown format
     label_set = load_label_set(config.label_set)
     _require_there(config)
+    stored = _manifest_path(path)
+    manifest = None if rescan else _stored_manifest(config, label_set, stored)
+    if manifest is None:
+        manifest = _build(config, label_set)
+        # A config folder may be shared read-only: the manifest is then built each time.
+        with contextlib.suppress(StorageError):
+            write_manifest(manifest, stored)
+    return Dataset(config, label_set, manifest, config.videos_root)
+
+
+def _build(config: DatasetConfig, label_set: LabelSet) -> Manifest:
     annotations = load_reader(config.format).read(config.source, label_set)
-    root = None if config.videos is None else Path(config.videos)
-    manifest = build_manifest(
-        annotations, root, label_set, dataset=config.name, source_files=_hashes(config)
+    sources = _hashes(config)
+    return build_manifest(
+        annotations, config.videos_root, label_set, dataset=config.name, source_files=sources
     )
-    return Dataset(config, label_set, manifest, root)
 
 
-def _from_cache(config: DatasetConfig, path: Path) -> Dataset | None:
-    """The dataset with its stored manifest, None when that is missing, damaged or outdated."""
-    if not path.is_file():
-        return None
-    label_set = load_label_set(config.label_set)
-    _require_there(config)
-    root = None if config.videos is None else Path(config.videos)
+def _stored_manifest(config: DatasetConfig, label_set: LabelSet, path: Path) -> Manifest | None:
+    """The stored manifest, None when it is missing, damaged or outdated."""
     try:
         manifest = read_manifest(path)
     except DataError:
         return None
+    root = config.videos_root
     fresh = (
         manifest.package_version == __version__
         and manifest.label_set_sha256 == label_set.sha256
         and manifest.source_files == _hashes(config)
         and (root is None or folders_unchanged(root, manifest.folders))
     )
-    return Dataset(config, label_set, manifest, root) if fresh else None
+    return manifest if fresh else None
 
 
-def _settle_label_set(
+def _choose_label_set(
     name: str, given: str | None, format: str, source: Path, own_folder: Path
 ) -> str:
-    """The label set's name or file; writes one of the dataset's own where none is known."""
+    """The label set's name or file; writes a new one where none is known."""
     own_file = own_folder / f"{name}.yaml"
     if given is not None and not given.endswith((".txt", ".csv")):
         load_label_set(given)
         return str(Path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
     if given is not None:
-        classes = list(read_class_names(Path(given)).values())
-        _write_own(name, classes, f"the names in {Path(given).name}", own_file, keep_order=True)
+        classes = list(dict.fromkeys(read_class_names(Path(given)).values()))
+        own = label_set_from_names(name, name, classes, f"the names in {Path(given).name}")
+        ordered = sorted(own.classes, key=lambda entry: classes.index(entry.name))
+        write_label_set(own.model_copy(update={"classes": ordered}), own_file)
         return name
     reader = load_reader(format)
     if own_file.is_file():
-        _extend(own_file, reader.read(source))
+        _add_new_classes(own_file, reader.read(source))
         return name
     if name in list_yaml("label_sets"):
         return name
@@ -226,39 +225,17 @@ def _settle_label_set(
     if annotations.label_set is not None:
         return annotations.label_set
     found = f"the classes found in {source.name} when it was registered"
-    _write_own(name, _classes(annotations), found, own_file)
+    write_label_set(label_set_from_names(name, name, _classes(annotations), found), own_file)
     return name
 
 
-def _write_own(
-    name: str, classes: list[str], source: str, path: Path, keep_order: bool = False
-) -> None:
-    label_set = label_set_from_names(name, name, classes, source)
-    if keep_order:
-        by_name = {entry.name: entry for entry in label_set.classes}
-        ordered = [by_name[class_name] for class_name in dict.fromkeys(classes)]
-        label_set = label_set.model_copy(update={"classes": ordered})
-    write_label_set(label_set, path)
-
-
-def _extend(path: Path, annotations: Annotations) -> None:
-    """Append classes that are new since the label set was written; what is there stays."""
+def _add_new_classes(path: Path, annotations: Annotations) -> None:
+    """Append the classes that the label set lacks; the others keep their places."""
     label_set = load_label_set(str(path))
-    known = set(label_set.names)
-    folded_out = [name for name in _classes(annotations) if name not in known]
-    fresh = [name for name in folded_out if not _resolves(label_set, name)]
+    fresh = [name for name in _classes(annotations) if label_set.find(name) is None]
     if fresh:
         added = label_set_from_names(label_set.name, label_set.title, fresh).classes
-        values = {"classes": [*label_set.classes, *added], "version": label_set.version + 1}
-        write_label_set(label_set.model_copy(update=values), path)
-
-
-def _resolves(label_set: LabelSet, name: str) -> bool:
-    try:
-        label_set.resolve(name)
-    except DataError:
-        return False
-    return True
+        write_label_set(label_set.extended(added, version=label_set.version + 1), path)
 
 
 def _classes(annotations: Annotations) -> list[str]:
@@ -283,19 +260,18 @@ def _exists(path: Path) -> bool:
 
 
 def _anchored(config: DatasetConfig, folder: Path) -> DatasetConfig:
-    """Relative paths of a hand-written config stand from the folder that holds `.vclip/`."""
+    """Relative paths in a config file start from the folder that holds `.vclip/`."""
     places = {
         key: str(folder / Path(place).expanduser())
-        for key in ("videos", "annotations")
+        for key in ("videos", "annotations", "label_set")
         if (place := getattr(config, key)) is not None
+        and (key != "label_set" or place.endswith((".yaml", ".yml")))
     }
-    if config.label_set.endswith((".yaml", ".yml")):
-        places["label_set"] = str(folder / Path(config.label_set).expanduser())
     return config.model_copy(update=places)
 
 
 def _hashes(config: DatasetConfig) -> dict[str, str]:
-    """The annotation files by relative name, down to two folders deep, with their sha256."""
+    """The annotation files by relative name, in the folder and one level below, with sha256."""
     if config.annotations is None:
         return {}
     source = Path(config.annotations)

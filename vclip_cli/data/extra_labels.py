@@ -1,7 +1,7 @@
 """Additional labels of training videos from a plain CSV `video,label`, one row a label.
 
-For example what a multimodal model wrote for each clip. New names join the training vocabulary;
-known ones are further labels of the video.
+For example the labels that a multimodal model wrote for each video. New names join the training
+vocabulary; known ones are further labels of the video.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vclip_cli.data.video_list import read_video_list
 
 @dataclass(frozen=True)
 class ExtraLabels:
-    """pairs: (video, class name), each once; new: names that the label set lacks, as they came."""
+    """pairs: (video, class name), each once; new: names that the label set lacks, in file order."""
 
     sha256: str
     pairs: tuple[tuple[str, str], ...]
@@ -28,22 +28,14 @@ class ExtraLabels:
 
     def extend(self, label_set: LabelSet) -> LabelSet:
         """The label set with the new names at its end."""
-        added = [ClassEntry(name=name, texts={NATURAL: name}) for name in self.new]
-        return LabelSet(
-            name=label_set.name,
-            title=label_set.title,
-            version=label_set.version,
-            source=label_set.source,
-            classes=[*label_set.classes, *added],
-            subsets=label_set.subsets,
-        )
+        return label_set.extended(ClassEntry(name=name, texts={NATURAL: name}) for name in self.new)
 
 
 def read_extra_labels(path: Path, dataset: Dataset, classes: Sequence[str]) -> ExtraLabels:
     """Read the file for a dataset and the classes that are trained on.
 
     Raises UsageError for a single-label dataset, DataError with file and line for a video that the
-    dataset lacks or an empty label, ComparisonRefused for a label that training must not know.
+    dataset lacks or an empty label, ComparisonRefused for a class that is held out from training.
     """
     if not dataset.manifest.multi_label:
         raise UsageError(
@@ -51,38 +43,30 @@ def read_extra_labels(path: Path, dataset: Dataset, classes: Sequence[str]) -> E
             found=repr(dataset.config.name),
         )
     listed = read_video_list(path)
-    videos = match_videos(dataset, listed)
     known, trained = dataset.label_set, set(classes)
     pairs: dict[tuple[str, str], None] = {}
     new: dict[str, None] = {}
-    hidden: dict[str, str] = {}
-    for entry, video in zip(listed.entries, videos, strict=True):
+    held_out: dict[str, str] = {}
+    for entry, video in zip(listed.entries, match_videos(dataset, listed), strict=True):
         where = f"{path}:{entry.line}"
         if not entry.labels or not entry.labels[0].strip():
             raise DataError("a label is empty", where=where)
         for label in entry.labels:
-            name = _resolved(label, known) or _checked(label, where)
+            name = known.find(label) or _checked(label, where)
             if name not in known.names:
                 new[name] = None
             elif name not in trained:
-                hidden.setdefault(name, where)
+                held_out.setdefault(name, where)
             pairs[video, name] = None
-    if hidden:
-        name, where = next(iter(hidden.items()))
+    if held_out:
+        name, where = next(iter(held_out.items()))
         raise ComparisonRefused(
-            f"{len(hidden)} of the additional labels are among those that training must not know",
+            f"{len(held_out)} of the additional labels are classes held out from training",
             where=where,
             found=repr(name),
             hint="leave these rows out: the test on unseen labels would mean nothing",
         )
     return ExtraLabels(sha256_file(path), tuple(pairs), tuple(new))
-
-
-def _resolved(label: str, label_set: LabelSet) -> str | None:
-    try:
-        return label_set.resolve(label)
-    except DataError:
-        return None
 
 
 def _checked(label: str, where: str) -> str:

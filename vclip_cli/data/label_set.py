@@ -1,29 +1,36 @@
 """Label sets: the classes of a dataset in official order, their texts, aliases and subsets.
 
-Classes are identified by name everywhere; an index is only ever derived from the order here.
+Classes are identified by name everywhere. An index is only ever derived from the order here.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from vclip_cli.common.errors import DataError, SpecError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, UsageError, did_you_mean, examples
 from vclip_cli.common.files import plain_name, sha256_json, write_text
-from vclip_cli.common.resources import find_yaml
-from vclip_cli.common.yaml_files import ErrorAt, load_model
+from vclip_cli.common.resources import find_yaml, list_yaml
+from vclip_cli.common.yaml_files import ErrorAt, load_named, raise_all
 
 NATURAL = "natural"
+_HINTS = 50
+"""Problems of a file for which near misses are looked up."""
 
 
 class ClassEntry(BaseModel):
-    """One class: its official name, the texts that prompts are made of, other known spellings."""
+    """One class.
+
+    name: the official name. texts: what prompts are made of, by variant (`natural`, `x-clip`, …);
+    without `natural` it is the name with blanks for underscores. aliases: other known spellings.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,9 +46,8 @@ class ClassEntry(BaseModel):
     @field_validator("texts")
     @classmethod
     def _are_texts(cls, texts: dict[str, str]) -> dict[str, str]:
-        for variant, text in texts.items():
-            if not text.strip():
-                raise ErrorAt((variant,), "the text is empty")
+        empty = [variant for variant, text in texts.items() if not text.strip()]
+        raise_all([ErrorAt((variant,), "the text is empty") for variant in empty])
         return texts
 
 
@@ -50,7 +56,11 @@ def _entry(value: Any) -> Any:
 
 
 class LabelSet(BaseModel):
-    """The classes of a dataset in official order. A plain string in `classes` is a bare name."""
+    """The classes of a dataset in official order.
+
+    classes: a plain string stands for a class with that name and nothing else. subsets: named lists
+    of classes, such as `base` and `novel`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,32 +77,31 @@ class LabelSet(BaseModel):
         return plain_name(name)
 
     @model_validator(mode="after")
-    def _refuse_doubles(self) -> LabelSet:
+    def _is_consistent(self) -> LabelSet:
+        problems: list[ErrorAt] = []
         owners: dict[str, int] = {}
         for index, entry in enumerate(self.classes):
-            if entry.name in owners:
-                message = f"the class {entry.name!r} stands twice"
-                raise ErrorAt(("classes", index), message)
-            owners[entry.name] = index
+            if owners.setdefault(entry.name, index) != index:
+                message = f"the class {entry.name!r} appears twice"
+                problems.append(ErrorAt(("classes", index), message))
         for index, entry in enumerate(self.classes):
             for alias in entry.aliases:
-                owner = owners.setdefault(alias, index)
-                if owner != index:
-                    other = self.classes[owner].name
+                other = self.classes[owners.setdefault(alias, index)].name
+                if other != entry.name:
                     message = f"{alias!r} is an alias of {entry.name!r} and also means {other!r}"
-                    raise ErrorAt(("classes", index, "aliases"), message)
-        names = {entry.name for entry in self.classes}
+                    problems.append(ErrorAt(("classes", index, "aliases"), message))
+        names = set(self.names)
         for subset, members in self.subsets.items():
-            seen: set[str] = set()
+            first: dict[str, int] = {}
             for index, member in enumerate(members):
+                place = ("subsets", subset, index)
                 if member not in names:
-                    hint = did_you_mean(member, self.names)
+                    hint = did_you_mean(member, self.names) if len(problems) < _HINTS else "…"
                     message = f"the subset names an unknown class {member!r}; {hint}"
-                    raise ErrorAt(("subsets", subset, index), message)
-                if member in seen:
-                    message = f"the subset names {member!r} twice"
-                    raise ErrorAt(("subsets", subset, index), message)
-                seen.add(member)
+                    problems.append(ErrorAt(place, message))
+                elif first.setdefault(member, index) != index:
+                    problems.append(ErrorAt(place, f"the subset names {member!r} twice"))
+        raise_all(problems)
         return self
 
     @cached_property
@@ -147,11 +156,10 @@ class LabelSet(BaseModel):
         natural = entry.texts.get(NATURAL) or class_name.replace("_", " ")
         return entry.texts.get(variant, natural)
 
-    def resolve(self, name: str) -> str:
-        """The official name behind a name, an alias or a respelling.
+    def find(self, name: str) -> str | None:
+        """The official name behind a name, an alias or a respelling, None when it is unclear.
 
-        A respelling differs in case, blanks, underscores, CamelCase or punctuation only. Raises
-        DataError with the near misses when nothing fits, or when several classes do.
+        A respelling differs in case, blanks, underscores, CamelCase or punctuation only.
         """
         if name in self._entries:
             return name
@@ -161,9 +169,14 @@ class LabelSet(BaseModel):
         candidates = self._by_folded.get(folded, set()) if folded else set()
         if len(candidates) > 1:
             candidates = {found for found in candidates if fold(found) == folded}
-        if len(candidates) == 1:
-            return next(iter(candidates))
-        raise self._unknown(name)
+        return next(iter(candidates)) if len(candidates) == 1 else None
+
+    def resolve(self, name: str) -> str:
+        """As `find`, but raises DataError with the near misses when no class or several fit."""
+        found = self.find(name)
+        if found is None:
+            raise self._unknown(name)
+        return found
 
     def subset(self, name: str) -> list[str]:
         """The class names of a subset, in its own order. Raises UsageError with near misses."""
@@ -173,6 +186,11 @@ class LabelSet(BaseModel):
                 hint=did_you_mean(name, self.subsets),
             )
         return list(self.subsets[name])
+
+    def extended(self, classes: Iterable[ClassEntry], **changes: Any) -> LabelSet:
+        """A copy with more classes at the end. changes: other fields with new values."""
+        fields = {name: getattr(self, name) for name in LabelSet.model_fields}
+        return LabelSet(**{**fields, "classes": [*self.classes, *classes], **changes})
 
     def _unknown(self, name: str) -> DataError:
         return DataError(
@@ -192,7 +210,7 @@ def one_line(name: str) -> str:
 
 
 def fold(name: str) -> str:
-    """Letters and digits only, without case: what all respellings of a name have in common."""
+    """Letters and digits only, without case: the part that all respellings of a name share."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return "".join(character for character in plain if character.isalnum())
 
@@ -203,15 +221,7 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
     Raises UsageError for an unknown name, SpecError with file, line and key for a broken file.
     """
     path = find_yaml("label_sets", str(name_or_path))
-    label_set = load_model(path, LabelSet)
-    if str(name_or_path) == path.stem != label_set.name:
-        raise SpecError(
-            "the key 'name' differs from the file's name",
-            where=str(path),
-            found=repr(label_set.name),
-            expected=repr(path.stem),
-        )
-    return label_set
+    return load_named(path, LabelSet, str(name_or_path))
 
 
 def write_label_set(label_set: LabelSet, path: Path) -> None:
@@ -230,9 +240,9 @@ def write_label_set(label_set: LabelSet, path: Path) -> None:
 
 
 def label_set_from_names(name: str, title: str, names: Iterable[str], source: str = "") -> LabelSet:
-    """A first label set of somebody's own classes, sorted by name.
+    """A label set of these classes, sorted by name.
 
-    Raises DataError when a name cannot be one.
+    Raises DataError when one of them is not a valid class name.
     """
     ordered = sorted(set(names))
     if not ordered:
@@ -246,31 +256,65 @@ def label_set_from_names(name: str, title: str, names: Iterable[str], source: st
     return LabelSet(name=name, title=title, version=1, source=source, classes=entries)
 
 
+def read_labels(given: str) -> LabelSet:
+    """The label set that a person gives as one text, such as that of `--labels`.
+
+    A name of a known label set or a `.yaml` file is that set; another existing file holds one label
+    a line; anything else is a list with commas. Raises UsageError as `label_set_of` does.
+    """
+    if given.endswith((".yaml", ".yml")) or given in list_yaml("label_sets"):
+        return load_label_set(given)
+    path = Path(given)
+    if "," in given or not (path.suffix == ".txt" or path.is_file()):
+        return label_set_of(given.split(","), "--labels")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"the file of labels cannot be read: {error}"
+        raise UsageError(what, where=str(path)) from None
+    return label_set_of([line for line in lines if line.strip()], str(path))
+
+
+def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
+    """A label set of these labels, in their order; where: their source, for errors.
+
+    Raises UsageError for no label, an empty one, and one that appears twice.
+    """
+    names = [label.strip() for label in labels]
+    if not any(names):
+        raise UsageError("no label was given", where=where)
+    if not all(names):
+        raise UsageError("a label is empty", where=where, found=",".join(names)[:80])
+    for name in names:
+        try:
+            one_line(name)
+        except ValueError as error:
+            raise UsageError(str(error), where=where, found=repr(name)[:200]) from None
+    if doubles := sorted({name for name, count in Counter(names).items() if count > 1}):
+        raise UsageError("a label appears twice", where=where, found=examples(doubles, 5))
+    entries = [ClassEntry(name=name, texts={NATURAL: name}) for name in names]
+    return LabelSet(name="given", title="labels given by hand", version=1, classes=entries)
+
+
 @dataclass(frozen=True)
 class LabelDiff:
-    """only_a, only_b: classes that the other set knows under no spelling.
+    """What differs between two label sets.
 
-    respelled: pairs of names (a, b) of one class. texts: (name in a, text in a, text in b).
-    reordered: whether the classes that both have stand in another order.
+    only_a, only_b: classes that the other set knows under no spelling. respelled: pairs of names
+    (a, b) of one class. texts: (name in a, text in a, text in b). reordered: whether the classes
+    that both have are in another order.
     """
 
+    shared: int
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     respelled: tuple[tuple[str, str], ...]
     texts: tuple[tuple[str, str, str], ...]
     reordered: bool
-    shared: int
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
-        return {
-            "shared": self.shared,
-            "only_a": list(self.only_a),
-            "only_b": list(self.only_b),
-            "respelled": [list(pair) for pair in self.respelled],
-            "texts": [list(entry) for entry in self.texts],
-            "reordered": self.reordered,
-        }
+        return asdict(self)
 
 
 def diff_label_sets(a: LabelSet, b: LabelSet, variant: str = NATURAL) -> LabelDiff:
@@ -278,30 +322,18 @@ def diff_label_sets(a: LabelSet, b: LabelSet, variant: str = NATURAL) -> LabelDi
 
     Raises UsageError when either has no such variant.
     """
-    pairs = {name: other for name in a.names if (other := _same_class(name, a, b)) is not None}
-    found = set(pairs.values())
-    texts = []
-    for name, other in pairs.items():
-        ours, theirs = a.text(name, variant), b.text(other, variant)
-        if ours != theirs:
-            texts.append((name, ours, theirs))
+    pairs: dict[str, str] = {}
+    for entry in a.classes:
+        spellings = (b.find(spelling) for spelling in (entry.name, *entry.aliases))
+        if other := next((found for found in spellings if found is not None), None):
+            pairs[entry.name] = other
+    texts = [(name, a.text(name, variant), b.text(other, variant)) for name, other in pairs.items()]
     positions = [b.names.index(other) for other in pairs.values()]
     return LabelDiff(
-        only_a=tuple(name for name in a.names if name not in pairs),
-        only_b=tuple(name for name in b.names if name not in found),
-        respelled=tuple((name, other) for name, other in pairs.items() if name != other),
-        texts=tuple(texts),
-        reordered=positions != sorted(positions),
         shared=len(pairs),
+        only_a=tuple(name for name in a.names if name not in pairs),
+        only_b=tuple(name for name in b.names if name not in set(pairs.values())),
+        respelled=tuple((name, other) for name, other in pairs.items() if name != other),
+        texts=tuple(entry for entry in texts if entry[1] != entry[2]),
+        reordered=positions != sorted(positions),
     )
-
-
-def _same_class(name: str, a: LabelSet, b: LabelSet) -> str | None:
-    """The class of b that is a's `name`: by b's spellings, or by an alias that a gives it."""
-    aliases = next(entry.aliases for entry in a.classes if entry.name == name)
-    for spelling in (name, *aliases):
-        try:
-            return b.resolve(spelling)
-        except DataError:
-            continue
-    return None

@@ -1,63 +1,57 @@
 """Protocols: what is trained on, what is tested on, and how, as `protocols/<name>.yaml`.
 
-The schema is closed: an unknown key is an error with file and line.
+The schema is closed: an unknown key is an error with file and line. So is a key that would change
+nothing.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.files import plain_name, sha256_json
-from vclip_cli.common.resources import find_yaml, list_metrics, list_yaml
-from vclip_cli.common.yaml_files import ErrorAt, load_model
+from vclip_cli.common.resources import find_yaml, list_yaml
+from vclip_cli.common.yaml_files import ErrorAt, Location, load_named, raise_all
+from vclip_cli.data.recipe import ClosedModel, Recipe, Text, Views
 from vclip_cli.data.split import ProtocolReference
 
 ANY_DATASET = "*"
 """Stands for every dataset that no other entry names."""
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _known_metric(name: str) -> str:
-    known = list_metrics()
-    if name not in known:
-        raise ValueError(f"unknown metric {name!r}; {did_you_mean(name, known)}")
-    return name
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""The file name of a metric, without its ending. A run refuses one that it does not find."""
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Entry(_Closed):
+def _without_doubles(names: list[str]) -> list[str]:
+    doubles = [index for index, name in enumerate(names) if names.index(name) != index]
+    raise_all([ErrorAt((index,), f"{names[index]!r} appears twice") for index in doubles])
+    return names
+
+
+class Entry(ClosedModel):
     """One list of videos to train or test on.
 
-    split: an official split, a union such as `train-1+test-1`, `all`; of several, the first that
-      the dataset has. classes: a subset of the label set, None for all classes. part: what the list
-      is called where a split has several. halves: where `part` is base or novel, whether the halves
-      are the label set's `subsets`, counted by the published rule in `counted_in`, or `either`:
-      the subsets where there are any. draw: the rule for the training videos. shots: the
-      published numbers, where they differ from the protocol's. optional: only on request.
-      open_vocabulary: true for label sets with the subsets `seen` and `unseen` alone, false for all
-      others alone.
+    dataset: its name, or the name of its label set, or `*` for every dataset that no other entry
+      names. split: an official split, a union such as `train-1+test-1`, or `all`; of several, the
+      first that the dataset has. classes: a subset of the label set, None for all classes. part:
+      the name of the list where a split has several. halves: where `part` is base or novel, how the
+      classes are halved: by the label set's `subsets`, by `training-counts` (the published rule,
+      counted in `counted_in`), or `either`: the subsets where there are any. open_vocabulary: true:
+      only for label sets with the subsets `seen` and `unseen`; false: only for the others.
+
+    In training lists alone: draw: the rule for the videos. shots: the published numbers of videos a
+    class, where they differ from the protocol's. In test lists alone: optional: tested only when
+    asked for with `--splits`.
     """
 
     dataset: str
@@ -82,153 +76,33 @@ class Entry(_Closed):
         return self
 
 
-class Views(_Closed):
-    """Temporal views (clips) times spatial views (crops) of a video."""
+class Aggregate(ClosedModel):
+    """What a table joins.
 
-    clips: int = Field(default=1, ge=1)
-    crops: Literal[1, 3] = 1
-
-
-class Text(_Closed):
-    """The label set's text variant, and prompt templates; None where the method brings its own."""
-
-    variant: str | None = None
-    templates: list[str] | None = None
-
-    @field_validator("templates")
-    @classmethod
-    def _have_a_place(cls, templates: list[str] | None) -> list[str] | None:
-        for index, template in enumerate(templates or []):
-            if "{class}" not in template and "{}" not in template:
-                raise ErrorAt((index,), f"{template!r} has no place for the class: {{class}}")
-        return templates
-
-
-class Aggregate(_Closed):
-    """What the test lists of one dataset are joined to: mean and standard deviation."""
+    over: the mean and the standard deviation over a dataset's test `splits`, over the `parts` of a
+    split, over training `seeds`. What is not named stays apart. harmonic_mean: the harmonic mean of
+    the parts base and novel as a column of its own.
+    """
 
     over: list[Literal["splits", "parts", "seeds"]] = Field(default_factory=list)
     harmonic_mean: bool = False
 
-
-class Sampling(_Closed):
-    """Frames: `uniform` segment midpoints, `random` ones of segments, `dense` every stride-th."""
-
-    train: Literal["uniform", "random", "dense"] = "random"
-    test: Literal["uniform", "random", "dense"] = "uniform"
-    stride: int = Field(default=1, ge=1)
-
-
-class Optimizer(_Closed):
-    """AdamW and its values; `rate_factors` multiply the rate of a method's parameter groups."""
-
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    epsilon: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    decay_biases: bool = False
-    rate_factors: dict[str, float] = Field(default_factory=dict)
-
-
-class Schedule(_Closed):
-    """Length in epochs or in steps; linear warm-up; cosine down to `final_fraction` of the rate."""
-
-    name: Literal["cosine", "constant"] = "cosine"
-    epochs: int | None = Field(default=None, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    warmup_epochs: float = Field(default=0, ge=0)
-    final_fraction: Fraction = 0.0
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Schedule:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
-        return self
-
-
-class ColorJitter(_Closed):
-    """Strengths as torchvision's; `per_frame`: drawn anew for each frame of a clip."""
-
-    probability: Fraction
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    per_frame: bool = False
-
-
-class Augmentation(_Closed):
-    """What is done to training frames and labels.
-
-    crop: `center`, `multi-scale` (fixed positions, sides of `scales` times the short side) or
-    `random-resized` (area in `scales`, sides in `ratio`). mixup, cutmix: their alpha, 0 is off;
-    switch: the probability of cutmix where both are on. rand_augment: timm's string.
-    """
-
-    crop: Literal["center", "multi-scale", "random-resized"] = "center"
-    scales: list[float] = Field(default_factory=list)
-    ratio: tuple[float, float] | None = None
-    flip: Fraction = 0.0
-    color_jitter: ColorJitter | None = None
-    grayscale: Fraction = 0.0
-    rand_augment: str | None = None
-    mixup: float = Field(default=0.0, ge=0)
-    cutmix: float = Field(default=0.0, ge=0)
-    switch: Fraction = 0.5
-    label_smoothing: Fraction = 0.0
-
-    @field_validator("rand_augment")
+    @field_validator("over")
     @classmethod
-    def _is_timms_notation(cls, setting: str | None) -> str | None:
-        sections = r"(-(m|n|inc)\d{1,2}|-(p|mstd)\d(\.\d+)?)+"
-        if setting is not None and not re.fullmatch(f"rand{sections}", setting):
-            raise ValueError("not a RandAugment setting such as rand-m7-n4-mstd0.5-inc1")
-        return setting
+    def _once(cls, over: list[str]) -> list[str]:
+        return _without_doubles(over)
 
 
-class Recipe(_Closed):
-    """A published setting of a method under this protocol, with its source.
+class Protocol(ClosedModel):
+    """A versioned protocol. The classes of its keys say more about each.
 
-    datasets: the training sets that it is for, empty for all. batch_size: effective, over all
-    devices and accumulation steps. views: at the final test. start_from: the weights that training
-    begins with, in words, where it is not the plain backbone. bridge: a method that is trained
-    first, by its own recipe on the same videos, and whose weights this one begins with. config: the
-    method's options. negatives: for several labels a video, how many of the labels that no video of
-    an update has are drawn for its loss; all where there are no more. optimizer, schedule: None for
-    a method that is fitted on stored embeddings in its own way.
-    """
-
-    method: str
-    source: str
-    datasets: list[str] = Field(default_factory=list)
-    start_from: str | None = None
-    bridge: str | None = None
-    backbone: str | None = None
-    frames: int = Field(ge=1)
-    sampling: Sampling = Sampling()
-    views: Views = Views()
-    text: Text = Text()
-    preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
-    config: dict[str, Any] = Field(default_factory=dict)
-    batch_size: int = Field(ge=1)
-    negatives: int = Field(default=512, ge=1)
-    optimizer: Optimizer | None = None
-    schedule: Schedule | None = None
-    augmentation: Augmentation = Augmentation()
-    notes: str = ""
-
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content."""
-        return sha256_json(self.model_dump(mode="json"))
-
-
-class Protocol(_Closed):
-    """A versioned protocol. See the keys' classes for what they hold.
-
-    shots, seeds: the published numbers of training videos a class, and of draws. frames: T, and
-    `frames_of` where a dataset's own differs.
+    name, version, and the hash of the content stand in every split and record; tables keep
+    different ones apart. title, source: shown by `vclip protocols`. kind: the datasets that it is
+    for. train, test: lists of videos. shots, seeds: the published numbers of training videos a
+    class, and of draws and trainings; the first seed is the default, and `vclip run` runs all.
+    frames: T at test, and `frames_of` for datasets whose own differs. views, text: at test.
+    metrics: what is computed and shown, in this order. aggregate: what tables join. recipes: how
+    methods are trained; what a recipe says of frames, views and text comes before the protocol's.
     """
 
     name: str
@@ -244,7 +118,7 @@ class Protocol(_Closed):
     frames_of: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     views: Views = Views()
     text: Text | None = None
-    metrics: list[Annotated[str, AfterValidator(_known_metric)]] = Field(min_length=1)
+    metrics: list[MetricName] = Field(min_length=1)
     aggregate: Aggregate = Aggregate()
     recipes: dict[str, Recipe] = Field(default_factory=dict)
 
@@ -252,6 +126,53 @@ class Protocol(_Closed):
     @classmethod
     def _is_plain(cls, name: str) -> str:
         return plain_name(name)
+
+    @field_validator("metrics")
+    @classmethod
+    def _once(cls, metrics: list[str]) -> list[str]:
+        return _without_doubles(metrics)
+
+    @model_validator(mode="after")
+    def _has_no_idle_keys(self) -> Protocol:
+        found = [*self._idle_in_lists(), *self._idle_in_aggregate()]
+        for name, recipe in self.recipes.items():
+            keys = recipe.idle_keys(multi_label=self.kind == "multi-label")
+            found += [(("recipes", name, *place), why, idle) for place, why, idle in keys]
+        raise_all([ErrorAt(place, f"changes nothing: {why}") for place, why, idle in found if idle])
+        return self
+
+    def _idle_in_lists(self) -> Iterator[tuple[Location, str, bool]]:
+        """Places of keys, why one would have no effect there, and whether that is the case."""
+        for use, entries in (("train", self.train), ("test", self.test)):
+            for index, entry in enumerate(entries):
+                drawn = entry.draw != "official"
+                counts = entry.halves in ("training-counts", "either")
+                why = "only training lists are drawn"
+                yield (use, index, "draw"), why, drawn and use == "test"
+                why = "no videos are drawn for this list"
+                idle = use == "test" or not drawn
+                yield (use, index, "shots"), why, entry.shots is not None and idle
+                why = "only test lists can be optional"
+                yield (use, index, "optional"), why, entry.optional and use == "train"
+                why = "nothing is counted without halves: training-counts, or either"
+                yield (use, index, "counted_in"), why, bool(entry.counted_in) and not counts
+        takes = any(entry.draw != "official" and entry.shots is None for entry in self.train)
+        yield ("shots",), "no training list draws videos by it", bool(self.shots) and not takes
+        yield ("seeds",), "there is no training list", bool(self.seeds) and not self.train
+
+    def _idle_in_aggregate(self) -> Iterator[tuple[Location, str, bool]]:
+        parts = {entry.part for entry in self.test if entry.part is not None}
+        lists = Counter((entry.dataset, entry.part) for entry in self.test)
+        alone: dict[str, tuple[str, bool]] = {
+            "parts": ("no test list has a part", not parts),
+            "splits": ("no dataset has several test splits", max(lists.values()) < 2),
+            "seeds": ("there is no training list", not self.train),
+        }
+        for index, name in enumerate(self.aggregate.over):
+            why, idle = alone[name]
+            yield ("aggregate", "over", index), why, idle
+        idle = self.aggregate.harmonic_mean and not {"base", "novel"} <= parts
+        yield ("aggregate", "harmonic_mean"), "it needs test lists of base and of novel", idle
 
     @cached_property
     def sha256(self) -> str:
@@ -298,15 +219,7 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     Raises UsageError for an unknown name, SpecError with file, line and key for a broken file.
     """
     path = find_yaml("protocols", str(name_or_path))
-    protocol = load_model(path, Protocol)
-    if str(name_or_path) == path.stem != protocol.name:
-        raise SpecError(
-            "the key 'name' differs from the file's name",
-            where=str(path),
-            found=repr(protocol.name),
-            expected=repr(path.stem),
-        )
-    return protocol
+    return load_named(path, Protocol, str(name_or_path))
 
 
 def list_protocols() -> dict[str, Path]:

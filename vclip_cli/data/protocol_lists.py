@@ -1,4 +1,4 @@
-"""From a protocol and a dataset to the very lists: what is tested, and what is trained on."""
+"""From a protocol and a dataset to lists of videos: what is tested, and what is trained on."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.draws import candidate_classes, select
 from vclip_cli.data.manifest import has_split
 from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
-from vclip_cli.data.selection import (
-    Selection,
-    build_split,
-    listed_classes,
-    read_listed,
-    select,
-    with_paths,
-)
-from vclip_cli.data.split import Rule, Split
+from vclip_cli.data.split import Rule, Split, build_split, read_listed, with_paths
 
 VALIDATION = "validation"
 
@@ -39,14 +32,25 @@ class TestSet:
     dataset: str
     split: str
     part: str | None
-    name: str
     rows: pd.DataFrame
     classes: tuple[str, ...]
     multi_label: bool
-    split_sha256: str
-    manifest_sha256: str
-    label_set_sha256: str
     listed: Split
+
+    @property
+    def name(self) -> str:
+        """`dataset/split`, or `dataset/split/part`."""
+        return "/".join(filter(None, (self.dataset, self.split, self.part)))
+
+    @property
+    def split_sha256(self) -> str:
+        """The hash of the list."""
+        return self.listed.sha256
+
+    @property
+    def manifest_sha256(self) -> str:
+        """The hash of the manifest that the list was made from."""
+        return self.listed.provenance.manifest_sha256
 
 
 def protocol_tests(
@@ -58,37 +62,31 @@ def protocol_tests(
 ) -> list[TestSet]:
     """The test sets of a protocol for a dataset, in the protocol's order.
 
-    splits: only those, by split, part, `split/part` or whole name; this is how optional ones are
-    asked for. A name that ends in .csv is a split file, tested as it stands. subset: only the part
+    splits: only those, by split, part, `split/part` or whole name; optional ones are tested only if
+    named here. A name that ends in .csv is a split file, tested as it stands. subset: only the part
     of that name, or else only the classes of that subset of the label set. Raises UsageError for
-    what the protocol does not have, DataError where the dataset lacks a split.
+    lists that the protocol does not have, DataError where the dataset lacks a split.
     """
     _require_kind(protocol, dataset)
     entries = _entries(protocol, protocol.test, dataset, "tests on")
-    wanted = list(splits) if splits is not None else None
     files: list[Path] = []
-    if wanted is None:
+    if splits is None:
         chosen = [entry for entry in entries if not entry.optional]
     else:
+        wanted = list(splits)
         files = [Path(name) for name in wanted if name.endswith(".csv")]
-        named = [name for name in wanted if not name.endswith(".csv")]
-        chosen = _chosen(entries, named, dataset)
+        chosen = _chosen(entries, [name for name in wanted if not name.endswith(".csv")], dataset)
     parts = [entry for entry in chosen if entry.part == subset]
     if subset is not None and parts:
         chosen, subset = parts, None
-    tests = []
-    for entry in chosen:
-        rule = _rule(entry, dataset)
-        if subset is not None:
-            rule = rule.model_copy(update={"subset": subset, "half": None, "halves": None})
-        tests.append(_test_set(protocol, dataset, entry, rule, subset))
+    tests = [_test_set(protocol, dataset, entry, subset) for entry in chosen]
     return tests + [_listed_test(dataset, path) for path in files]
 
 
 def protocol_validation(
     protocol: Protocol, dataset: Dataset, tests: Sequence[TestSet]
 ) -> TestSet | None:
-    """The part that thresholds are chosen on: the split `validation`, with the training's labels.
+    """The set that thresholds are chosen on: the split `validation`, with the training's labels.
 
     None where the dataset has no such split, or a test shares videos with it.
     """
@@ -98,7 +96,7 @@ def protocol_validation(
     if trains_on(protocol, dataset):
         classes = _entries(protocol, protocol.train, dataset, "trains on")[0].classes
     entry = Entry(dataset=ANY_DATASET, split=[VALIDATION], classes=classes)
-    found = _test_set(protocol, dataset, entry, _rule(entry, dataset), None)
+    found = _test_set(protocol, dataset, entry, None)
     videos = set(found.rows["video"])
     shared = any(not videos.isdisjoint(test.rows["video"]) for test in tests)
     return None if shared else found
@@ -116,9 +114,9 @@ def protocol_training(
     """The training split of a protocol for a dataset, and the training classes in order.
 
     shots, seed: the protocol's only or first one where None. listed: a split file to train on
-    instead, such as an imported published list. Raises UsageError when the protocol
-    does not train on this dataset, or shots are missing or meaningless, DataError when a class has
-    too few videos.
+    instead, such as an imported published list. Raises UsageError when the protocol does not train
+    on this dataset, or shots are missing or have no effect, DataError when a class has too few
+    videos.
     """
     _require_kind(protocol, dataset)
     if listed is not None:
@@ -133,7 +131,7 @@ def protocol_training(
             where=dataset.config.name,
         )
     entry = entries[0]
-    rule = _rule(entry, dataset)
+    rule = _rule(entry, dataset).model_copy(update={"nested": nested})
     if rule.name == "official":
         if shots is not None or nested:
             raise UsageError(
@@ -142,16 +140,23 @@ def protocol_training(
             )
         seed = None
     else:
-        shots, seed = _draw_values(protocol, entry, shots, seed)
+        published = training_shots(protocol, dataset)
+        if shots is None and len(published) != 1:
+            raise UsageError(
+                "the number of training videos a class is missing",
+                expected="--shots " + "|".join(map(str, published)),
+            )
+        shots = published[0] if shots is None else shots
+        if seed is None:
+            seed = protocol.seeds[0] if protocol.seeds else 0
     if nested and rule.name != "few-shot":
         raise UsageError("--nested is for few-shot draws; this one repeats a published draw")
-    rule = rule.model_copy(update={"nested": nested})
     selection = select(dataset, rule, shots=shots, seed=seed)
     split = build_split(
         dataset,
         selection.rows,
         rule,
-        training_part(entry),
+        "train" if entry.part is None else f"train {entry.part}",
         shots=shots,
         seed=seed,
         protocol=protocol.reference,
@@ -162,29 +167,15 @@ def protocol_training(
 
 def trains_on(protocol: Protocol, dataset: Dataset) -> bool:
     """Whether the protocol has a training list for the dataset."""
-    names = {dataset.config.name, dataset.label_set.name, ANY_DATASET}
-    return any(entry.dataset in names for entry in protocol.train)
+    return any(entry.dataset in _names_of(dataset) for entry in protocol.train)
 
 
-def training_part(entry: Entry) -> str:
-    """What the training list of an entry is called: `train`, or `train base`."""
-    return "train" if entry.part is None else f"train {entry.part}"
-
-
-def _draw_values(
-    protocol: Protocol, entry: Entry, shots: int | None, seed: int | None
-) -> tuple[int, int]:
-    published = entry.shots if entry.shots is not None else protocol.shots
-    if shots is None:
-        if len(published) != 1:
-            raise UsageError(
-                "the number of training videos a class is missing",
-                expected="--shots " + "|".join(str(number) for number in published),
-            )
-        shots = published[0]
-    if seed is None:
-        seed = protocol.seeds[0] if protocol.seeds else 0
-    return shots, seed
+def training_shots(protocol: Protocol, dataset: Dataset) -> list[int]:
+    """The published numbers of training videos a class; empty where all are trained on."""
+    entry = _entries(protocol, protocol.train, dataset, "trains on")[0]
+    if entry.draw == "official":
+        return []
+    return list(entry.shots if entry.shots is not None else protocol.shots)
 
 
 def _require_kind(protocol: Protocol, dataset: Dataset) -> None:
@@ -197,22 +188,22 @@ def _require_kind(protocol: Protocol, dataset: Dataset) -> None:
         )
 
 
+def _names_of(dataset: Dataset) -> list[str]:
+    """The names that an entry may give the dataset: its own, its label set's, or that of any."""
+    return list(dict.fromkeys((dataset.config.name, dataset.label_set.name, ANY_DATASET)))
+
+
 def _entries(
     protocol: Protocol, entries: Sequence[Entry], dataset: Dataset, verb: str
 ) -> list[Entry]:
     """The entries for this dataset: by its name, by its label set's name, or those for any.
 
-    Of these the first group of which the dataset has a split at all: a copy that was registered as
-    plain class folders lacks the official splits, and is treated as anybody's own videos.
+    Of these the first group of which the dataset has a split at all. A copy that was registered as
+    plain class folders lacks the official splits, and is treated like any other folder of videos.
     """
-    groups = [
-        [entry for entry in entries if entry.dataset == name]
-        for name in dict.fromkeys((dataset.config.name, dataset.label_set.name, ANY_DATASET))
-    ]
     is_open = {"seen", "unseen"} <= set(dataset.label_set.subsets)
-    groups = [
-        [entry for entry in group if entry.open_vocabulary in (None, is_open)] for group in groups
-    ]
+    fitting = [entry for entry in entries if entry.open_vocabulary in (None, is_open)]
+    groups = [[e for e in fitting if e.dataset == name] for name in _names_of(dataset)]
     groups = [group for group in groups if group]
     if not groups:
         known = list(dict.fromkeys(entry.dataset for entry in entries))
@@ -238,15 +229,13 @@ def _first_split(entry: Entry, dataset: Dataset) -> str | None:
     return next((name for name in entry.split if has_split(dataset.manifest, name)), None)
 
 
-def _names(entry: Entry, dataset: Dataset) -> set[str]:
-    """All the ways to name a test list on the command line."""
-    split = _first_split(entry, dataset) or entry.split[0]
-    short = split if entry.part is None else f"{split}/{entry.part}"
-    return {split, entry.part or split, short, f"{dataset.config.name}/{short}"}
-
-
 def _chosen(entries: Sequence[Entry], wanted: Sequence[str], dataset: Dataset) -> list[Entry]:
-    names = [_names(entry, dataset) for entry in entries]
+    """The entries that are named on the command line, by any of their names."""
+    names = []
+    for entry in entries:
+        split = _first_split(entry, dataset) or entry.split[0]
+        short = split if entry.part is None else f"{split}/{entry.part}"
+        names.append({split, entry.part or split, short, f"{dataset.config.name}/{short}"})
     known = sorted(set().union(*names))
     for name in wanted:
         if name not in known:
@@ -257,8 +246,6 @@ def _chosen(entries: Sequence[Entry], wanted: Sequence[str], dataset: Dataset) -
 
 
 def _rule(entry: Entry, dataset: Dataset) -> Rule:
-    split = _first_split(entry, dataset) or entry.split[0]
-    half = entry.part if entry.halves is not None else None
     halves = entry.halves
     if halves == "either":
         has_both = {"base", "novel"} <= set(dataset.label_set.subsets)
@@ -270,67 +257,63 @@ def _rule(entry: Entry, dataset: Dataset) -> Rule:
     return Rule.model_validate(
         {
             "name": entry.draw,
-            "split": split,
+            "split": _first_split(entry, dataset) or entry.split[0],
             "subset": entry.classes,
-            "half": half,
+            "half": entry.part if halves is not None else None,
             "halves": halves,
             "counted_in": counted_in,
         }
     )
 
 
-def _test_set(
-    protocol: Protocol, dataset: Dataset, entry: Entry, rule: Rule, subset: str | None
-) -> TestSet:
-    selection: Selection = select(dataset, rule)
-    part = entry.part or subset
-    split = str(rule.split)
-    short = split if part is None else f"{split}/{part}"
+def _test_set(protocol: Protocol, dataset: Dataset, entry: Entry, subset: str | None) -> TestSet:
+    """The test set of an entry; subset: classes of the label set to restrict it to."""
+    rule = _rule(entry, dataset)
+    if subset is not None:
+        rule = rule.model_copy(update={"subset": subset, "half": None, "halves": None})
+    selection = select(dataset, rule)
+    part, split = entry.part or subset, str(rule.split)
     listed = build_split(
         dataset,
         selection.rows,
         rule,
-        short.replace("/", " "),
+        (split if part is None else f"{split} {part}").replace("/", " "),
         protocol=protocol.reference,
         remarks=selection.remarks,
     )
-    return _as_test_set(dataset, split, part, selection.rows, selection.classes, listed)
-
-
-def _listed_test(dataset: Dataset, path: Path) -> TestSet:
-    listed = read_listed(path, dataset)
-    classes = listed_classes(listed, dataset, training=False)
-    rows = with_paths(listed, dataset)
-    return _as_test_set(dataset, path.stem, listed.provenance.rule.subset, rows, classes, listed)
-
-
-def _as_test_set(
-    dataset: Dataset,
-    split: str,
-    part: str | None,
-    rows: pd.DataFrame,
-    classes: tuple[str, ...],
-    listed: Split,
-) -> TestSet:
-    short = split if part is None else f"{split}/{part}"
     return TestSet(
         dataset=dataset.config.name,
         split=split,
         part=part,
-        name=f"{dataset.config.name}/{short}",
-        rows=rows,
-        classes=classes,
+        rows=selection.rows,
+        classes=selection.classes,
         multi_label=dataset.manifest.multi_label,
-        split_sha256=listed.sha256,
-        manifest_sha256=dataset.manifest.sha256,
-        label_set_sha256=dataset.label_set.sha256,
         listed=listed,
     )
 
 
-def training_shots(protocol: Protocol, dataset: Dataset) -> list[int]:
-    """The published numbers of training videos a class; empty where all are trained on."""
-    entry = _entries(protocol, protocol.train, dataset, "trains on")[0]
-    if entry.draw == "official":
-        return []
-    return list(entry.shots if entry.shots is not None else protocol.shots)
+def _listed_test(dataset: Dataset, path: Path) -> TestSet:
+    listed = read_listed(path, dataset)
+    return TestSet(
+        dataset=dataset.config.name,
+        split=path.stem,
+        part=listed.provenance.rule.subset,
+        rows=with_paths(listed, dataset),
+        classes=listed_classes(listed, dataset, training=False),
+        multi_label=dataset.manifest.multi_label,
+        listed=listed,
+    )
+
+
+def listed_classes(split: Split, dataset: Dataset, *, training: bool) -> tuple[str, ...]:
+    """The classes that a split is about, in order: those of its rule.
+
+    For an imported list without a subset: all classes of the label set, or in training the classes
+    that occur.
+    """
+    rule = split.provenance.rule
+    classes, _ = candidate_classes(dataset, rule)
+    if training and rule.name == "imported" and rule.subset is None:
+        occurring = set(split.rows["class"])
+        classes = [name for name in classes if name in occurring]
+    return tuple(classes)

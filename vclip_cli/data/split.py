@@ -1,4 +1,4 @@
-"""A split: chosen videos with their classes, the rule that chose them, and what it was made from.
+"""A split: chosen videos with their classes, the rule that chose them, and where they came from.
 
 On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same name beside it.
 """
@@ -6,23 +6,26 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import ComparisonRefused, DataError
 from vclip_cli.common.files import sha256_bytes, whole_file, write_json
 from vclip_cli.common.safe_readers import read_json
+from vclip_cli.common.yaml_files import validate_stored
 from vclip_cli.data.annotation_files import csv_rows, read_lines
+from vclip_cli.data.dataset import Dataset
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
+_SHOWN = 3
 
 
 class _Closed(BaseModel):
@@ -72,9 +75,16 @@ class SharedVideos(_Closed):
     of: int
     training: int
 
+    def __str__(self) -> str:
+        """One line with the counts."""
+        return (
+            f"{self.shared:,} of {self.training:,} training videos are also among the"
+            f" {self.of:,} test videos of {self.test}"
+        )
+
 
 class Provenance(_Closed):
-    """All that it takes to make a split again, and what it was made from."""
+    """Everything that is needed to make a split again, and the hashes of what it was made from."""
 
     format: Literal["vclip-split/1"] = FORMAT
     vclip_version: str = __version__
@@ -96,14 +106,12 @@ class Provenance(_Closed):
     remarks: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _holds_what_its_rule_needs(self) -> Provenance:
-        """A key set to null would be a check left out."""
+    def _has_what_its_rule_needs(self) -> Provenance:
+        """A key set to null would switch off a check."""
         rule = self.rule
-        needed: dict[str, object]
+        needed: dict[str, object] = {"rule.split": rule.split}
         if rule.name == "imported":
             needed = {"imported": self.imported}
-        else:
-            needed = {"rule.split": rule.split}
         if rule.name in ("few-shot", "base-to-novel"):
             needed |= {"shots": self.shots, "seed": self.seed}
         if rule.half is not None:
@@ -130,8 +138,71 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """The hash of the CSV."""
+        """The hash of the CSV, as the provenance states it."""
         return self.provenance.sha256
+
+    @cached_property
+    def altered(self) -> bool:
+        """Whether the rows are not those that the provenance was written for."""
+        return sha256_bytes(self.csv) != self.provenance.sha256
+
+    def save(self, path: str | Path) -> None:
+        """Write `path` (.csv) and the provenance beside it (.json), each whole or not at all."""
+        path = Path(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(self.csv)
+        write_json(path.with_suffix(".json"), self.provenance.model_dump(mode="json"))
+
+    def allowing(self, overlaps: Sequence[SharedVideos]) -> Split:
+        """The split with allowed overlaps written into its provenance."""
+        changes = {"overlaps_allowed": list(overlaps)}
+        return replace(self, provenance=self.provenance.model_copy(update=changes))
+
+    def videos_per_class(self) -> tuple[int, int] | None:
+        """The fewest and the most videos of a class; None where no video has a class."""
+        counts = self.rows.loc[self.rows["class"] != "", "class"].value_counts()
+        return (int(counts.min()), int(counts.max())) if len(counts) else None
+
+
+def build_split(
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    rule: Rule,
+    part: str,
+    *,
+    shots: int | None = None,
+    seed: int | None = None,
+    protocol: ProtocolReference | None = None,
+    imported: ImportedFile | None = None,
+    remarks: Sequence[str] = (),
+) -> Split:
+    """A split of chosen rows (`video`, `class`) with its whole provenance."""
+    rows = rows[COLUMNS].reset_index(drop=True)
+    provenance = Provenance(
+        dataset=dataset.config.name,
+        part=part,
+        protocol=protocol,
+        rule=rule,
+        shots=shots,
+        seed=seed,
+        manifest_sha256=dataset.manifest.sha256,
+        label_set=dataset.label_set.name,
+        label_set_sha256=dataset.label_set.sha256,
+        imported=imported,
+        sha256=sha256_bytes(rows_as_csv(rows)),
+        remarks=list(remarks),
+        **counted(rows),
+    )
+    return Split(rows, provenance)
+
+
+def counted(rows: pd.DataFrame) -> dict[str, Any]:
+    """The numbers of rows, videos and classes that a split's provenance states."""
+    return {
+        "rows": len(rows),
+        "videos": int(rows["video"].nunique()),
+        "classes": int(rows.loc[rows["class"] != "", "class"].nunique()),
+    }
 
 
 def rows_as_csv(rows: pd.DataFrame) -> bytes:
@@ -141,28 +212,20 @@ def rows_as_csv(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def write_split(split: Split, path: Path) -> None:
-    """Write `path` (.csv) and the provenance beside it (.json), each whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_bytes(split.csv)
-    write_json(path.with_suffix(".json"), split.provenance.model_dump(mode="json"))
-
-
 def read_split(path: Path, *, altered: bool = False) -> Split:
-    """The inverse of `write_split`.
+    """The inverse of `Split.save`.
 
-    altered: accept rows that the provenance does not vouch for. Raises DataError with file and line
-    for a broken or foreign file, and for altered rows.
+    altered: accept rows that the provenance was not written for. Raises DataError with file and
+    line for a broken or foreign file, and for altered rows.
     """
     rows = _read_rows(path)
-    provenance = _read_provenance(path.with_suffix(".json"))
-    split = Split(rows, provenance)
-    if not altered and sha256_bytes(split.csv) != provenance.sha256:
+    split = Split(rows, _read_provenance(path.with_suffix(".json")))
+    if split.altered and not altered:
         raise DataError(
             "the split was altered since it was written",
             where=str(path),
             found=f"sha256 {sha256_bytes(split.csv)[:12]}…",
-            expected=f"{provenance.sha256[:12]}…, as its .json says",
+            expected=f"{split.sha256[:12]}…, as its .json says",
             hint=f"vclip split --verify {path} says what differs",
         )
     return split
@@ -196,16 +259,44 @@ def _read_provenance(path: Path) -> Provenance:
             where=str(path),
             hint="keep the .json beside the .csv, or import the list with --from-list",
         )
-    try:
-        return Provenance.model_validate(read_json(path))
-    except ValidationError as error:
-        found = error.errors()[0]
-        key = ".".join(str(part) for part in found["loc"])
-        reason = f"{key}: {found['msg']}" if key else found["msg"].removeprefix("Value error, ")
-        raise DataError(f"not a split's provenance: {reason}", where=str(path)) from None
+    return validate_stored(read_json(path), Provenance, path, "not a split's provenance")
 
 
-_SHOWN = 3
+def read_listed(path: Path, dataset: Dataset) -> Split:
+    """A split file that belongs to the dataset.
+
+    Raises ComparisonRefused when it was made of another dataset, DataError when it is broken,
+    altered, or holds rows that the dataset does not list.
+    """
+    split = read_split(path)
+    if split.provenance.dataset != dataset.config.name:
+        raise ComparisonRefused(
+            "the split file belongs to another dataset",
+            where=str(path),
+            found=repr(split.provenance.dataset),
+            expected=repr(dataset.config.name),
+        )
+    joined = with_paths(split, dataset)
+    unknown = joined[joined["path"].isna()]
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown):,} rows of the split are not in the dataset",
+            where=str(path),
+            found=f"{unknown['video'].iloc[0]!r} as {unknown['class'].iloc[0]!r}",
+            hint=f"vclip split --verify {path}",
+        )
+    return split
+
+
+def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
+    """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
+    known = dataset.manifest.rows[["video", "class", "path"]]
+    if dataset.manifest.multi_label:  # a split may list a video without any of its own classes
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
+            ["video", "class"]
+        )
+    joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
+    return joined[["video", "path", "class"]]
 
 
 def check_overlap(
@@ -213,40 +304,25 @@ def check_overlap(
 ) -> list[SharedVideos]:
     """Compare the ids of a training list with those of test lists, by the name of each.
 
-    Raises ComparisonRefused with counts and examples unless `allowed`; then the overlaps are
-    returned, for the record.
+    A test list that shares videos with the training list measures memory. Raises ComparisonRefused
+    with counts and examples unless `allowed`; then the overlaps are returned, for the record.
     """
     known = set(training)
     overlaps: list[SharedVideos] = []
-    examples: list[str] = []
+    found: list[str] = []
     for name, videos in tests.items():
         listed = list(dict.fromkeys(videos))
         shared = [video for video in listed if video in known]
         if shared:
-            found = SharedVideos(test=name, shared=len(shared), of=len(listed), training=len(known))
-            overlaps.append(found)
-            examples.extend(shared[:_SHOWN])
+            counts = {"shared": len(shared), "of": len(listed), "training": len(known)}
+            overlaps.append(SharedVideos(test=name, **counts))
+            found.extend(shared[:_SHOWN])
     if overlaps and not allowed:
         raise ComparisonRefused(
-            "; ".join(describe_overlap(overlap) for overlap in overlaps),
-            found=", ".join(examples[:_SHOWN]) + ", …",
+            "; ".join(map(str, overlaps)),
+            found=", ".join(found[:_SHOWN]) + ", …",
             expected="no shared video",
             hint="test on the split that belongs to the training list, or say --allow-overlap and"
             " have the result marked",
         )
     return overlaps
-
-
-def describe_overlap(overlap: SharedVideos) -> str:
-    """One line with the counts."""
-    return (
-        f"{overlap.shared:,} of {overlap.training:,} training videos are also among the"
-        f" {overlap.of:,} test videos of {overlap.test}"
-    )
-
-
-def marked(split: Split, overlaps: list[SharedVideos]) -> Split:
-    """The split with allowed overlaps written into its provenance."""
-    if not overlaps:
-        return split
-    return Split(split.rows, split.provenance.model_copy(update={"overlaps_allowed": overlaps}))

@@ -1,4 +1,4 @@
-"""Finding listed videos under a root, in whatever layout somebody keeps them.
+"""Finding listed videos under a folder, in whatever layout a person keeps them.
 
 Names are compared as plain strings and never used as patterns: real ones hold `[ ] # & ( ! ; =`
 and may begin with `-`.
@@ -13,27 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vclip_cli.common.errors import DataError
+from vclip_cli.common.errors import DataError, examples
 from vclip_cli.data.label_set import fold
 
 VIDEO_ENDINGS = frozenset(
-    (
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
-    )
-)
+    {
+        ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
+        ".ts", ".webm", ".wmv",
+    }
+)  # fmt: skip
 _timed = re.compile(r"(?s)(.+)_\d{6}_\d{6}").fullmatch
 
 
@@ -49,7 +37,7 @@ def video_stem(path: str) -> str:
 
 
 def without_times(stem: str) -> str:
-    """A Kinetics clip's name without its start and end times; other names unchanged."""
+    """A Kinetics video's name without its start and end times; other names unchanged."""
     match = _timed(stem)
     return match.group(1) if match else stem
 
@@ -59,10 +47,10 @@ class VideosOnDisk:
     """The video files under a root.
 
     paths: relative, with forward slashes, sorted.
-    folders: every folder walked, relative (`.` is the root), with its modification time in
-      nanoseconds: unchanged times mean that no file has come or gone.
-    unusable: names, spelled out, that no list can hold: with line breaks, or of bytes that are no
-      text.
+    folders: every folder that was searched, relative (`.` is the root), with its modification time
+      in nanoseconds. Unchanged times mean that no file was added or removed.
+    unusable: names, spelled out, that no list can hold: with line breaks, or with bytes that are
+      not text.
     """
 
     root: Path
@@ -76,32 +64,29 @@ class VideosOnDisk:
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for path in self.paths:
-            found.setdefault(video_stem(path), []).append(path)
-        return found
+        return self._grouped(lambda stem: stem)
 
     @cached_property
-    def _timed(self) -> dict[str, list[str]]:
+    def _by_untimed_stem(self) -> dict[str, list[str]]:
         """Files whose names carry times, by the name without them."""
-        return self._regroup(lambda stem: match.group(1) if (match := _timed(stem)) else None)
+        return self._grouped(lambda stem: match.group(1) if (match := _timed(stem)) else None)
 
     @cached_property
     def _by_folded_stem(self) -> dict[str, list[str]]:
-        return self._regroup(str.casefold)
+        return self._grouped(str.casefold)
 
-    def _regroup(self, key: Callable[[str], str | None]) -> dict[str, list[str]]:
+    def _grouped(self, key: Callable[[str], str | None]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for stem, paths in self._by_stem.items():
-            if (name := key(stem)) is not None:
-                found.setdefault(name, []).extend(paths)
+        for path in self.paths:
+            if (name := key(video_stem(path))) is not None:
+                found.setdefault(name, []).append(path)
         return found
 
     def candidates(self, file: str) -> tuple[int, Sequence[str]]:
-        """The paths that may be a listed file, and how far the names had to be bent.
+        """A rank, and the paths that may be a listed file. Lower ranks are better matches.
 
-        0: the very path; 1: the same name and folders, in another place or with another ending;
-        2: the same name; 3: the same name but for the times of a Kinetics clip, or but for case.
+        0: the same path; 1: the same name and folders, in another place or with another ending;
+        2: the same name; 3: the same name except for the times of a Kinetics video, or for case.
         """
         if file in self._known:
             return 0, (file,)
@@ -112,18 +97,18 @@ class VideosOnDisk:
             wanted = "/" + without_ending(file)
             same_folders = [path for path in found if f"/{without_ending(path)}".endswith(wanted)]
             return (1, same_folders) if same_folders else (2, found)
-        clip = without_times(stem)
-        bent = (self._timed if clip == stem else self._by_stem).get(clip, [])
-        return 3, bent or self._by_folded_stem.get(stem.casefold(), [])
+        untimed = without_times(stem)
+        index = self._by_untimed_stem if untimed == stem else self._by_stem
+        return 3, index.get(untimed, []) or self._by_folded_stem.get(stem.casefold(), [])
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where listed videos lie.
+    """Where listed videos are.
 
     paths: video id to path, only for those found.
-    unlisted: the paths that no listed video claims, sorted.
-    remarks: videos with several files, and files that several videos would claim.
+    unlisted: the paths that belong to no listed video, sorted.
+    remarks: videos with several files, and files that fit several videos.
     """
 
     paths: dict[str, str]
@@ -134,9 +119,9 @@ class Located:
 def scan_videos(root: Path) -> VideosOnDisk:
     """Every video file under a root, by its ending; links to folders are followed once.
 
-    Links may lead anywhere: whoever owns the folder has put them there, as farms of links are on
-    clusters. A list, which may come from a stranger, cannot lead out of the root (`inside`). Raises
-    DataError when the root is no folder or one of its folders cannot be read.
+    Links may lead anywhere: the owner of the folder made them, as folders of links are usual on
+    clusters. A list, which may come from a stranger, cannot lead out of the root (see `inside`).
+    Raises DataError when the root is not a folder or one of its folders cannot be read.
     """
     if not root.is_dir():
         raise DataError("the folder of videos does not exist", where=str(root))
@@ -173,7 +158,7 @@ def scan_videos(root: Path) -> VideosOnDisk:
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8 come as lone surrogates
+    except UnicodeEncodeError:  # Python gives bytes that are not UTF-8 as lone surrogates
         return False
     return "\n" not in name and "\r" not in name
 
@@ -191,8 +176,8 @@ def folders_unchanged(root: Path, folders: dict[str, int]) -> bool:
 def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
     """Match listed (video id, stated file, class) to the files of a root.
 
-    A file goes to the video whose statement fits it best; where two fit equally badly, neither has
-    it, and that is remarked.
+    A file goes to the video that it matches best. Where it matches several equally well, it goes to
+    none of them, and a remark says so.
     """
     claims: dict[str, list[tuple[int, str]]] = {}
     several: list[str] = []
@@ -232,5 +217,4 @@ def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
 
 
 def _count(names: Sequence[str], noun: str) -> str:
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({shown})"
+    return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({examples(names)})"

@@ -74,7 +74,7 @@ def build_report(
         checkpoints=files,
         device=device,
         batch_size=batch_size,
-        guard=WorkerSpec(workers),
+        workers=WorkerSpec(workers),
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title)

@@ -11,13 +11,12 @@ import numpy as np
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import canonical_json
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.devices import pick_device
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, WorkerSpec
 from vclip_cli.report.clip_pass import pass_over_videos
 from vclip_cli.report.focus import Focus, focus_videos
 from vclip_cli.report.material import (
@@ -62,7 +61,7 @@ class ReportRequest:
     checkpoints: tuple[Path, ...] = ()
     device: str = "auto"
     batch_size: int = 8
-    guard: WorkerSpec = UNPROTECTED
+    workers: WorkerSpec = UNPROTECTED
 
 
 @dataclass(eq=False)
@@ -73,7 +72,7 @@ class _Gathering:
     """
 
     request: ReportRequest
-    computing: Computing
+    compute: ComputeSpec
     progress: Progress
     strip_bytes: int
     focus_bytes: int
@@ -85,15 +84,13 @@ def gather(
     records: Sequence[LoadedRecord], request: ReportRequest, *, progress: Progress = no_progress
 ) -> ReportMaterial:
     """Everything of a page. Raises DataError for predictions that are not their record's."""
-    computing = Computing(
-        pick_device(request.device), batch_size=request.batch_size, guard=request.guard
-    )
+    compute = resolve_compute(ComputeSpec(device=request.device, batch_size=request.batch_size))
     predictions = [predictions_of(loaded) for loaded in records]
     multi_label = [loaded.record.kind == "multi-label" for loaded in records]
     shown = select_videos(predictions, multi_label, request.videos)
     gathering = _Gathering(
         request,
-        computing,
+        compute,
         progress,
         _fair(STRIPS_TOGETHER, STRIP_AT_MOST, records, [entry.videos for entry in shown]),
         _fair(FOCUS_TOGETHER, FOCUS_AT_MOST, records, [entry.focus for entry in shown]),
@@ -127,7 +124,7 @@ def _gather_one(
     method: LoadedMethod | Missing,
     gathering: _Gathering,
 ) -> ResultMaterial:
-    record, request, computing = loaded.record, gathering.request, gathering.computing
+    record, request = loaded.record, gathering.request
     videos, reading = videos_of(record), reading_of(record)
     if isinstance(videos, Missing):
         return ResultMaterial(loaded, predictions, videos, videos)
@@ -141,25 +138,28 @@ def _gather_one(
             "The dataset's lists have changed since the evaluation; the frames are of today's"
             " files."
         )
-    adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
+    encoder: Encoder | Missing
     store = None
-    if not isinstance(adapter, Missing):
-        store = store_of(record, adapter, reading, computing)
+    if isinstance(method, Missing):
+        encoder = method
+    else:
+        encoder = Encoder(method.adapter, gathering.compute, request.workers)
+        method.adapter.to(encoder.device)
+        store = store_of(record, encoder, reading)
     focus = Focus()
     if request.frames or request.embedding:  # the map, too, needs the recorded model
         paths = {video: path for video in shown.focus if (path := videos.paths.get(video))}
-        items = [ListedVideo(*pair) for pair in paths.items()]
+        hardest = VideoSet(
+            videos.root, [ListedVideo(*pair) for pair in paths.items()], reading, dataset
+        )
         focus = focus_videos(
-            adapter,
+            encoder,
             record.prompts.texts,
-            videos.root,
-            paths,
-            reading,
-            computing,
+            hardest,
             predictions,
             multi_label=record.kind == "multi-label",
             strip_bytes=gathering.focus_bytes if request.frames else None,
-            stored=store.open(dataset, videos.root, items) if store is not None else None,
+            stored=store.open(hardest) if store is not None else None,
             progress=gathering.progress,
             description=f"reading the hardest videos of {test_name(record)} for"
             f" {record.adapter.name}",
@@ -199,16 +199,15 @@ def _embed(
     lacks = gathering.request.frames and any((dataset, v) not in gathering.small for v in shown)
     if isinstance(method, Missing) and not lacks:
         return method, {}
+    items = [ListedVideo(video, videos.paths.get(video, "")) for video in shown]
     try:
         passed = pass_over_videos(
-            videos.root,
-            [ListedVideo(video, videos.paths.get(video, "")) for video in shown],
-            reading,
-            gathering.computing,
+            VideoSet(videos.root, items, reading, dataset),
             None if isinstance(method, Missing) else method,
+            gathering.compute,
+            gathering.request.workers,
             strip_bytes=gathering.strip_bytes if lacks else None,
             store=store,
-            dataset=dataset,
             progress=gathering.progress,
             description=f"reading the videos of {test_name(record)} for {record.adapter.name}",
         )

@@ -53,7 +53,7 @@ def test_codes_mean_what_the_classes_file_says(tmp_path: Path) -> None:
         charades.read(tmp_path)
     assert caught.value.where == f"{classes}:1"
     classes.write_text("c000 Holding some clothes\nc000 Closing a door\n")
-    with pytest.raises(DataError, match="stands twice") as caught:
+    with pytest.raises(DataError, match="appears twice") as caught:
         charades.read(tmp_path)
     assert caught.value.where == f"{classes}:2"
 

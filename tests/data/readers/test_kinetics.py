@@ -116,9 +116,9 @@ def test_ids_are_never_numbers(tmp_path: Path) -> None:
         ("yogga,b,1,11,val", "did you mean 'yoga'"),
         ("yoga,../b,1,11,val", "not a YouTube id"),
         ("yoga,,1,11,val", "not a YouTube id"),
-        ("yoga,b,one,11,val", "time_start is no time"),
-        ("yoga,b,1,-11,val", "time_end is no time"),
-        ("yoga,b,1,11.5,val", "time_end is no time"),
+        ("yoga,b,one,11,val", "time_start is not a time"),
+        ("yoga,b,1,-11,val", "time_end is not a time"),
+        ("yoga,b,1,11.5,val", "time_end is not a time"),
         ("yoga,b,1,11,holdout", "unknown split"),
         ("zumba,a,1,11,val", "two classes"),
         ('"yoga,b,1,11,val', "not valid CSV"),
@@ -155,7 +155,7 @@ def test_a_video_of_two_splits_has_one_row(tmp_path: Path) -> None:
     write(tmp_path, "val.csv", NEW, "yoga,a,1,11,val", "yoga,c,1,11,val", "yoga,c,1,11,val")
     annotations = kinetics.read(tmp_path)
     assert list(annotations.rows["splits"]) == ["train;validation", "train", "validation"]
-    assert "1 videos stand in more than one split" in annotations.remarks
+    assert "1 videos are in more than one split" in annotations.remarks
     assert "1 lines repeat a video of the same list and were left out" in annotations.remarks
 
 

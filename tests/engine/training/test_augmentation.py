@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.data.protocol import Augmentation
+from vclip_cli.data.recipe import Augmentation
 from vclip_cli.engine.training.augmentation import augment, names_a_direction, rand_augment
 
 SPEC = Preprocessing(size=32, resize_to=36)

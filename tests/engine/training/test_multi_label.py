@@ -114,7 +114,7 @@ def test_additional_labels_join_the_vocabulary(vclip: Callable) -> None:
     ("line", "code", "said"),
     [
         ("multi_train_000,star growing", 0, ""),
-        ("multi_train_000,moon growing", 6, "must not know"),
+        ("multi_train_000,moon growing", 6, "held out from training"),
         ("multi_train_000,", 4, "a label is empty"),
         ("nobody,a thing", 4, "not in the dataset"),
     ],

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
+from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.engine.training.optimiser import rate_factor
 from vclip_cli.engine.training.overrides import changed, override
 

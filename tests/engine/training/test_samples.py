@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
+from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.training.samples import (
     plan_updates,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from vclip_cli.data.protocol import Augmentation
+from vclip_cli.data.recipe import Augmentation
 from vclip_cli.engine.training.targets import (
     Mix,
     draw_labels,

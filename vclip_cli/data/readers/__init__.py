@@ -2,13 +2,13 @@
 
 A reader's file holds `TITLE`, `LABEL_SET` (the label set that its class names belong to, None where
 the files themselves decide), `detects(path)` and `read(path, label_set)`. A format that fits almost
-any folder or list also says `GENERIC = True`, and is recognised only where no other format is.
+any folder or list also says `GENERIC = True`. It is recognised only where no other format is.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -17,36 +17,33 @@ from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-if TYPE_CHECKING:
     from vclip_cli.data.label_set import LabelSet
-
 
 COLUMNS = ("video", "file", "class", "splits")
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Rows of strings, in the order of the official files.
+    """The result of a reader: one row per video and label, in the order of the official files.
 
-    rows: columns `video` (the id: for official sets the file name without its ending), `file` (the
-      name or relative path that the list states; may lack the ending), `class` (official name, or
-      empty for a video without labels), `splits` (names joined by `;`, such as `train-1;test-2`).
-      A video with several labels has one row per label.
+    rows: columns of strings: `video` (the id: for official sets the file name without its ending),
+      `file` (the name or relative path that the list states; may lack the ending), `class`
+      (official name, or empty for a video without labels), `splits` (names joined by `;`, such as
+      `train-1;test-2`).
     label_set: the name of the label set that the class names belong to, None when the list's own
       classes make one.
-    remarks: what is odd but no error (counts and examples), to be shown and carried along.
+    remarks: what is unusual but not an error (counts and examples).
     """
 
     rows: pd.DataFrame
     label_set: str | None
     multi_label: bool = False
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
     """What a reader's module offers."""
 
-    __name__: str
     TITLE: str
     LABEL_SET: str | None
 
@@ -63,17 +60,22 @@ def list_readers() -> dict[str, Path]:
     return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 
-def load_reader(name: str) -> Reader:
-    """The reader of a format; `list-file` and `list_file` are the same.
+def reader_name(name: str) -> str:
+    """The file name of a format's reader; `list-file` and `list_file` are the same.
 
-    Raises UsageError with the near misses for an unknown name.
+    Raises UsageError with the near misses for an unknown name. Imports nothing.
     """
     known = list_readers()
     stem = name.replace("-", "_")
     if stem not in known:
         hint = did_you_mean(stem, known)
         raise UsageError(f"unknown annotation format {name!r}", hint=hint)
-    return cast(Reader, importlib.import_module(f"{__name__}.{stem}"))
+    return stem
+
+
+def load_reader(name: str) -> Reader:
+    """The reader of a format. Raises UsageError as `reader_name` does."""
+    return cast(Reader, importlib.import_module(f"{__name__}.{reader_name(name)}"))
 
 
 def detect_reader(path: Path) -> str | None:

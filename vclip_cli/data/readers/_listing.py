@@ -1,41 +1,69 @@
-"""What the readers of official formats share: finding files, tables, classes, joining splits."""
+"""What the readers of official formats share: finding files, reading tables, joining splits."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
-from vclip_cli.data.annotation_files import read_lines
+from vclip_cli.data.annotation_files import csv_rows, numbered_lines, read_lines
 from vclip_cli.data.label_set import LabelSet, load_label_set
-from vclip_cli.data.readers import COLUMNS
+from vclip_cli.data.readers import COLUMNS, Annotations
 
-# One row per line of an official list: what it says, and the file and line where it says so.
 LISTED = ("video", "file", "class", "split", "source", "line")
+"""Columns of one row per line of an official list; the last two say which file and line."""
+Row = tuple[str, str, str, str, str, int]
 
 
-def official_files(path: Path, pattern: str, subfolders: Sequence[str] = ()) -> list[Path]:
-    """The files whose names match a pattern, sorted by name.
+@dataclass(frozen=True)
+class OfficialFiles:
+    """The files of a format: their names and folders.
 
-    `path` is such a file itself, the folder that holds them, or the folder above one of
-    `subfolders`. Empty when there are none.
+    pattern: a regular expression for file names. subfolders: where they may be, below the given
+    folder. title, expected: the dataset and some file names, for errors.
     """
-    if path.is_file():
-        return [path] if re.fullmatch(pattern, path.name) else []
-    for folder in (path, *(path / name for name in subfolders)):
-        try:
-            files = sorted(file for file in folder.iterdir() if re.fullmatch(pattern, file.name))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
-        if files:
-            return files
-    return []
+
+    title: str
+    pattern: str
+    expected: str
+    subfolders: tuple[str, ...] = ()
+
+    def find(self, path: Path, pattern: str = "") -> list[Path]:
+        """The files whose names match, sorted by name; empty when there are none.
+
+        `path` is such a file itself, the folder that holds them, or the folder above one of the
+        subfolders. Raises DataError when a folder cannot be read.
+        """
+        matches = re.compile(pattern or self.pattern).fullmatch
+        if path.is_file():
+            return [path] if matches(path.name) else []
+        for folder in (path, *(path / name for name in self.subfolders)):
+            try:
+                files = sorted(file for file in folder.iterdir() if matches(file.name))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+            if files:
+                return files
+        return []
+
+    def require(self, path: Path) -> list[Path]:
+        """As `find`, but raises DataError when there are none."""
+        files = self.find(path)
+        if not files:
+            what = f"no {self.title} list was found here"
+            raise DataError(what, where=str(path), expected=self.expected)
+        return files
+
+    def part(self, file: Path, group: str = "split") -> str:
+        """A named group of the pattern in a file's name; empty when the name does not match."""
+        match = re.fullmatch(self.pattern, file.name)
+        return match[group] if match else ""
 
 
 def beginning(file: Path) -> str:
@@ -47,46 +75,40 @@ def beginning(file: Path) -> str:
         return ""
 
 
-def require_files(files: list[Path], path: Path, title: str, expected: str) -> list[Path]:
-    """`files` themselves. Raises DataError when there are none."""
-    if not files:
-        raise DataError(f"no {title} list was found here", where=str(path), expected=expected)
-    return files
-
-
-def label_set_or(label_set: LabelSet | None, name: str) -> LabelSet:
-    """The label set that was given, or the shipped one of a name."""
-    return load_label_set(name) if label_set is None else label_set
-
-
-_LARGE = 5_000
-_TOUCHING_QUOTES = re.compile(rb'[^,\n\r]"[^,\n\r]')
-"""A quote inside a field: rare, and strict readers do not agree on it."""
-
-
 class Classes:
     """Official names of the spellings in a list, each looked up once."""
 
-    def __init__(self, label_set: LabelSet) -> None:
-        self.label_set = label_set
+    def __init__(self, label_set: LabelSet | str) -> None:
+        self.label_set = load_label_set(label_set) if isinstance(label_set, str) else label_set
         self._known: dict[str, str] = {}
 
-    def official(self, name: str, source: Path | str, line: int | None = None) -> str:
+    def official(self, name: str, where: str) -> str:
         """The official name. Raises DataError with the place and the near misses."""
         if name not in self._known:
             try:
                 self._known[name] = self.label_set.resolve(name)
             except DataError as error:
-                where = place(source, line)
-                raise DataError(
-                    error.what, where=where, expected=error.expected, hint=error.hint
-                ) from None
+                raise error.at(where) from None
         return self._known[name]
 
+    def numbered(self, files: Iterable[Path], kind: str, pattern: str, like: str) -> dict[str, str]:
+        """Code to official class, from files with lines `CODE NAME`.
 
-def place(source: Path | str, line: int | None = None) -> str:
-    """`FILE:LINE`, or the file alone where no line is known."""
-    return f"{source}:{line}" if line else str(source)
+        kind: what a code is called in errors; pattern: a regular expression for it; like: a line as
+        an example. Raises DataError with file and line.
+        """
+        found: dict[str, str] = {}
+        for source in files:
+            for line, text in numbered_lines(source):
+                where = f"{source}:{line}"
+                code, _, name = text.partition(" ")
+                if not name.strip() or not re.fullmatch(pattern, code):
+                    expected = f"a {kind} and a name, such as {like!r}"
+                    raise DataError("not a class", where=where, found=repr(text), expected=expected)
+                if code in found:
+                    raise DataError(f"the {kind} {code!r} appears twice", where=where)
+                found[code] = self.official(name.strip(), where)
+        return found
 
 
 def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
@@ -95,56 +117,24 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) 
     Only the required and the optional columns are kept; an optional one may be absent. Raises
     DataError for a missing column, a record of another length and broken quotes.
     """
-    table = _read_regular_csv(path)
-    if table is not None:
-        header = _header(list(table.columns), required, place(path, 1))
-        table.columns = pd.Index(header)
-        kept = [name for name in (*required, *optional) if name in header]
-        return table[kept].assign(line=range(2, len(table) + 2))
-    return _read_csv_by_record(path, required, optional)
-
-
-def _read_regular_csv(path: Path) -> pd.DataFrame | None:
-    """A large file of one record a line, read at once; None for all that wants a closer look.
-
-    Whatever is odd in a file (blank lines, records of another length, quotes that go wrong) is left
-    to the reader that goes record by record and can say where.
-    """
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    try:
-        content = path.read_bytes()
-        if content.count(b"\n") < _LARGE or b"\0" in content or _TOUCHING_QUOTES.search(content):
-            return None
-        names = content[: content.index(b"\n")].decode("utf-8-sig").strip().split(",")
-        read = arrow_csv.read_csv(
-            pa.BufferReader(content),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except (OSError, UnicodeDecodeError, pa.ArrowException):
-        return None
-    lines = content.count(b"\n") + (not content.endswith(b"\n"))
-    if read.num_rows + 1 != lines or read.column_names != names:
-        return None
-    return read.to_pandas().astype("str")
-
-
-def _read_csv_by_record(
-    path: Path, required: Iterable[str], optional: Iterable[str]
-) -> pd.DataFrame:
     header: list[str] = []
     values: list[str] = []  # all records end to end: 400,000 small lists would cost seconds
     lines: list[int] = []
-    for record, line in _csv_records(path):
+    for line, record in csv_rows(read_lines(path), path):
         if not header:
-            header = _header(record, required, place(path, line))
+            header = [name.strip().lower() for name in record]
+            for name in required:
+                if name not in header:
+                    raise DataError(
+                        f"the column {name!r} is missing",
+                        where=f"{path}:{line}",
+                        found=",".join(header),
+                        hint=did_you_mean(name, header),
+                    )
         elif len(record) != len(header):
             raise DataError(
                 "wrong number of columns",
-                where=place(path, line),
+                where=f"{path}:{line}",
                 found=str(len(record)),
                 expected=f"{len(header)} ({','.join(header)})",
             )
@@ -158,39 +148,11 @@ def _read_csv_by_record(
     return pd.DataFrame(columns, dtype="str").assign(line=lines)
 
 
-def _csv_records(path: Path) -> Iterator[tuple[list[str], int]]:
-    """The records that are not blank, each with the line on which it begins."""
-    reader = csv.reader(read_lines(path), strict=True)
-    line = 1
-    try:
-        for record in reader:
-            if record:
-                yield record, line
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"not valid CSV: {error}", where=place(path, line)) from None
-
-
-def _header(record: list[str], required: Iterable[str], where: str) -> list[str]:
-    header = [name.strip().lower() for name in record]
-    for name in required:
-        if name not in header:
-            raise DataError(
-                f"the column {name!r} is missing",
-                where=where,
-                found=",".join(header),
-                hint=did_you_mean(name, header),
-            )
-    return header
-
-
 def refuse_rows(listed: pd.DataFrame, wrong: pd.Series, what: str, expected: str, key: str) -> None:
     """Raise DataError at the first row that is wrong, showing its `key`; nothing when none is."""
     if wrong.any():
         row = listed[wrong].iloc[0]
-        raise DataError(
-            what, where=place(row["source"], row["line"]), found=repr(row[key]), expected=expected
-        )
+        raise DataError(what, where=_place(row), found=repr(row[key]), expected=expected)
 
 
 def require_videos(listed: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -200,54 +162,73 @@ def require_videos(listed: pd.DataFrame, path: Path) -> pd.DataFrame:
     return listed
 
 
-def join_splits(listed: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def official_annotations(
+    rows: Sequence[Row] | pd.DataFrame,
+    path: Path,
+    label_set: LabelSet,
+    official: Mapping[str, int | None],
+    remarks: Sequence[str] = (),
+) -> Annotations:
+    """One row per video of official lists with one class a video; see `LISTED` for the columns.
+
+    official: split name to its official number of videos. remarks: those of the reader. Raises
+    DataError for empty lists, for a video with two classes or in two parts of one numbered split.
+    """
+    listed = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=list(LISTED))
+    joined, found = _join_splits(require_videos(listed, path))
+    return Annotations(
+        joined,
+        label_set.name,
+        remarks=(*found, *count_remarks(listed, official), *remarks),
+    )
+
+
+def _place(row: pd.Series) -> str:
+    """`FILE:LINE` of a row, or the file alone where no line is known."""
+    return f"{row['source']}:{row['line']}" if row["line"] else str(row["source"])
+
+
+def _join_splits(listed: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """One row per video, in the order of first appearance, its splits joined by `;`; and remarks.
 
     Raises DataError for a video with two classes, or in two parts of the same numbered split.
     """
-    if not listed["video"].duplicated().any():
-        return _as_rows(listed.assign(splits=listed["split"])), []
-    repeated = listed[listed.duplicated("video", keep=False)]
-    pairs = repeated.drop_duplicates(["video", "split"])
-    _refuse_conflicts(repeated, pairs)
-    rows = listed.drop_duplicates("video")
-    joined = rows["video"].map(pairs.groupby("video", sort=False)["split"].agg(";".join))
+    rows = listed.drop_duplicates("video").rename(columns={"split": "splits"})
     remarks = []
-    if again := len(repeated) - len(pairs):
-        remarks.append(f"{again:,} lines repeat a video of the same list and were left out")
-    if shared := int(pairs[_part_number(pairs) == ""].duplicated("video").sum()):
-        remarks.append(f"{shared:,} videos stand in more than one split")
-    return _as_rows(rows.assign(splits=joined.fillna(rows["split"]))), remarks
-
-
-def _part_number(listed: pd.DataFrame) -> pd.Series:
-    """The number of a split such as `train-1`, empty for one such as `train`."""
-    return listed["split"].str.partition("-")[2]
+    if len(rows) < len(listed):
+        repeated = listed[listed.duplicated("video", keep=False)]
+        pairs = repeated.drop_duplicates(["video", "split"])
+        pairs = pairs.assign(number=pairs["split"].str.partition("-")[2])
+        _refuse_conflicts(repeated, pairs)
+        joined = rows["video"].map(pairs.groupby("video", sort=False)["split"].agg(";".join))
+        rows["splits"] = joined.fillna(rows["splits"])
+        if again := len(repeated) - len(pairs):
+            remarks.append(f"{again:,} lines repeat a video of the same list and were left out")
+        if shared := int(pairs[pairs["number"] == ""].duplicated("video").sum()):
+            remarks.append(f"{shared:,} videos are in more than one split")
+    return rows.loc[:, list(COLUMNS)].reset_index(drop=True).astype("str"), remarks
 
 
 def _refuse_conflicts(repeated: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    first = repeated.drop_duplicates("video").set_index("video")
-    differ = repeated[repeated["class"] != repeated["video"].map(first["class"])]
+    """pairs: each video and split once, with the `number` of a split such as `train-1`."""
+    first = repeated.drop_duplicates("video").set_index("video")["class"]
+    differ = repeated[repeated["class"] != repeated["video"].map(first)]
     if len(differ):
         row = differ.iloc[0]
         raise DataError(
             f"the video {row['video']!r} is listed with two classes",
-            where=place(row["source"], row["line"]),
-            found=f"{row['class']!r} after {first['class'][row['video']]!r}",
+            where=_place(row),
+            found=f"{row['class']!r} after {first[row['video']]!r}",
         )
-    numbered = pairs.assign(number=_part_number(pairs)).query("number != ''")
+    numbered = pairs[pairs["number"] != ""]
     twice = numbered[numbered.duplicated(["video", "number"])]
     if len(twice):
         row = twice.iloc[0]
         raise DataError(
-            f"the video {row['video']!r} stands in two parts of one split",
-            where=place(row["source"], row["line"]),
+            f"the video {row['video']!r} is in two parts of one split",
+            where=_place(row),
             found=", ".join(pairs.loc[pairs["video"] == row["video"], "split"]),
         )
-
-
-def _as_rows(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[:, list(COLUMNS)].reset_index(drop=True).astype("str")
 
 
 def count_remarks(listed: pd.DataFrame, official: Mapping[str, int | None]) -> list[str]:

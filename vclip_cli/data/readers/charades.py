@@ -11,32 +11,33 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
-from vclip_cli.data.annotation_files import inside, read_lines
+from vclip_cli.data.annotation_files import inside
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.readers._listing import (
     Classes,
+    OfficialFiles,
     count_remarks,
-    label_set_or,
-    official_files,
-    place,
     read_csv,
-    require_files,
     require_videos,
 )
 
 TITLE = "Charades CSV files"
 LABEL_SET = "charades"
 
-_FILES = r"Charades_v1_(train|test)\.csv"
+_FILES = OfficialFiles(
+    "Charades",
+    r"Charades_v1_(?P<split>train|test)\.csv",
+    "Charades_v1_train.csv, …",
+    ("Charades",),
+)
 _CLASSES = r"Charades_v1_classes\.txt"
-_SUBFOLDERS = ("Charades",)
 _OFFICIAL = {"train": 7985, "test": 1863}
 
 
 def detects(path: Path) -> bool:
-    """Whether the official files lie here, by their names."""
-    return bool(official_files(path, _FILES, _SUBFOLDERS))
+    """Whether the official files are here, by their names."""
+    return bool(_FILES.find(path))
 
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
@@ -45,20 +46,21 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     The codes c000, c001, … mean what Charades_v1_classes.txt says, and without that file the
     classes of the label set in order. Raises DataError.
     """
-    files = require_files(
-        official_files(path, _FILES, _SUBFOLDERS), path, "Charades", "Charades_v1_train.csv, …"
-    )
-    classes = Classes(label_set_or(label_set, LABEL_SET))
-    codes = _codes(official_files(files[0].parent, _CLASSES), classes)
+    files = _FILES.require(path)
+    classes = Classes(label_set or LABEL_SET)
+    index = _FILES.find(files[0].parent, _CLASSES)
+    codes = classes.numbered(index, "code", r"\S+", "c000 Holding some clothes")
+    if not codes:
+        codes = {f"c{index:03d}": name for index, name in enumerate(classes.label_set.names)}
     rows: list[tuple[str, str, str, str]] = []
     listed: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     repeating = without = 0
     for source in sorted(files, reverse=True):
-        split = source.stem.rpartition("_")[2]
+        split = _FILES.part(source)
         table = read_csv(source, ("id", "actions"))
         for video, actions, line in zip(table["id"], table["actions"], table["line"], strict=True):
-            where = place(source, line)
+            where = f"{source}:{line}"
             video = inside(video.strip(), where)
             if video in seen:
                 found = f"first in {seen[video]}"
@@ -76,33 +78,8 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
         remarks.append(f"{without:,} videos have no action")
     if repeating:
         remarks.append(f"{repeating:,} videos repeat a class, which counts once")
-    return Annotations(
-        pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"),
-        classes.label_set.name,
-        multi_label=True,
-        remarks=tuple(remarks),
-    )
-
-
-def _codes(files: list[Path], classes: Classes) -> dict[str, str]:
-    """Code to official class name."""
-    if not files:
-        return {f"c{index:03d}": name for index, name in enumerate(classes.label_set.names)}
-    codes: dict[str, str] = {}
-    for source in files:
-        for line, text in enumerate(read_lines(source), 1):
-            if not text.strip():
-                continue
-            code, _, name = text.strip().partition(" ")
-            if not name or code in codes:
-                raise DataError(
-                    f"the code {code!r} stands twice" if code in codes else "not a class",
-                    where=place(source, line),
-                    found=repr(text),
-                    expected="a code and a name, such as 'c000 Holding some clothes'",
-                )
-            codes[code] = classes.official(name.strip(), source, line)
-    return codes
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="str")
+    return Annotations(table, classes.label_set.name, multi_label=True, remarks=tuple(remarks))
 
 
 def _actions(text: str, codes: dict[str, str], where: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -17,56 +18,49 @@ LABEL_SET = None
 GENERIC = True
 
 
-def detects(folder_or_file: Path) -> bool:
+def detects(path: Path) -> bool:
     """A folder with at least one video in a subfolder."""
-    if not folder_or_file.is_dir():
-        return False
-    return any("/" in path for path in scan_videos(folder_or_file).paths)
+    return path.is_dir() and any("/" in video for video in scan_videos(path).paths)
 
 
-def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations:
+def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     """Read the classes from the folders' names.
 
     The id of a video is its path without the ending; the ending stays where two files differ in
-    nothing else. Raises DataError when no video lies in a class folder, or for an unknown class.
+    nothing else. Raises DataError when no video is in a class folder, or for an unknown class.
     """
-    root = folder_or_file
-    paths = scan_videos(root).paths
-    filed = [path for path in paths if "/" in path]
+    paths = scan_videos(path).paths
+    filed = [video for video in paths if "/" in video]
     if not filed:
         raise DataError(
-            "no video lies in a class folder",
-            where=str(root),
+            "no video is in a class folder",
+            where=str(path),
             found=f"{len(paths)} videos directly in it",
             expected="<class>/<video>",
             hint="sort the videos into class folders, or give a list with --annotations",
         )
-    by_split = all(split_name(path.split("/")[0]) and path.count("/") > 1 for path in filed)
-    stems: dict[str, int] = {}
-    for path in filed:
-        stems[without_ending(path)] = stems.get(without_ending(path), 0) + 1
-    resolved: dict[str, str] = {}
+    by_split = all(split_name(video.split("/")[0]) and video.count("/") > 1 for video in filed)
+    stems = Counter(without_ending(video) for video in filed)
+    names: dict[str, str] = {}
     rows = []
-    for path in filed:
-        parts = path.split("/")
+    for video in filed:
+        parts = video.split("/")
         folder = parts[1] if by_split else parts[0]
-        if folder not in resolved:
-            resolved[folder] = _resolve(folder, label_set, root)
-        stem = without_ending(path)
+        if folder not in names:
+            names[folder] = folder
+            if label_set is not None:
+                names[folder] = _resolve(folder, label_set, path)
+        stem = without_ending(video)
         split = split_name(parts[0]) if by_split else "all"
-        rows.append((stem if stems[stem] == 1 else path, path, resolved[folder], split))
+        rows.append((stem if stems[stem] == 1 else video, video, names[folder], split))
     remarks: tuple[str, ...] = ()
     if loose := len(paths) - len(filed):
-        remarks = (f"left out, as they lie in no class folder: {loose:,}",)
+        remarks = (f"left out, as they are in no class folder: {loose:,}",)
     return Annotations(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str), None, False, remarks)
 
 
-def _resolve(folder: str, label_set: LabelSet | None, root: Path) -> str:
-    if label_set is None:
-        return folder
+def _resolve(folder: str, label_set: LabelSet, root: Path) -> str:
     try:
         return label_set.resolve(folder)
     except DataError as error:
-        raise DataError(
-            error.what, where=str(root / folder), expected=error.expected, hint=error.hint
-        ) from None
+        raise error.at(str(root / folder)) from None

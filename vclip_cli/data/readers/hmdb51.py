@@ -9,30 +9,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotation_files import inside, read_lines
+from vclip_cli.data.annotation_files import inside, numbered_lines
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import Annotations
-from vclip_cli.data.readers._listing import (
-    LISTED,
-    Classes,
-    count_remarks,
-    join_splits,
-    label_set_or,
-    official_files,
-    place,
-    require_files,
-    require_videos,
-)
+from vclip_cli.data.readers._listing import Classes, OfficialFiles, Row, official_annotations
 from vclip_cli.data.videos_on_disk import video_stem
 
 TITLE = "HMDB51 train and test splits"
 LABEL_SET = "hmdb51"
 
-_FILES = r"(?P<name>.+)_test_split(?P<number>[123])\.txt"
-_SUBFOLDERS = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits")
+_FILES = OfficialFiles(
+    "HMDB51",
+    r"(?P<name>.+)_test_split(?P<split>[123])\.txt",
+    "CLASS_test_split1.txt, …",
+    ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits"),
+)
 _LINE = re.compile(r"(?P<file>\S.*\.\w+)\s+(?P<code>[012])")
 _SPLITS = {"0": "unused", "1": "train", "2": "test"}
 _OFFICIAL: dict[str, int | None] = {
@@ -43,8 +35,8 @@ _OFFICIAL: dict[str, int | None] = {
 
 
 def detects(path: Path) -> bool:
-    """Whether the official files lie here, by their names."""
-    return bool(official_files(path, _FILES, _SUBFOLDERS))
+    """Whether the official files are here, by their names."""
+    return bool(_FILES.find(path))
 
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
@@ -52,30 +44,21 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
 
     Raises DataError.
     """
-    files = require_files(
-        official_files(path, _FILES, _SUBFOLDERS), path, "HMDB51", "CLASS_test_split1.txt, …"
-    )
-    classes = Classes(label_set_or(label_set, LABEL_SET))
+    classes = Classes(label_set or LABEL_SET)
     order = {name: index for index, name in enumerate(classes.label_set.names)}
     parts: list[tuple[int, str, str, Path]] = []
-    for source in files:
-        match = re.fullmatch(_FILES, source.name)
-        assert match is not None  # the file was found by this pattern
-        name = classes.official(match["name"], source)
-        parts.append((order[name], match["number"], name, source))
-    rows: list[tuple[str, str, str, str, str, int]] = []
+    for source in _FILES.require(path):
+        name = classes.official(_FILES.part(source, "name"), str(source))
+        parts.append((order[name], _FILES.part(source), name, source))
+    rows: list[Row] = []
     for _, number, name, source in sorted(parts):
-        for line, text in enumerate(read_lines(source), 1):
-            if text.strip():
-                file, kind = _parse(text.strip(), place(source, line))
-                rows.append((video_stem(file), file, name, f"{kind}-{number}", str(source), line))
-    listed = require_videos(pd.DataFrame(rows, columns=list(LISTED)), path)
-    joined, remarks = join_splits(listed)
-    remarks += count_remarks(listed, _OFFICIAL)
+        for line, text in numbered_lines(source):
+            file, kind = _parse(text, f"{source}:{line}")
+            rows.append((video_stem(file), file, name, f"{kind}-{number}", str(source), line))
     found = {name for _, _, name, _ in parts}
-    if absent := [name for name in order if name not in found]:
-        remarks.append(f"no list of {len(absent)} classes, such as {absent[0]!r}")
-    return Annotations(joined, classes.label_set.name, remarks=tuple(remarks))
+    absent = [name for name in order if name not in found]
+    remarks = [f"no list of {len(absent)} classes, such as {absent[0]!r}"] if absent else []
+    return official_annotations(rows, path, classes.label_set, _OFFICIAL, remarks)
 
 
 def _parse(text: str, where: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ video without labels has one row with an empty label.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError
@@ -22,25 +23,22 @@ GENERIC = True
 def detects(path: Path) -> bool:
     """CSV files with the column `label` in which a video has rows with different labels."""
     files = [path] if path.is_file() else list(list_files(path).values()) if path.is_dir() else []
-    files = [file for file in files if file.suffix.lower() == ".csv"]
-    return any(_repeats_videos(file) for file in files)
+    return any(_repeats_videos(file) for file in files if file.suffix.lower() == ".csv")
 
 
 def _repeats_videos(file: Path) -> bool:
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            header = [name.strip().strip('"').lower() for name in stream.readline().split(",")]
-        if "label" not in header:
-            return False
-        first: dict[str, tuple[str, ...]] = {}
-        entries = read_video_list(file).entries
-    except (OSError, UnicodeDecodeError, DataError):
+        listed = read_video_list(file)
+    except DataError:
         return False
-    return any(first.setdefault(entry.path, entry.labels) != entry.labels for entry in entries)
+    first: dict[str, tuple[str, ...]] = {}
+    return "label" in listed.header and any(
+        first.setdefault(entry.path, entry.labels) != entry.labels for entry in listed.entries
+    )
 
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
-    """The rows of the file or files; a video and label that stand twice count once.
+    """The rows of the file or files; a video and label that appear twice count once.
 
     Raises DataError with file and line.
     """
@@ -48,9 +46,4 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     rows = annotations.rows
     labelled = set(rows.loc[rows["class"] != "", "video"])
     superfluous = (rows["class"] == "") & rows["video"].isin(labelled)
-    return Annotations(
-        rows[~superfluous].reset_index(drop=True),
-        annotations.label_set,
-        multi_label=True,
-        remarks=annotations.remarks,
-    )
+    return replace(annotations, rows=rows[~superfluous].reset_index(drop=True))

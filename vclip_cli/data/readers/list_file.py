@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import plain_name
-from vclip_cli.data.annotation_files import read_class_names, split_name, split_order
+from vclip_cli.data.annotation_files import read_class_names, split_name
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.manifest import split_order
 from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.video_list import ListEntry, read_video_list
 from vclip_cli.data.videos_on_disk import without_ending
@@ -27,77 +27,75 @@ _LIST_ENDINGS = (".txt", ".csv", ".lst", ".list")
 _NAMES_FILES = ("classes.txt", "classes.csv", "labels.txt", "labels.csv", "class_names.txt")
 
 
-def detects(folder_or_file: Path) -> bool:
+def detects(path: Path) -> bool:
     """A text file, or a folder with a list for at least one split."""
-    if folder_or_file.is_dir():
-        return any(_is_list(path) for path in folder_or_file.iterdir())
-    return folder_or_file.suffix.lower() in _LIST_ENDINGS
+    if path.is_dir():
+        return any(_is_list(file) for file in path.iterdir())
+    return path.suffix.lower() in _LIST_ENDINGS
 
 
-def read(folder_or_file: Path, label_set: LabelSet | None = None) -> Annotations:
+def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     """Read the list or lists; see `read_lists`."""
-    return read_lists(folder_or_file, label_set)
+    return read_lists(path, label_set)
 
 
 def read_lists(
-    folder_or_file: Path, label_set: LabelSet | None = None, *, multi_label: bool = False
+    path: Path, label_set: LabelSet | None = None, *, multi_label: bool = False
 ) -> Annotations:
     """Read the list or lists. The id of a video is its relative path without the ending.
 
     Numbers are ids of a `classes.txt` beside the lists, or indices into the label set; without
-    either they are class names themselves. A line with several numbers makes the set multi-label,
-    as `multi_label` does, with which a video may also have several lines. Raises DataError with
-    file and line.
+    either they are class names themselves. A line with several numbers makes the dataset
+    multi-label. With `multi_label` it is so in any case, and a video may have several lines. Raises
+    DataError with file and line.
     """
-    is_folder = folder_or_file.is_dir()
-    lists = list_files(folder_or_file) if is_folder else {"": folder_or_file}
+    lists = list_files(path) if path.is_dir() else {"": path}
     if not lists:
         raise DataError(
             "the folder holds no list",
-            where=str(folder_or_file),
+            where=str(path),
             expected="files such as train.txt, validation.csv, test.txt",
         )
-    names = _names(folder_or_file) if is_folder else None
+    names = _names(path)
     rows: list[tuple[str, str, str, str]] = []
     first_seen: dict[str, tuple[str, str]] = {}
-    contents = [(split, read_video_list(path)) for split, path in lists.items()]
-    entries = [entry for _, found in contents for entry in found.entries]
-    multi_label = multi_label or any(len(entry.labels) > 1 for entry in entries)
+    entries = [
+        (split, f"{file}:{entry.line}", entry)
+        for split, file in lists.items()
+        for entry in read_video_list(file).entries
+    ]
+    multi_label = multi_label or any(len(entry.labels) > 1 for _, _, entry in entries)
     numbered = False
-    for split, found in contents:
-        for entry in found.entries:
-            where = f"{found.path}:{entry.line}"
-            if not entry.labels and not multi_label:
-                raise DataError(
-                    "wrong number of columns", where=where, found="1", expected="a path and a label"
-                )
-            video = without_ending(entry.path)
-            classes = [_class_name(label, label_set, names, where) for label in entry.labels]
-            if classes and label_set is None and names is None:
-                numbered |= all(map(str.isdecimal, classes))
-            if not multi_label:
-                _require_same_label(first_seen, video, classes[0], where)
-            part = _split_of(entry, split, where)
-            rows.extend((video, entry.path, name, part) for name in classes or [""])
+    for split, where, entry in entries:
+        if not entry.labels and not multi_label:
+            raise DataError(
+                "wrong number of columns", where=where, found="1", expected="a path and a label"
+            )
+        video = without_ending(entry.path)
+        classes = [class_behind(label, label_set, names, where) for label in entry.labels]
+        if classes and label_set is None and names is None:
+            numbered |= all(map(str.isdecimal, classes))
+        if not multi_label:
+            _require_same_label(first_seen, video, classes[0], where)
+        part = _split_of(entry, split, where)
+        rows.extend((video, entry.path, name, part) for name in classes or [""])
     remarks: tuple[str, ...] = ()
     if numbered:
         remarks = ("the labels are numbers without names: write the names into the label set",)
-    if multi_label and all(_two_numbers(entry.labels) for entry in entries):
+    if multi_label and all(_has_two_numbers(entry) for _, _, entry in entries):
         remarks += (TWO_LABELS,)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
     return Annotations(table, None, multi_label, remarks)
 
 
-def _two_numbers(labels: Sequence[str]) -> bool:
-    return len(labels) == 2 and all(label.isdecimal() for label in labels)
+def _has_two_numbers(entry: ListEntry) -> bool:
+    return len(entry.labels) == 2 and all(label.isdecimal() for label in entry.labels)
 
 
 def list_files(folder: Path) -> dict[str, Path]:
     """Split name to list file. Raises DataError when two files are named after one split."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not _is_list(path):
-            continue
+    for path in sorted(file for file in folder.iterdir() if _is_list(file)):
         name = split_name(path.stem) or ""
         if name in found:
             raise DataError(
@@ -116,40 +114,32 @@ def _is_list(path: Path) -> bool:
 
 
 def _names(folder: Path) -> dict[str, str] | None:
-    for name in _NAMES_FILES:
-        if (folder / name).is_file():
-            return read_class_names(folder / name)
-    return None
+    files = (folder / name for name in _NAMES_FILES)
+    found = next((file for file in files if folder.is_dir() and file.is_file()), None)
+    return read_class_names(found) if found is not None else None
 
 
-def _class_name(
+def class_behind(
     label: str, label_set: LabelSet | None, names: dict[str, str] | None, where: str
 ) -> str:
-    try:
-        return class_behind(label, label_set, names)
-    except DataError as error:
-        raise DataError(
-            error.what, where=where, found=error.found, expected=error.expected, hint=error.hint
-        ) from None
-
-
-def class_behind(label: str, label_set: LabelSet | None, names: dict[str, str] | None) -> str:
     """The class name that a label of a list stands for: a number or a name in any spelling.
 
-    names: label id to name; it comes before the label set's order. Raises DataError.
+    names: label id to name; it comes before the label set's order. Raises DataError at `where`.
     """
     if label.isdecimal() and names is not None:
         if str(int(label)) not in names:
-            raise DataError(
-                f"the label id {label} has no name", expected=f"one of {len(names)} ids"
-            )
+            expected = f"one of {len(names)} ids"
+            raise DataError(f"the label id {label} has no name", where=where, expected=expected)
         label = names[str(int(label))]
     elif label.isdecimal() and label_set is not None and label not in label_set.names:
         if int(label) >= len(label_set.names):
-            last = len(label_set.names) - 1
-            raise DataError(f"the label {label} is no class", expected=f"0 to {last}")
+            expected = f"0 to {len(label_set.names) - 1}"
+            raise DataError(f"the label {label} is no class", where=where, expected=expected)
         return label_set.names[int(label)]
-    return label_set.resolve(label) if label_set is not None else label
+    try:
+        return label_set.resolve(label) if label_set is not None else label
+    except DataError as error:
+        raise error.at(where) from None
 
 
 def _require_same_label(

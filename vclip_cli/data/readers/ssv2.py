@@ -11,39 +11,36 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.safe_readers import parse_json
-from vclip_cli.data.annotation_files import inside, read_lines
+from vclip_cli.data.annotation_files import inside, numbered_lines, read_lines
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
-    LISTED,
     Classes,
+    OfficialFiles,
+    Row,
     beginning,
-    count_remarks,
-    join_splits,
-    label_set_or,
-    official_files,
-    place,
-    require_files,
-    require_videos,
+    official_annotations,
 )
 
 TITLE = "Something-Something v2 JSON lists"
 LABEL_SET = "ssv2"
 
-_FILES = r"(?:something-something-v2-)?(?P<split>train|validation|test)\.json"
+_FILES = OfficialFiles(
+    "Something-Something v2",
+    r"(?:something-something-v2-)?(?P<split>train|validation|test)\.json",
+    "something-something-v2-validation.json or validation.json, …",
+    ("labels",),
+)
 _ANSWERS = r"(?:something-something-v2-)?test-answers\.csv"
-_SUBFOLDERS = ("labels",)
 _OFFICIAL = {"train": 168_913, "validation": 24_777, "test": 27_157}
 _BRACKETS = str.maketrans("", "", "[]")
 
 
 def detects(path: Path) -> bool:
-    """Whether lists of these names lie here; under a short name, one must begin with a record."""
-    for file in official_files(path, _FILES, _SUBFOLDERS):
+    """Whether lists of these names are here; under a short name, one must begin with a record."""
+    for file in _FILES.find(path):
         if file.name.startswith("something-something-v2-"):
             return True
         head = beginning(file)
@@ -54,36 +51,22 @@ def detects(path: Path) -> bool:
 
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     """The lists that are there, in the order train, validation, test. Raises DataError."""
-    files = require_files(
-        official_files(path, _FILES, _SUBFOLDERS),
-        path,
-        "Something-Something v2",
-        "something-something-v2-validation.json or validation.json, …",
-    )
-    classes = Classes(label_set_or(label_set, LABEL_SET))
-    answers = _answers(official_files(files[0].parent, _ANSWERS), classes)
-    rows: list[tuple[str, str, str, str, str, int]] = []
-    for source in sorted(files, key=lambda file: list(_OFFICIAL).index(_split_of(file))):
-        split = _split_of(source)
+    files = _FILES.require(path)
+    classes = Classes(label_set or LABEL_SET)
+    answers = _answers(_FILES.find(files[0].parent, _ANSWERS), classes)
+    rows: list[Row] = []
+    for source in sorted(files, key=lambda file: list(_OFFICIAL).index(_FILES.part(file))):
+        split = _FILES.part(source)
         for record, line in _records(source):
-            video, name = _parse(record, place(source, line), needs_template=split != "test")
-            if name is not None:
-                name = classes.official(name, source, line)
-            elif answers:
-                name = answers.get(video)
+            where = f"{source}:{line}" if line else str(source)
+            video, name = _parse(record, where, needs_template=split != "test")
+            name = answers.get(video) if name is None else classes.official(name, where)
             rows.append((video, video, name or "", split, str(source), line))
-    listed = require_videos(pd.DataFrame(rows, columns=list(LISTED)), path)
-    joined, remarks = join_splits(listed)
-    remarks += count_remarks(listed, _OFFICIAL)
-    if unlabelled := int((joined["class"] == "").sum()):
-        remarks.append(f"{unlabelled:,} test videos have no class: test-answers.csv names them")
-    return Annotations(joined, classes.label_set.name, remarks=tuple(remarks))
-
-
-def _split_of(file: Path) -> str:
-    match = re.fullmatch(_FILES, file.name)
-    assert match is not None  # the file was found by this pattern
-    return match["split"]
+    unlabelled = len({row[0] for row in rows if not row[2]})
+    remarks = []
+    if unlabelled:
+        remarks = [f"{unlabelled:,} test videos have no class: test-answers.csv names them"]
+    return official_annotations(rows, path, classes.label_set, _OFFICIAL, remarks)
 
 
 def _records(source: Path) -> list[tuple[Any, int]]:
@@ -91,9 +74,8 @@ def _records(source: Path) -> list[tuple[Any, int]]:
     text = "\n".join(read_lines(source))
     records = parse_json(text, str(source))
     if not isinstance(records, list):
-        raise DataError(
-            "not a list of videos", where=place(source, 1), found=type(records).__name__
-        )
+        found = type(records).__name__
+        raise DataError("not a list of videos", where=f"{source}:1", found=found)
     lines: list[int] = []
     line, before = 1, 0
     for match in re.finditer(r'"id"\s*:', text):
@@ -123,14 +105,12 @@ def _answers(files: list[Path], classes: Classes) -> dict[str, str]:
     """Test video to official class, from lines such as `208583;Moving something up`."""
     answers: dict[str, str] = {}
     for source in files:
-        for line, text in enumerate(read_lines(source), 1):
-            if not text.strip():
-                continue
-            video, semicolon, name = text.strip().partition(";")
-            where = place(source, line)
+        for line, text in numbered_lines(source):
+            video, semicolon, name = text.partition(";")
+            where = f"{source}:{line}"
             if not (video and semicolon and name):
                 raise DataError("not an answer", where=where, found=repr(text), expected="ID;CLASS")
-            official = classes.official(name.translate(_BRACKETS), source, line)
+            official = classes.official(name.translate(_BRACKETS), where)
             if answers.setdefault(video, official) != official:
                 raise DataError(
                     f"the video {video!r} is listed with two classes",

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.data.protocol import Augmentation, ColorJitter
+from vclip_cli.data.recipe import Augmentation, ColorJitter
 from vclip_cli.video.preprocess import preprocess_frames, resized_size
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)

@@ -7,7 +7,7 @@ import math
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.data.protocol import Recipe
+from vclip_cli.data.recipe import Recipe
 from vclip_cli.models.contract import Adapter
 
 

@@ -17,8 +17,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import DataError, VclipError
-from vclip_cli.common.long_work import Pending
+from vclip_cli.common.long_work import DelayedInterruption
 from vclip_cli.engine.specs import WorkerSpec
+from vclip_cli.engine.training.outcome import ResumeState
 from vclip_cli.engine.training.samples import (
     MicroBatch,
     SampleKey,
@@ -26,7 +27,6 @@ from vclip_cli.engine.training.samples import (
     micro_batches,
     seed_of,
 )
-from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.engine.training.targets import (
     draw_mix,
     losses_of_videos,
@@ -107,7 +107,10 @@ class Trainer:
     state: ResumeState
 
     def update(
-        self, keys: Sequence[SampleKey], batches: Iterable[MicroBatch], interruption: Pending
+        self,
+        keys: Sequence[SampleKey],
+        batches: Iterable[MicroBatch],
+        interruption: DelayedInterruption,
     ) -> tuple[Tensor, bool]:
         """Make one step of the optimizer from this rank's micro-batches of the update `keys`.
 

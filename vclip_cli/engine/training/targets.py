@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.data.protocol import Augmentation, Recipe
+from vclip_cli.data.recipe import Augmentation, Recipe
 from vclip_cli.models.tensors import to_device
 
 NO_LABEL = -1

@@ -12,10 +12,10 @@ from vclip_cli.engine.verification.checks import (
     MATCH,
     UNCHECKED,
     Check,
+    Seen,
     compare_hashes,
     some,
 )
-from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.results.measure import Evaluation, measure
 from vclip_cli.results.metric import MetricValue
 from vclip_cli.results.predictions import Predictions, read_predictions
