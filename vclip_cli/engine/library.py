@@ -214,14 +214,14 @@ def extract(dataset: str, *, progress: Shown = None, **settings: Any) -> Extract
     settings: those of `vclip extract`. None for a process that does one shard of the work.
     """
     from vclip_cli.engine.runs.shards import own_shard
-    from vclip_cli.engine.stores.extract import plan_extract
-    from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
+    from vclip_cli.engine.stores.extract import extract_shard, merge_shards
+    from vclip_cli.engine.stores.extract_plan import plan_extract
 
     request = Request.of("extract", {**settings, "dataset": dataset})
     plan = plan_extract(request)
     if request.run.merge:
         return merge_shards(plan, progress=progress_of(progress))
-    return extract_share(plan, own_shard(request.run.shard), progress=progress_of(progress))
+    return extract_shard(plan, own_shard(request.run.shard), progress=progress_of(progress))
 
 
 def estimate(
@@ -233,7 +233,7 @@ def estimate(
     """
     from vclip_cli.engine.runs.shards import own_shard
     from vclip_cli.engine.stores.estimate import estimate as estimate_plan
-    from vclip_cli.engine.stores.extract import plan_extract
+    from vclip_cli.engine.stores.extract_plan import plan_extract
 
     request = Request.of("extract", {**settings, "dataset": dataset})
     shard = own_shard(request.run.shard)
@@ -291,8 +291,7 @@ def dry_run(
     """
     names = _names(dataset)
     if verb == "eval":
-        from vclip_cli.engine.evaluation.evaluate import planned_evaluation
-        from vclip_cli.engine.evaluation.plan import plan_evaluation
+        from vclip_cli.engine.evaluation.plan import plan_evaluation, planned_evaluation
 
         requests = _evaluations(None, names, settings)
         plans = [planned_evaluation(plan_evaluation(request), rate) for request, _ in requests]

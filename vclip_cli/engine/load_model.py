@@ -14,17 +14,14 @@ from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress, progress_of
 from vclip_cli.data.label_lists import label_set_of
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.engine.encoding.devices import autocast, known_precision, pick_device
 from vclip_cli.engine.encoding.embedding_store import embedding_store
+from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, score_batch
-from vclip_cli.engine.encoding.settings import Settings, resolve_settings
+from vclip_cli.engine.encoding.settings import Settings, class_prompts, resolve_settings
 from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
 from vclip_cli.engine.loading.videos import read_views, views_of_frames
-from vclip_cli.engine.predict import RankedLabels, predict_videos
+from vclip_cli.engine.predict import RankedLabels, best_labels, predict_videos
 from vclip_cli.engine.requests import Request
-from vclip_cli.video.preprocess import normalise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,15 +104,15 @@ class Model(LoadedMethod):
         files = [video for video in videos if isinstance(video, str | Path)]
         store = None
         if self.request.run.cache:
-            precision, device = self._computing.precision, self._computing.device
-            store = embedding_store(self.adapter, settings.reading, precision, device.type)
+            store = embedding_store(self.encoder, settings.reading)
         found = iter(
             predict_videos(
                 self,
                 [Path(file) for file in files],
                 label_set,
                 settings.reading,
-                self._computing,
+                self.encoder.compute,
+                self.request.workers,
                 variant=settings.text,
                 templates=settings.templates,
                 top=top,
@@ -145,18 +142,13 @@ class Model(LoadedMethod):
         probability: PerLabel | None,
     ) -> RankedLabels:
         classes = candidate_classes(self, label_set.names, "the labels")
-        text = encode_text(
-            self.adapter, self._prompts(label_set, classes, settings), self._computing
-        )
-        views = torch.from_numpy(views_of_frames(_as_frames(frames), settings.reading))
-        batch = views.unsqueeze(0).to(self._computing.device)
-        scores = score_batch(
-            self.adapter, text, batch, settings.reading, self._computing, probability
-        )[0].cpu()
-        order = scores.argsort(descending=True, stable=True)[:top].tolist()
-        return RankedLabels(name, [(classes[place], float(scores[place])) for place in order])
+        encoder, reading = self.encoder, settings.reading
+        text = encoder.encode_text(self._prompts(label_set, classes, settings))
+        views = torch.from_numpy(views_of_frames(_as_frames(frames), reading)).unsqueeze(0)
+        encoded = encoder.encode(views, reading.preprocessing)
+        [scores] = encoder.score(encoded, text, reading.views, probability)
+        return RankedLabels(name, best_labels(classes, scores, top))
 
-    @torch.inference_mode()
     def encode_video(self, videos: Video | Sequence[Video]) -> torch.Tensor:
         """The vector of each video, (B,E) float32, the mean over its views.
 
@@ -170,10 +162,11 @@ class Model(LoadedMethod):
                 views = read_views(Path(video), reading)
             else:
                 views = views_of_frames(_as_frames(video), reading)
-            clips = torch.from_numpy(views).to(self._computing.device)
-            with autocast(self._computing.device, self._computing.precision):
-                found = self.adapter.encode_video(normalise(clips, reading.preprocessing))
-                vectors.append(self.adapter.embedding(found).float().mean(dim=0))
+            encoded = self.encoder.encode(
+                torch.from_numpy(views).unsqueeze(0), reading.preprocessing
+            )
+            with self.encoder.computing():
+                vectors.append(self.adapter.embedding(encoded).float().mean(dim=0))
         return torch.stack(vectors)
 
     def encode_text(self, labels: Sequence[str] | LabelSet) -> Any:
@@ -181,17 +174,12 @@ class Model(LoadedMethod):
         label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
         classes = candidate_classes(self, label_set.names, "the labels")
         prompts = self._prompts(label_set, classes, self._settings())
-        return encode_text(self.adapter, prompts, self._computing)
+        return self.encoder.encode_text(prompts)
 
     @property
-    def _computing(self) -> Computing:
-        compute = self.request.compute
-        return Computing(
-            pick_device(compute.device),
-            known_precision(compute.precision),
-            compute.batch_size,
-            self.request.workers,
-        )
+    def encoder(self) -> Encoder:
+        """The method, as it computes: its device, precision and workers."""
+        return Encoder(self.adapter, resolve_compute(self.request.compute), self.request.workers)
 
     def _settings(self) -> Settings:
         return resolve_settings(
@@ -214,10 +202,9 @@ def open_model(request: Request) -> Model:
 
     Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
     """
-    device = pick_device(request.compute.device)
-    known_precision(request.compute.precision)
+    compute = resolve_compute(request.compute)
     loaded = load_method(request.model)
-    loaded.adapter.to(device)
+    loaded.adapter.to(torch.device(compute.device))
     held = {part.name: getattr(loaded, part.name) for part in fields(loaded)}
     return Model(**held, request=request)
 

@@ -309,7 +309,7 @@ def test_predict_refuses_classes_that_a_context_is_not_for(vclip: Callable) -> N
 def test_a_recipe_in_two_stages_trains_the_first_and_begins_with_it(vclip: Callable) -> None:
     run = _train("vl-prompt", "--out", "run")
     planned = json.loads(vclip(*run, "--dry-run").out)
-    assert planned["bridge"] == "vifi-clip" and planned["start_from"] is None
+    assert planned["bridge"] == "vifi-clip" and planned["sources"]["start_from"] is None
     done = vclip(*run)
     assert done.code == 0, done.err
     assert "first stage: vifi-clip" in done.err

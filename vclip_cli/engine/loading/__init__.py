@@ -1,1 +1,1 @@
-"""From video files to batches of uint8 frames, read by guarded workers."""
+"""From video files to batches of uint8 frames, read in worker processes."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.resources import cache_folder
+from vclip_cli.toy import EMBEDDED
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
-
-EMBEDDED = ("toy", "toy-shapes", "toy-multi")
 
 
 def open_dataset(name: str | None) -> Dataset:
@@ -39,8 +38,10 @@ def open_dataset(name: str | None) -> Dataset:
 
 
 def same_videos(one: str, other: str) -> bool:
-    """Whether two dataset names stand for the same files, so that their video ids can be compared:
-    one name, `toy` and `toy-shapes`, or two registrations of one folder."""
+    """Whether two names stand for the same files, so that their video ids can be compared.
+
+    They do when they are equal, for `toy` and `toy-shapes`, and when both name one folder.
+    """
     if one == other or {one, other} == {"toy", "toy-shapes"}:
         return True
     from vclip_cli.data.dataset import list_datasets
@@ -53,7 +54,7 @@ def same_videos(one: str, other: str) -> bool:
 
 
 def toy_folder(name: str = "toy") -> Path:
-    """Where the embedded clips lie in the cache, keyed by what the renderer would draw."""
+    """The cache folder of the embedded videos; its name is the hash of what is drawn."""
     if name == "toy-multi":
         from vclip_cli.toy.multi import multi_fingerprint
 
@@ -64,7 +65,7 @@ def toy_folder(name: str = "toy") -> Path:
 
 
 def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = no_progress) -> None:
-    """Render those of the listed clips that the cache lacks; nothing to do for real datasets."""
+    """Render those of the listed videos that the cache lacks; nothing to do for real datasets."""
     if name not in EMBEDDED:
         return
     from vclip_cli.toy.multi import multi_videos

@@ -56,7 +56,7 @@ def open_frames(frames_from: str, dataset: str, decoder: str) -> FrameStore | No
 
 
 def require_kept(store: FrameStore | None, sampling: Sampling) -> None:
-    """Refuse a store that lacks the frames of a test sampling, before any work. UsageError."""
+    """Refuse a store that lacks the frames of a test sampling. Raises UsageError."""
     if store is None or store.settings.kept.covers(sampling):
         return
     kept = store.settings.kept
@@ -68,7 +68,7 @@ def require_kept(store: FrameStore | None, sampling: Sampling) -> None:
 
 
 def require_draws(store: FrameStore | None, frames: int, rule: str) -> None:
-    """Refuse a store that lacks what training with this sampling rule draws. UsageError."""
+    """Refuse a store that lacks frames that training may draw. Raises UsageError."""
     if store is None or store.settings.kept.every:
         return
     kept = store.settings.kept
@@ -82,12 +82,12 @@ def require_draws(store: FrameStore | None, frames: int, rule: str) -> None:
 
 
 def require_large_enough(store: FrameStore | None, spec: Preprocessing, crops: int) -> None:
-    """Refuse a store whose frames were shrunk below what the weights look at. UsageError."""
+    """Refuse a store whose frames are smaller than the model's input. Raises UsageError."""
     short_side = spec.resize_to if spec.resize_mode == "shortest" and crops == 1 else spec.size
     if store is None or store.settings.short_side >= short_side:
         return
     raise UsageError(
-        "the frames of the store are smaller than what the weights look at",
+        "the frames of the store are smaller than the model's input",
         where=str(store.folder),
         found=f"short side {store.settings.short_side}",
         expected=f"at least {short_side}",
@@ -97,10 +97,10 @@ def require_large_enough(store: FrameStore | None, spec: Preprocessing, crops: i
 
 
 def require_videos(root: Path) -> None:
-    """Look, when a video could not be read, whether the folder of all of them is still there.
+    """Check, after a video could not be read, that the folder of all videos is still there.
 
-    A disk that went away in the middle of a run must not make a failure of every video that was
-    still to come. Raises DataError; an empty folder is what an unmounted one looks like.
+    Without this, a disk that is unmounted during a run would turn every later video into a failure.
+    Raises DataError; the folder of an unmounted disk is empty.
     """
     try:
         if any(root.iterdir()):
@@ -128,9 +128,9 @@ def decode_listed(
 ) -> DecodedVideo:
     """The wanted frames of a listed video, from its file below `root` or from the store.
 
-    path: relative to the root, empty where the video is not on disk. Nothing but the store is
-    asked where there is one; a file that is there must have the size of the one that was
-    extracted. Raises VideoError.
+    path: relative to the root, empty where the video is not on disk. With a store, frames come from
+    the store only; a file that is on disk must have the size that it had when it was extracted.
+    Raises VideoError.
     """
     if store is None:
         if not path:
@@ -149,13 +149,13 @@ def decode_listed(
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
-    except OSError:  # a store may outlive its videos
+    except OSError:  # the videos may have been deleted after they were extracted
         return None
 
 
 def _lacking(store: FrameStore, wanted: str, needed: str) -> UsageError:
     return UsageError(
-        "the frame store does not keep the frames that this run looks at",
+        "the frame store does not keep the frames that this run reads",
         where=str(store.folder),
         found=f"kept: {store.settings.kept.options()}",
         expected=wanted,

@@ -15,7 +15,7 @@ import torch
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import sha256_file, write_json
 from vclip_cli.engine.encoding.settings import recipe_views
-from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
 from vclip_cli.engine.training.samples import steps_of
@@ -107,7 +107,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
         training={
             "package": package_facts(),
             "run_sha256": plan.document.sha256,
-            "settings": plan.document.recorded,
+            "settings": plan.document.identity["settings"],
             "protocol": plan.protocol.reference.model_dump(),
             "dataset": plan.dataset.config.name,
             "split_sha256": plan.split.sha256,

@@ -17,12 +17,12 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap, write_split
-from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard, wait_until
-from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
+from vclip_cli.engine.training.embedded import embed_shard, fit_on_embeddings
 from vclip_cli.engine.training.loop import build_accelerator, fit, remove_tracked
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
@@ -87,7 +87,7 @@ def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
     if (finished := finished_run(plan)) is not None:
         return finished
     if plan.method.adapter.fits:
-        embed_share(plan, training_items(plan), progress)
+        embed_shard(plan, training_items(plan), progress)
     else:
         state = _trained(plan, None, progress)
         if state.step < _steps(plan):
@@ -120,7 +120,7 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
         targets = [item.labels for item in items]
         check_multi_label(plan.recipe, targets, fits=adapter.fits)
     if adapter.fits:
-        embed_share(plan, items, progress)
+        embed_shard(plan, items, progress)
     if plan.store is None:
         prepare_videos(plan.dataset.config.name, [item.video for item in items], progress=progress)
     adapter.to(plan.device)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.environment import package_facts
+from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
 from vclip_cli.engine.verification.predictions import check_predictions
 from vclip_cli.engine.verification.rerun import TOLERANCE, Rerun, rerun
