@@ -38,7 +38,7 @@ from vclip_cli.engine.encoding.embedding_files import (
     write_shard,
 )
 from vclip_cli.engine.runs.parts import FailedVideo, Scores, read_part, write_part
-from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state, write_state
+from vclip_cli.engine.training.outcome import STATE_FILE, ResumeState, read_state, write_state
 from vclip_cli.models.checkpoint import read_checkpoint
 from vclip_cli.models.tensors import read_tensor_file, state_dict_of
 from vclip_cli.results.predictions import read_predictions, write_predictions

@@ -12,8 +12,7 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE
-from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-from vclip_cli.engine.loading.frame_source import default_store
+from vclip_cli.engine.loading.datasets import EMBEDDED, default_store, open_dataset, prepare_videos
 from vclip_cli.engine.loading.videos import ListedVideo, failed_video
 from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.video import decode

@@ -20,8 +20,7 @@ from PIL import Image
 
 from vclip_cli.common.locks import OWNER_FILE
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.frame_source import default_store
+from vclip_cli.engine.loading.datasets import default_store, open_dataset
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.specs import InputSpec

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vclip_cli.common.errors import ComparisonRefused, UsageError
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.protocol import Protocol, Recipe, Text
-from vclip_cli.engine.loading.frame_source import open_frames, require_kept, require_large_enough
+from vclip_cli.engine.loading.datasets import open_frames, require_kept, require_large_enough
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.engine.specs import InputSpec, TextSpec
 from vclip_cli.video.decoders import known_decoder

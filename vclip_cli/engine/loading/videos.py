@@ -19,8 +19,7 @@ import numpy as np
 from vclip_cli.common.errors import VclipError, VideoError
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
+from vclip_cli.engine.loading.datasets import decode_listed, prepare_videos, require_videos
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.specs import UNPROTECTED, InputSpec, WorkerSpec

@@ -10,8 +10,7 @@ from typing import Any
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.frame_source import default_store, require_videos
+from vclip_cli.engine.loading.datasets import default_store, open_dataset, require_videos
 from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.requests import Request

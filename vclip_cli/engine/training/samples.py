@@ -18,7 +18,7 @@ import torch
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
+from vclip_cli.engine.loading.datasets import decode_listed, require_videos
 from vclip_cli.engine.loading.videos import failed_video
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.runs.parts import FailedVideo

@@ -28,10 +28,13 @@ from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
     RUN_FILE,
+    STATE_FILE,
+    ResumeState,
     TrainingRun,
     finish,
     finished_run,
     loss_table,
+    read_state,
 )
 from vclip_cli.engine.training.plan import (
     TrainingPlan,
@@ -42,7 +45,6 @@ from vclip_cli.engine.training.plan import (
 )
 from vclip_cli.engine.training.samples import SampleReading, TrainingData, steps_of
 from vclip_cli.engine.training.selection import Selector
-from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.targets import check_multi_label
 
 SPLIT_FILE = "train.csv"

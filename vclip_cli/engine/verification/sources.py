@@ -19,10 +19,10 @@ from vclip_cli.engine.verification.checks import (
     MATCH,
     UNCHECKED,
     Check,
+    Seen,
     compare_hashes,
     some,
 )
-from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 from vclip_cli.results.settings import test_set_of

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from vclip_cli.engine.encoding.label_embeddings import EmbeddedLabels
     from vclip_cli.engine.encoding.model import LoadedMethod
     from vclip_cli.engine.evaluation.evaluate import Result
-    from vclip_cli.engine.load_model import Model, Ranking
     from vclip_cli.engine.stores.embed import EmbedOutcome
     from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
     from vclip_cli.engine.sweep import Job
     from vclip_cli.engine.training.outcome import TrainingRun
     from vclip_cli.engine.verification.verify import Verified
+    from vclip_cli.library.model import Model, Ranking
 
 CHECKPOINT = ".safetensors"
 logger = logging.getLogger("vclip")
@@ -44,7 +44,7 @@ def load_model(
     decoder, template, text, device, precision, workers, cache; `options` of the method besides.
     Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
     """
-    from vclip_cli.engine.load_model import open_model
+    from vclip_cli.library.model import open_model
 
     if isinstance(method, Path) or (isinstance(method, str) and method.endswith(CHECKPOINT)):
         method, checkpoint = None, method
@@ -264,7 +264,7 @@ def verified(
     settings: dict[str, Any],
 ) -> Iterator[Verified]:
     """What `verify` finds, record by record."""
-    from vclip_cli.engine.verification.seen import Seen
+    from vclip_cli.engine.verification.checks import Seen
     from vclip_cli.engine.verification.verify import verify_record
     from vclip_cli.results.collect import find_records
 
