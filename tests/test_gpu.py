@@ -25,8 +25,7 @@ from this_process import ThisProcess
 from vclip_cli.bench import training
 from vclip_cli.bench.run import BenchRequest
 from vclip_cli.bench.training import StepRequest
-from vclip_cli.engine.encoding.model import MethodRequest
-from vclip_cli.engine.specs import WorkerSpec
+from vclip_cli.engine.specs import ModelSpec, WorkerSpec
 from vclip_cli.engine.training.step import Trainer
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")
@@ -44,7 +43,7 @@ def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
     clips_with_a_store(vclip, (8, 16), count=64, length=250, size=KINETICS_SIZE)
     workers = max(1, (os.cpu_count() or 2) - 2)
     request = BenchRequest(
-        method=MethodRequest("clip", "ViT-B-16"), device="cuda", precision="bf16",
+        method=ModelSpec("clip", backbone="ViT-B-16"), device="cuda", precision="bf16",
         batch_size=64, guard=WorkerSpec(workers), rounds=5, limit=64,
     )  # fmt: skip
     shortfalls = []
@@ -66,8 +65,8 @@ def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
 @on_gpu
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_step_gains_by_each_of_the_ways(method: str) -> None:
-    like = StepRequest(MethodRequest(), frames=FRAMES, device="cuda", batch_size=8, rounds=10)
-    steps = measure_steps(MethodRequest(method, "ViT-B-16"), list(STEPS), like)
+    like = StepRequest(ModelSpec(), frames=FRAMES, device="cuda", batch_size=8, rounds=10)
+    steps = measure_steps(ModelSpec(method, backbone="ViT-B-16"), list(STEPS), like)
     for way, step in steps.items():
         print(f"\n{method}, {way}: {step.seconds:.3f} s, {step.peak_mb:,.0f} MB", end="")
     assert steps["autocast"].seconds < steps["fp32"].seconds
@@ -106,7 +105,7 @@ def test_no_step_waits_for_the_gpu(
 def test_the_checks_of_evaluation_run_on_a_cpu(vclip: Callable) -> None:
     clips_with_a_store(vclip, (2,), count=2, length=8, size=(96, 64))
     request = BenchRequest(
-        method=MethodRequest("clip", "toy"), device="cpu", batch_size=2, rounds=1, limit=2
+        method=ModelSpec("clip", backbone="toy"), device="cpu", batch_size=2, rounds=1, limit=2
     )
     measured = measure_evaluation(2, request)
     for name in ("encoder", "matrix product", "end to end", "end to end, store"):
@@ -122,7 +121,7 @@ def test_the_checks_of_training_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch, me
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
     ways = list(STEPS) if method == "vita-clip" else ["compiled"]
-    like = StepRequest(MethodRequest(), frames=FRAMES, device="cpu", batch_size=1, rounds=1)
-    steps = measure_steps(MethodRequest(method, "toy"), ways, like)
+    like = StepRequest(ModelSpec(), frames=FRAMES, device="cpu", batch_size=1, rounds=1)
+    steps = measure_steps(ModelSpec(method, backbone="toy"), ways, like)
     assert list(steps) == ways and len(compiled) == 1
     assert all(step.seconds > 0 and step.method == method for step in steps.values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.interruption import INTERRUPTED, exit_code, heed_termination
+from vclip_cli.common.long_work import INTERRUPTED, exit_code, heed_termination
 
 
 def main() -> None:
@@ -32,10 +33,12 @@ def run(arguments: list[str]) -> int:
     command_line_error = typer.BadParameter.__mro__[2]
     set_verbosity(quiet=False, verbose=False)
     command, name = _command(), "vclip"
-    if {"--help", "-h"} & set(arguments):
+    helps = bool({"--help", "-h"} & set(arguments))
+    if helps:
         command, name, arguments = _walk_to_verb(command, name, arguments)
     try:
-        result = command.main(arguments, standalone_mode=False, prog_name=name, **CONTEXT)
+        with _carrying_out(arguments, helps):
+            result = command.main(arguments, standalone_mode=False, prog_name=name, **CONTEXT)
         sys.stdout.flush()
         return _noting_interruption(result if isinstance(result, int) else 0)
     except VclipError as error:
@@ -66,6 +69,15 @@ def run(arguments: list[str]) -> int:
             return StorageError.exit_code
         _show_fault(error)
         return 1
+
+
+def _carrying_out(arguments: list[str], helps: bool) -> AbstractContextManager[None]:
+    """Let logs and records name the command; a help screen needs none of that."""
+    if helps or not arguments:
+        return nullcontext()
+    from vclip_cli.engine.runs.run_log import carrying_out
+
+    return carrying_out(arguments)
 
 
 @lru_cache(maxsize=1)

@@ -20,8 +20,8 @@ from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.bench.training import StepRequest, measure_step
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.encoding.model import MethodRequest
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.sampling import Sampling
@@ -211,14 +211,14 @@ def test_operations_are_those_that_are_carried_out() -> None:
 
 @pytest.mark.parametrize("method", ["vifi-clip", "x-clip"])
 def test_a_training_step_is_measured(method: str) -> None:
-    request = StepRequest(MethodRequest(method, "toy"), rounds=2, device="cpu")
+    request = StepRequest(ModelSpec(method, backbone="toy"), rounds=2, device="cpu")
     step = measure_step(request, torch.get_num_threads())
     assert step.method == method
     assert step.trained > 100_000
     assert len(step.rounds) == 2 and step.seconds > 0
     assert step.peak_mb is None or step.peak_mb >= (step.resting_mb or 0) > 0
     with pytest.raises(UsageError, match="nothing to train"):
-        measure_step(StepRequest(MethodRequest("clip", "toy"), frames=2), 1)
+        measure_step(StepRequest(ModelSpec("clip", backbone="toy"), frames=2), 1)
 
 
 def test_training_steps_of_several_methods(

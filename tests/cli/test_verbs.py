@@ -12,8 +12,8 @@ import pytest
 from vclip_cli.cli.verbs import VERBS
 
 DESIGNED = (
-    "demo data labels split extract embed train eval run predict convert table report verify bench"
-    " methods protocols cache doctor"
+    "demo guide data labels split extract embed train eval run predict convert table report verify"
+    " bench methods protocols cache doctor"
 )
 
 
@@ -25,7 +25,7 @@ def test_the_verbs_are_those_of_the_design() -> None:
 def test_every_verb_shows_its_help(verb: str, vclip: Callable[..., Any]) -> None:
     overview, own = vclip("--help"), vclip(verb, "--help")
     assert overview.code == own.code == 0
-    assert VERBS[verb][2] in " ".join(overview.out.split())
+    assert VERBS[verb][3] in " ".join(overview.out.split())
     assert own.out.startswith(f"Usage: vclip {verb} ")
 
 
@@ -39,7 +39,7 @@ def test_the_overview_imports_no_verb() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rpartition("LOADED")[2].split())
     assert "vclip_cli.cli.verbs" in loaded
-    assert not loaded & {f"vclip_cli.cli.{file}" for file, _, _ in VERBS.values()}
+    assert not loaded & {f"vclip_cli.cli.{file}" for _, file, _, _ in VERBS.values()}
 
 
 def test_an_unknown_verb_gets_near_misses(vclip: Callable[..., Any]) -> None:

@@ -94,7 +94,7 @@ def test_config_file_environment_and_flags_in_their_order(
     def frames(*more: object) -> int:
         ran = vclip(*run, *more)
         assert ran.code == 0, ran.err
-        return json.loads(ran.out)["plans"][0]["reading"]["sampling"]["frames"]
+        return json.loads(ran.out)["plans"][0]["settings"]["frames"]
 
     assert frames() == 8  # the protocol's
     Path(".vclip").mkdir()

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.base_to_novel import draw_base, halves_by_counts
-from vclip_cli.data.few_shot import draw_few_shot
+from vclip_cli.data.draws import draw_base, draw_few_shot, halves_by_counts
 from vclip_cli.data.label_set import load_label_set
 
 NAMES = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=8)

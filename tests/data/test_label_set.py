@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vclip_cli.common.errors import DataError, SpecError, UsageError
-from vclip_cli.data.label_diff import diff_label_sets
 from vclip_cli.data.label_set import (
     ClassEntry,
     LabelSet,
+    diff_label_sets,
     label_set_from_names,
     load_label_set,
     write_label_set,

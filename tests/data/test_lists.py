@@ -6,11 +6,9 @@ import pytest
 from make_datasets import write_videos
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.annotation_files import inside, read_class_names, read_lines, split_name
 from vclip_cli.data.label_set import label_set_from_names
 from vclip_cli.data.readers import class_folders, detect_format, list_file
-from vclip_cli.data.split_names import split_name
-from vclip_cli.data.text_files import inside, read_lines
 from vclip_cli.data.video_list import read_video_list
 
 

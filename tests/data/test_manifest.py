@@ -7,9 +7,9 @@ import pytest
 from make_datasets import write_videos
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotations import COLUMNS, Annotations
 from vclip_cli.data.label_set import label_set_from_names
 from vclip_cli.data.manifest import build_manifest, read_manifest, write_manifest
+from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.videos_on_disk import (
     folders_unchanged,
     locate,

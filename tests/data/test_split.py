@@ -13,10 +13,17 @@ from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
 from vclip_cli.data.dataset import Dataset, add_dataset, load_dataset
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
-from vclip_cli.data.official import has_split, official_split
-from vclip_cli.data.overlap import check_overlap, marked
-from vclip_cli.data.selection import make_split, select
-from vclip_cli.data.split import Rule, Split, read_split, rows_as_csv, write_split
+from vclip_cli.data.manifest import has_split, official_split
+from vclip_cli.data.selection import build_split, select
+from vclip_cli.data.split import (
+    Rule,
+    Split,
+    check_overlap,
+    marked,
+    read_split,
+    rows_as_csv,
+    write_split,
+)
 from vclip_cli.data.verify import verify_split
 
 FEW_SHOT = Rule(name="few-shot", split="train-1")
@@ -33,7 +40,7 @@ def hmdb51() -> Dataset:
 
 def drawn(dataset: Dataset, rule: Rule, shots: int, seed: int) -> Split:
     chosen = select(dataset, rule, shots=shots, seed=seed)
-    return make_split(dataset, chosen.rows, rule, "train", shots=shots, seed=seed)
+    return build_split(dataset, chosen.rows, rule, "train", shots=shots, seed=seed)
 
 
 def test_official_splits_and_unions(hmdb51: Dataset):

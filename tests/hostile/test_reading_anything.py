@@ -20,15 +20,15 @@ from make_records import make_record
 
 from vclip_cli.cli.config_file import read_config
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.hashing import sha256_bytes
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.common.resources import find_yaml
-from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.dataset import add_dataset, load_dataset
 from vclip_cli.data.label_set import LabelSet, label_set_from_names, load_label_set, write_label_set
 from vclip_cli.data.manifest import read_manifest, write_manifest
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.readers import load_reader
-from vclip_cli.data.selection import make_split, select
+from vclip_cli.data.selection import build_split, select
 from vclip_cli.data.split import Rule, read_split, write_split
 from vclip_cli.data.video_list import read_video_list
 from vclip_cli.engine.encoding.embedding_files import (
@@ -73,7 +73,7 @@ def _split(folder: Path) -> Path:
     dataset = _registered(folder)
     rule = Rule(name="official", split="all")
     path = folder / "list.csv"
-    write_split(make_split(dataset, select(dataset, rule).rows, rule, "test"), path)
+    write_split(build_split(dataset, select(dataset, rule).rows, rule, "test"), path)
     return path
 
 

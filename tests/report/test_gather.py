@@ -14,7 +14,7 @@ import torch
 from tiny_clip import BUILDS, FRAMES, random_video, tiny_backbone
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.folders import cache_folder
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.loading.datasets import toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.report import clip_pass
@@ -282,10 +282,11 @@ def test_a_method_without_a_vector_still_shows_frames(
 def test_a_checkpoint_is_found_by_its_content(
     vclip: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vclip_cli.engine.encoding.model import MethodRequest, load_method
+    from vclip_cli.engine.encoding.model import load_method
+    from vclip_cli.engine.specs import ModelSpec
     from vclip_cli.models.checkpoint import save_checkpoint
 
-    method = load_method(MethodRequest("vita-clip", "toy"))
+    method = load_method(ModelSpec("vita-clip", backbone="toy"))
     sha256 = method.backbone["weights_sha256"]
     save_checkpoint(Path("one.safetensors"), method.adapter, base_sha256=sha256)
     evaluate = [*map(str, EVAL), "--checkpoint", "one.safetensors"]

@@ -18,7 +18,7 @@ from golden_cases import SHIPPED, Case
 from make_clips import write_clip
 
 from vclip_cli.__main__ import run
-from vclip_cli.common.interruption import heed_termination
+from vclip_cli.common.long_work import heed_termination
 from vclip_cli.data.dataset import add_dataset
 from vclip_cli.results.record import RECORD_FILE, read_record, record_fingerprint
 

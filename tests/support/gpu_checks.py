@@ -11,7 +11,7 @@ from make_clips import write_clip
 from vclip_cli.bench.run import BenchRequest, Measured, bench
 from vclip_cli.bench.timing import Part
 from vclip_cli.bench.training import MeasuredStep, StepRequest, bench_training
-from vclip_cli.engine.encoding.model import MethodRequest
+from vclip_cli.engine.specs import ModelSpec
 
 KINETICS_SIZE = (340, 256)
 
@@ -59,7 +59,7 @@ STEPS = {
 
 
 def measure_steps(
-    method: MethodRequest, ways: Sequence[str], like: StepRequest
+    method: ModelSpec, ways: Sequence[str], like: StepRequest
 ) -> dict[str, MeasuredStep]:
     """A training step of one method in each of the ways."""
     requests = [replace(like, method=method, **STEPS[way]) for way in ways]  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.hashing import sha256_bytes
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.results.record import Record, write_record
 
 

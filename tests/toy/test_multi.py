@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vclip_cli.data.plan import plan_tests, plan_training
 from vclip_cli.data.protocol import load_protocol
+from vclip_cli.data.protocol_lists import protocol_tests, protocol_training
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.toy.multi import actions, entities, multi_clips, unseen_labels
 from vclip_cli.toy.multi_drawing import CELL, draw_multi_frames
@@ -48,11 +48,11 @@ def test_the_label_set_is_that_of_the_renderer() -> None:
 def test_training_knows_the_seen_labels_alone_and_every_test_has_all_videos() -> None:
     protocol, dataset = load_protocol("multi-label"), open_dataset("toy-multi")
     unseen = set(dataset.label_set.subset("unseen"))
-    split, classes = plan_training(protocol, dataset)
+    split, classes = protocol_training(protocol, dataset)
     assert set(classes) == set(dataset.label_set.subset("seen"))
     assert not set(split.rows["class"]) & unseen
     assert split.rows["video"].nunique() == 240
-    tests = plan_tests(protocol, dataset)
+    tests = protocol_tests(protocol, dataset)
     assert [test.part for test in tests] == ["seen", "unseen", "generalised"]
     videos = [list(dict.fromkeys(test.rows["video"])) for test in tests]
     assert videos[0] == videos[1] == videos[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vclip_cli.common.errors import DataError, UsageError, VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE

@@ -10,7 +10,7 @@ import torch
 
 from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading, video_batches
 from vclip_cli.video import decode

@@ -25,15 +25,15 @@ from vclip_cli.bench.reading import (
 )
 from vclip_cli.bench.timing import Marks, Part, often_enough, timed
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import device_name, known_precision, pick_device
-from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, score_videos
-from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
+from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.loading.frame_source import default_store
 from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
 from vclip_cli.engine.runs.environment import library_versions, package_facts
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.specs import UNPROTECTED, InputSpec, ModelSpec, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 
 RANDOM = "random"
@@ -51,7 +51,7 @@ class BenchRequest:
     """
 
     sources: Sequence[str] = ()
-    method: MethodRequest = field(default_factory=MethodRequest)
+    method: ModelSpec = field(default_factory=ModelSpec)
     frames: int | None = None
     store: Path | None = None
     device: str = "auto"
@@ -123,7 +123,7 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
     source = find_source(request.sources, request.limit, progress=progress)
     method = load_method(_with_weights(request.method), default_backbone=source.backbone)
     adapter = method.adapter.to(device)
-    reading = resolve_settings(adapter, ViewRequest(frames=request.frames)).reading
+    reading = resolve_settings(adapter, InputSpec(frames=request.frames)).reading
     frames = reading.sampling.frames
     clips, left_out = sound_clips(source, frames, progress=progress)
     store = find_store(request.store, source, reading, clips)
@@ -149,7 +149,7 @@ def bench(request: BenchRequest, *, progress: Progress = no_progress) -> Measure
     return Measured(parts, clips, left_out + unreadable, facts, request.guard.most_workers)
 
 
-def _with_weights(request: MethodRequest) -> MethodRequest:
+def _with_weights(request: ModelSpec) -> ModelSpec:
     """Random weights where none were named: they are as fast as any, and need no network."""
     if request.checkpoint is not None or request.pretrained is not None:
         return request

@@ -16,10 +16,11 @@ from torch.nn.functional import cross_entropy
 from vclip_cli.bench.computing import made_up_videos
 from vclip_cli.bench.timing import Seconds, timed
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast, device_name, known_precision, pick_device
-from vclip_cli.engine.encoding.model import MethodRequest, load_method
-from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
+from vclip_cli.engine.encoding.model import load_method
+from vclip_cli.engine.encoding.settings import resolve_settings
+from vclip_cli.engine.specs import InputSpec, ModelSpec
 from vclip_cli.engine.training.optimiser import fused_on
 from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.contract import Adapter
@@ -33,7 +34,7 @@ MEGABYTE = 2**20
 class StepRequest:
     """Whose step is measured: `batch_size` videos of `frames` frames of noise, random weights."""
 
-    method: MethodRequest
+    method: ModelSpec
     frames: int | None = None
     device: str = "auto"
     precision: str = "fp32"
@@ -100,7 +101,7 @@ def measure_step(request: StepRequest, threads: int) -> MeasuredStep:
         raise UsageError(f"the method {adapter.name!r} has nothing to train")
     adapter.gradient_checkpointing = request.gradient_checkpointing
     adapter.train()
-    reading = resolve_settings(adapter, ViewRequest(frames=request.frames)).reading
+    reading = resolve_settings(adapter, InputSpec(frames=request.frames)).reading
     videos = made_up_videos(reading, request.batch_size, device)
     resting = _memory(device)
     step = _make_step(adapter, trained, videos, request)

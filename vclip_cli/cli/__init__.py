@@ -37,8 +37,9 @@ def _main(
 ) -> None:
     """Train and evaluate CLIP models adapted to video, and write reproducible tables."""
     if context.invoked_subcommand is not None:
-        from vclip_cli.cli.config_file import read_config
-        from vclip_cli.cli.console import relay_warnings
+        from vclip_cli.cli.config_file import default_options
+        from vclip_cli.cli.console import relay_log
 
-        relay_warnings()
-        context.default_map = {context.invoked_subcommand: read_config()}
+        relay_log()
+        verb = context.invoked_subcommand
+        context.default_map = {verb: default_options(verb)}

@@ -20,13 +20,7 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(metavar="[DATASET | CLIP… | FOLDER…]", help="What to measure on. Default toy."),
 ]
-Rounds = Annotated[
-    int, typer.Option("--rounds", envvar="VCLIP_ROUNDS", min=1, help="How often, for the medians.")
-]
-Most = Annotated[
-    int,
-    typer.Option("--limit", envvar="VCLIP_LIMIT", min=1, help="At most N clips, spread evenly."),
-]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often, for the medians.")]
 Store = Annotated[
     Path | None,
     typer.Option(
@@ -41,47 +35,18 @@ Training = Annotated[
         help="Measure time and memory of a training step of these methods instead.",
     ),
 ]
-StepBatch = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        envvar="VCLIP_BATCH_SIZE",
-        min=1,
-        help="Videos a batch. Default 8, and 2 with --training.",
-    ),
-]
-
-EndToEnd = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        envvar="VCLIP_WORKERS",
-        min=0,
-        help="Processes that read clips in the measurement end to end; 0 reads in this one.",
-    ),
-]
 
 
+@options.takes("bench", defaults={"workers": 0, "batch_size": None, "limit": 8})
 def bench(
     sources: Sources = None,
-    method: options.Method = None,
-    backbone: options.Backbone = None,
-    pretrained: options.Pretrained = None,
-    checkpoint: options.Checkpoint = None,
-    frames: options.Frames = None,
     store: Store = None,
     training: Training = None,
-    gradient_checkpointing: options.GradientCheckpointing = False,
-    compiled: options.Compile = False,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    batch_size: StepBatch = None,
-    workers: EndToEnd = 0,
     rounds: Rounds = 3,
-    limit: Most = 8,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Measure reading, preprocessing, transfer, encoder and the whole on your own clips.
 
@@ -91,11 +56,21 @@ def bench(
 
     Example:  vclip bench hmdb51 --frames 16 --limit 20
     """
+    method = settings["method"]
+    backbone = settings["backbone"]
+    pretrained = settings["pretrained"]
+    checkpoint = settings["checkpoint"]
+    frames = settings["frames"]
+    gradient_checkpointing = settings["gradient_checkpointing"]
+    compiled = settings["compile"]
+    device = settings["device"]
+    precision = settings["precision"]
+    batch_size, workers, limit = settings["batch_size"], settings["workers"], settings["limit"]
     from dataclasses import replace
 
-    from vclip_cli.engine.encoding.model import MethodRequest
+    from vclip_cli.engine.specs import ModelSpec
 
-    request = MethodRequest(method, backbone, pretrained, checkpoint)
+    request = ModelSpec(method, checkpoint, backbone, pretrained)
     if training is not None:
         if sources or store or method or checkpoint:
             raise UsageError(

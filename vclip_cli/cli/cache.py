@@ -49,7 +49,7 @@ def list_(
     """
     from rich.table import Table
 
-    from vclip_cli.common.folders import cache_folder
+    from vclip_cli.common.resources import cache_folder
     from vclip_cli.engine.stores.cache import choose
 
     entries = choose(kinds=kinds or (), keys=keys or (), datasets=datasets or ())

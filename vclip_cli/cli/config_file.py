@@ -1,43 +1,67 @@
-"""`config.yaml`: a person's or a project's defaults for the shared options."""
+"""Settings from `config.yaml` and from the environment, for every verb that takes them.
+
+A project's file wins over the user's, and the environment wins over both.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.errors import SpecError, did_you_mean
-from vclip_cli.common.folders import project_folder, user_config_folder
+from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.resources import project_folder, user_config_folder
+from vclip_cli.common.settings import Declared
+from vclip_cli.engine.requests import TAKES, lasting_settings, settings_of
 
 FILE_NAME = "config.yaml"
 
 
-def known_keys() -> dict[str, type]:
-    """The keys that a config file may hold, spelled as the flags without dashes in front."""
-    text, number, switch = str, int, bool
-    return {
-        "protocol": text, "dataset": text, "method": text, "backbone": text, "pretrained": text,
-        "checkpoint": text, "frames": number, "clips": number, "crops": number, "decoder": text,
-        "frames-from": text, "shots": number, "seed": number, "device": text, "precision": text,
-        "batch-size": number, "workers": number, "video-timeout": number, "limit-memory": number,
-        "limit": number, "on-error": text, "gradient-checkpointing": switch, "resume": switch,
-        "cache": switch,
-    }  # fmt: skip
+def default_options(verb: str) -> dict[str, Any]:
+    """The values of a verb's options where the command line says nothing, by parameter name.
+
+    Raises SpecError for an unknown key or a wrong value in a file, with file and line; UsageError
+    for a wrong value in the environment.
+    """
+    values = {name.replace("-", "_"): value for name, value in read_config().items()}
+    inner = {name.split()[1]: name for name in TAKES if name.startswith(f"{verb} ")}
+    if inner:
+        return {name: _options_of(full, values) for name, full in inner.items()}
+    return _options_of(verb, values)
 
 
-LEAST = {
-    "frames": 1, "clips": 1, "shots": 1, "seed": 0, "batch-size": 1, "workers": 0,
-    "video-timeout": 1, "limit-memory": 64, "limit": 1,
-}  # fmt: skip
-"""The least that an option takes."""
-MOST = 2**31 - 1
-CHOICES = {"crops": (1, 3)}
+def _options_of(verb: str, values: dict[str, Any]) -> dict[str, Any]:
+    if verb not in TAKES:
+        return values
+    found = {}
+    for entry in settings_of(verb):
+        if not entry.setting.lasting:
+            continue
+        if entry.name in values:
+            found[entry.name] = _as_option(entry, values[entry.name])
+        if entry.many and entry.variable and (text := os.environ.get(entry.variable)):
+            found[entry.name] = _as_option(entry, _from_environment(entry, text))
+    return found
+
+
+def _from_environment(entry: Declared, text: str) -> list[str]:
+    """Several values in one variable: one a line, since a prompt has blanks and commas in it."""
+    values = [line.strip() for line in text.splitlines() if line.strip()]
+    if (expected := _problem(entry, values)) is not None:
+        raise UsageError(f"{entry.variable}: wrong value", found=text[:80], expected=expected)
+    return values
+
+
+def _as_option(entry: Declared, value: Any) -> Any:
+    """The value as the command line would give it."""
+    if not entry.many:
+        return value
+    values = value if isinstance(value, list) else [value]
+    return ",".join(map(str, values)) if entry.setting.commas else values
 
 
 def read_config() -> dict[str, Any]:
-    """Option values by parameter name, the project's file over the user's.
-
-    Raises SpecError for an unknown key or a value of the wrong kind or size, with file and line.
-    """
+    """The keys and values of both files, checked. Raises SpecError with file and line."""
     values: dict[str, Any] = {}
     for folder in (user_config_folder(), project_folder()):
         path = folder / FILE_NAME
@@ -54,37 +78,27 @@ def _read_one(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise SpecError("a config file holds a mapping", where=str(path))
-    keys = known_keys()
+    known = lasting_settings()
     for key, value in content.items():
         where = f"{path}:{lines.get((key,), 1)}"
-        if key not in keys:
-            near = did_you_mean(str(key), keys)
-            known = None if near and near.startswith("did") else ", ".join(keys)
-            hint = None if known else near
-            raise SpecError(f"unknown key {key!r}", where=where, expected=known, hint=hint)
-        if type(value) is not keys[key]:
+        if key not in known:
+            near = did_you_mean(str(key), known)
+            names = None if near and near.startswith("did") else ", ".join(known)
+            hint = None if names else near
+            raise SpecError(f"unknown key {key!r}", where=where, expected=names, hint=hint)
+        if (expected := _problem(known[key], value)) is not None:
             raise SpecError(
-                f"{key}: wrong kind of value",
-                where=where,
-                found=repr(value),
-                expected=keys[key].__name__,
+                f"{key}: wrong value", where=where, found=repr(value)[:80], expected=expected
             )
-        if expected := _out_of_range(key, value):
-            raise SpecError(
-                f"{key}: the value is out of range",
-                where=where,
-                found=repr(value)[:80],
-                expected=expected,
-            )
-    return {key.replace("-", "_"): value for key, value in content.items()}
+    return content
 
 
-def _out_of_range(key: str, value: Any) -> str | None:
-    """What was expected of a value that is no sensible one; None for a good one."""
-    if key in CHOICES and value not in CHOICES[key]:
-        return " or ".join(map(str, CHOICES[key]))
-    if key in LEAST and not LEAST[key] <= value <= MOST:
-        return f"{LEAST[key]} to {MOST:,}"
-    if isinstance(value, str) and not (value and value.isprintable()):
-        return "a text on one line"
+def _problem(entry: Declared, value: Any) -> str | None:
+    """What was expected instead of a value; None for a good one."""
+    if value is None:
+        return "a value"
+    try:
+        entry.checked(value)
+    except ValueError as error:
+        return str(error)
     return None

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.json_files import json_text
+from vclip_cli.common.long_work import progress_bar
+from vclip_cli.common.safe_readers import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,14 +109,16 @@ def warn(message: str) -> None:
 
 class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        warn(self.format(record))
+        show = warn if record.levelno >= logging.WARNING else say
+        show(self.format(record))
 
 
-def relay_warnings() -> None:
-    """Show what the engine logs as a warning like any other."""
+def relay_log() -> None:
+    """Show what the engine logs: warnings as such, the rest as remarks."""
     log = logging.getLogger("vclip")
     if not log.handlers:
         log.addHandler(_Relay())
+        log.setLevel(logging.INFO)
         log.propagate = False
 
 
@@ -151,38 +154,10 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[
     if _Verbosity.level < 0 or total == 0:
         yield lambda count: None
     elif _console(True).is_terminal:
-        with _bar(description, total, done) as advance:
+        with progress_bar(_console(True), description, total, done) as advance:
             yield advance
     else:
         yield _lines(description, total, done)
-
-
-@contextlib.contextmanager
-def _bar(description: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_console(True), transient=True) as bars:
-        task = bars.add_task(description, total=total, completed=done)
-        yield lambda count: bars.update(task, advance=count)
 
 
 def _lines(description: str, total: int, done: int) -> Callable[[int], None]:

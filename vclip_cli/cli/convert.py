@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,35 +18,30 @@ Labels = Annotated[
         "--labels", help="The training classes of a class-specific context, as in vclip predict."
     ),
 ]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="An option of the method that the file does not tell."
-    ),
-]
 
 
+@options.takes("convert")
 def convert(
     source: Source,
-    out: options.Out = None,
-    method: options.Method = None,
-    backbone: options.Backbone = None,
-    pretrained: options.Pretrained = None,
     labels: Labels = None,
-    settings: Settings = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Convert a released checkpoint; nothing in it is executed, and no entry is lost in silence.
 
     Example:  vclip convert k400_vifi.pth --pretrained openai --out vifi.safetensors
     """
+    out, changes = settings["out"], settings["set"]
+    method = settings["method"]
+    backbone = settings["backbone"]
+    pretrained = settings["pretrained"]
     from dataclasses import asdict
 
-    from vclip_cli.cli.label_lists import read_labels
     from vclip_cli.common.files import require_writable_folder
     from vclip_cli.common.yaml_files import parse_scalar
+    from vclip_cli.data.label_lists import read_labels
     from vclip_cli.models.convert import convert_checkpoint
 
     out = out or source.with_suffix(".safetensors")
@@ -55,7 +50,7 @@ def convert(
     if out.resolve() == source.resolve():
         raise UsageError("the output would replace the source", hint="--out OTHER.safetensors")
     choices = {}
-    for setting in settings or ():
+    for setting in changes or ():
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting!r}", expected="KEY=VALUE")

@@ -27,7 +27,8 @@ _SHOWN = 5
 DAMAGED = 4
 
 
-@app.command("add")
+@app.command("add", cls=options.GroupedCommand)
+@options.takes("data add")
 def add(
     name: Annotated[
         str,
@@ -63,11 +64,10 @@ def add(
     user: Annotated[
         bool, typer.Option("--user", help="For all your projects, not only for this one.")
     ] = False,
-    backbone: options.Backbone = None,
-    pretrained: options.Pretrained = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Register a dataset under a name, and build the list of its videos.
 
@@ -93,9 +93,8 @@ def add(
         annotations=annotations,
         format=format,
         label_set=labels,
-        backbone=backbone,
-        pretrained=pretrained,
         user=user,
+        **settings,
     )
     document = _summary(dataset, list_datasets()[name])
     if as_json:
@@ -135,24 +134,26 @@ def list_(
             warn(f"{row['name']}: {row['error']}")
 
 
-@app.command("check")
+@app.command("check", cls=options.GroupedCommand)
+@options.takes("data check")
 def check(
     name: Annotated[str, typer.Argument(help="A registered dataset, or toy.")],
     full: Annotated[
         bool, typer.Option("--full", help="Decode every frame, not only the first.")
     ] = False,
-    workers: options.Workers = None,
-    video_timeout: options.VideoTimeout = 300.0,
-    limit_memory: options.LimitMemory = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Look at every listed video: is it there, can it be read, is it there twice.
 
     Exit code 4 when a listed video is missing, empty or cannot be decoded.
     Example:  vclip data check hmdb51 --json
     """
+    workers = settings["workers"]
+    video_timeout = settings["video_timeout"]
+    limit_memory = settings["limit_memory"]
     from functools import partial
 
     from vclip_cli.data.check import check_dataset

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, say, show_json
 
 
+@options.takes("demo")
 def demo(
-    out: options.Out = None,
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 16,
-    workers: options.Workers = None,
-    limit: options.Limit = None,
-    resume: options.Resume = True,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Render tiny clips, score a tiny CLIP on them without training, and show what comes out."""
     from vclip_cli.cli.evaluate import result_document, show_results
-    from vclip_cli.engine.evaluation.evaluate import evaluate
-    from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
-    from vclip_cli.engine.specs import WorkerSpec
+    from vclip_cli.engine import library
 
+    out, asked = settings.pop("out"), options.given(settings)
     evaluated = []
     for dataset in ("toy-shapes", "toy"):
-        request = EvaluationRequest(
-            protocol="zero-shot",
-            dataset=dataset,
-            device=device,
-            batch_size=batch_size,
-            guard=WorkerSpec(workers),
-            limit=limit,
-            out=out / dataset if out is not None else None,
-            resume=resume,
-            command=("vclip", *sys.argv[1:]),
-        )
-        plan = plan_evaluation(request)
-        evaluated += evaluate(plan, progress=progress)
+        folder = out / dataset if out is not None else None
+        evaluated += library.evaluate("clip", dataset, out=folder, progress=progress, **asked)
     if as_json:
         show_json({"results": [result_document(entry) for entry in evaluated]})
         return

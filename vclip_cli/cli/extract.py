@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,106 +15,37 @@ if TYPE_CHECKING:
     from vclip_cli.engine.stores.checks import Checked
     from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
-    from vclip_cli.video.kept_frames import KeptFrames
 
 DAMAGED = 4
-EVERY = "all"
-
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")]
-FrameCounts = Annotated[
-    str,
-    typer.Option(
-        "--frames",
-        envvar="VCLIP_FRAMES",
-        help="Keep the segment midpoints of each of these T, with commas between; all for every"
-        " frame.",
-    ),
-]
-ViewClips = Annotated[
-    int, typer.Option("--clips", min=1, help="Keep also the frames of so many temporal views.")
-]
-Jitter = Annotated[
-    int | None,
-    typer.Option(
-        "--segments-jitter",
-        metavar="K",
-        min=1,
-        help="Keep also K candidates in each of the T segments, from which training draws.",
-    ),
-]
-Quality = Annotated[
-    int, typer.Option("--quality", min=1, max=100, help="JPEG quality of the kept frames.")
-]
-Size = Annotated[
-    int,
-    typer.Option("--size", min=16, help="Short side in pixels; smaller videos are not enlarged."),
-]
-Verify = Annotated[
-    bool,
-    typer.Option(
-        "--verify",
-        help="Check every byte that is stored and extract again what is damaged; with --dry-run"
-        " only check.",
-    ),
-]
 
 
+@options.takes("extract", without=("dataset",))
 def extract(
-    dataset: Name,
-    frames: FrameCounts = "8,16,32",
-    clips: ViewClips = 1,
-    jitter: Jitter = None,
-    quality: Quality = 95,
-    size: Size = 256,
-    decoder: options.Decoder = "exact",
-    workers: options.Workers = None,
-    video_timeout: options.VideoTimeout = 300.0,
-    limit_memory: options.LimitMemory = None,
-    limit: options.Limit = None,
-    shard: options.Shard = None,
-    merge: options.Merge = False,
-    out: options.Out = None,
-    resume: options.Resume = True,
-    verify: Verify = False,
+    dataset: options.DatasetName,
     dry_run: options.DryRun = False,
     rate: options.Rate = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
-    """Decode every clip once; eval, train and run then read it with --frames-from store.
+    """Decode every video once; eval, train and run then read frames with --frames-from store.
 
-    The same command goes on after an interruption, adds new clips and extracts changed ones again.
+    The same command continues after an interruption, adds new videos and extracts changed ones
+    again.
+
     Example:  vclip extract toy --frames 8,16
     """
-    from vclip_cli.engine.runs.shards import launched_shard, read_shard
-    from vclip_cli.engine.specs import WorkerSpec
-    from vclip_cli.engine.stores.estimate import estimate
-    from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
-    from vclip_cli.engine.stores.extract_shards import extract_share, merge_shards
+    from vclip_cli.engine import library
+    from vclip_cli.engine.runs.shards import own_shard
 
-    request = ExtractRequest(
-        dataset=dataset,
-        kept=_kept(frames, clips, jitter),
-        quality=quality,
-        short_side=size,
-        decoder=decoder,
-        guard=WorkerSpec(workers, video_timeout, limit_memory),
-        limit=limit,
-        out=out,
-        resume=resume,
-        verify=verify,
-    )
-    if verify and not resume:
-        raise UsageError("--verify and --no-resume exclude each other")
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")
-    share = read_shard(shard) if shard is not None else launched_shard()
-    plan = plan_extract(request)
+    shard, asked = own_shard(settings["shard"]), options.given(settings)
     if dry_run:
-        if not share.prints:
+        estimated = library.estimate(dataset, rate=rate, progress=progress, **asked)
+        if not shard.prints:
             return
-        estimated = estimate(plan, share, rate, progress=progress)
         if as_json:
             show_json(estimated.as_dict())
         else:
@@ -122,35 +53,14 @@ def extract(
         if estimated.checked is not None and estimated.checked.damaged:
             raise typer.Exit(DAMAGED)
         return
-    if merge and (shard is not None or verify or not resume):
-        raise UsageError("--merge joins what shards have done, and nothing else")
-    if merge:
-        done = merge_shards(plan, progress=progress)
-    else:
-        finished = extract_share(plan, share, progress=progress)
-        if finished is None:
-            if share.manual:
-                show(f"shard {shard} is done; when all are: the same command with --merge")
-            return
-        done = finished
-    if as_json:
+    done = library.extract(dataset, progress=progress, **asked)
+    if done is None and shard.manual:
+        named = settings["shard"]
+        show(f"shard {named} is done; when all are: the same command with --merge")
+    elif done is not None and as_json:
         show_json(done.as_dict())
-    else:
+    elif done is not None:
         _show(done)
-
-
-def _kept(frames: str, clips: int, jitter: int | None) -> KeptFrames:
-    from vclip_cli.video.kept_frames import KeptFrames
-
-    if frames.strip() == EVERY:
-        if clips > 1 or jitter is not None:
-            raise UsageError("--frames all keeps every frame: leave out the other rules")
-        return KeptFrames(every=True)
-    parts = [part.strip() for part in frames.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"--frames {frames!r}", expected="such as 8,16,32, or all")
-    counts = tuple(sorted({int(part) for part in parts}))
-    return KeptFrames(frames=counts, clips=clips, jitter=jitter)
 
 
 def _show(done: Extracted) -> None:

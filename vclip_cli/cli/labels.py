@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,7 +61,7 @@ def list_(
 @app.command("show")
 def show_(
     name: Name,
-    text: options.TextVariant = None,
+    text: options.Text = None,
     subset: Annotated[
         str | None, typer.Option("--subset", help="Only the classes of this subset.")
     ] = None,
@@ -121,7 +121,7 @@ def show_(
 def diff(
     a: Name,
     b: Name,
-    text: options.TextVariant = None,
+    text: options.Text = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -130,8 +130,7 @@ def diff(
 
     Example:  vclip labels diff kinetics400 kinetics600
     """
-    from vclip_cli.data.label_diff import diff_label_sets
-    from vclip_cli.data.label_set import NATURAL, load_label_set
+    from vclip_cli.data.label_set import NATURAL, diff_label_sets, load_label_set
 
     first, second = load_label_set(a), load_label_set(b)
     found = diff_label_sets(first, second, text or NATURAL)
@@ -149,7 +148,8 @@ def diff(
     show("\n".join(lines))
 
 
-@app.command("embed")
+@app.command("embed", cls=options.GroupedCommand)
+@options.takes("labels embed")
 def embed(
     labels: Annotated[
         str,
@@ -159,40 +159,21 @@ def embed(
         Path,
         typer.Option("--out", "-o", help="The file to write, or to extend (.safetensors)."),
     ],
-    method: options.Method = None,
-    backbone: options.Backbone = None,
-    pretrained: options.Pretrained = None,
-    checkpoint: options.Checkpoint = None,
-    template: options.Templates = None,
-    text: options.TextVariant = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Encode labels once, for `predict` and `eval`; a file that is there gets what it lacks.
 
     Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
     """
     from vclip_cli.cli.console import progress
-    from vclip_cli.cli.label_lists import read_labels
-    from vclip_cli.data.label_set import NATURAL
-    from vclip_cli.engine.encoding.devices import known_precision, pick_device
-    from vclip_cli.engine.encoding.label_embeddings import embed_labels
-    from vclip_cli.engine.encoding.model import MethodRequest, load_method
-    from vclip_cli.engine.encoding.prompts import class_prompts
-    from vclip_cli.engine.encoding.scoring import Computing
-    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
+    from vclip_cli.engine import library
 
-    label_set = read_labels(labels)
-    computing = Computing(pick_device(device), known_precision(precision))
-    loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
-    asked = ViewRequest(templates=read_templates(template), text=text)
-    settings = resolve_settings(loaded.adapter, asked, loaded.stated_views())
-    variant = settings.text if settings.text in label_set.variants else NATURAL
-    prompts = class_prompts(label_set, label_set.names, variant, settings.templates)
-    done = embed_labels(loaded, label_set.names, prompts, computing, out, progress=progress)
+    loaded, done = library.embed_label_set(
+        labels, out, progress=progress, **options.given(settings)
+    )
     if as_json:
         show_json({"file": str(out), "method": loaded.describe(), **vars(done)})
         return

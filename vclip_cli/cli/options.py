@@ -1,18 +1,22 @@
-"""The options that verbs share: spelled once, meaning the same everywhere.
-
-Each can also be set by its environment variable `VCLIP_…` or in `config.yaml` of the project's
-`.vclip/` or of the user's config folder. Flags win over the environment, that over the file, the
-file over the protocol, the protocol over the defaults.
-"""
+"""The options of the verbs, generated from the settings' declarations in `engine/specs.py`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vclip_cli.cli.console import is_verbose, set_verbosity
+from vclip_cli.common.settings import Declared
+from vclip_cli.engine.requests import settings_of
+
+OWN, OUTPUT = "Options", "Output"
+"""Headings in a verb's help: what the verb alone has, and what all verbs have."""
 
 
 def _quiet(value: bool) -> bool:
@@ -27,227 +31,9 @@ def _verbose(value: bool) -> bool:
     return value or is_verbose()
 
 
-Protocol = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol", "-p", envvar="VCLIP_PROTOCOL", help="Protocol by name or YAML file."
-    ),
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option("--dataset", "-d", envvar="VCLIP_DATASET", help="A registered dataset, or toy."),
-]
-Datasets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        "-d",
-        envvar="VCLIP_DATASET",
-        help="A registered dataset, or toy. May be repeated.",
-    ),
-]
-Shots = Annotated[
-    int | None,
-    typer.Option("--shots", envvar="VCLIP_SHOTS", min=1, help="Training videos a class."),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", envvar="VCLIP_SEED", min=0, help="Seed of draws and training (0 is a seed)."
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        envvar="VCLIP_LIMIT",
-        min=1,
-        help="Only the first N videos of each list; marks the record partial.",
-    ),
-]
-Overlap = Annotated[
-    bool,
-    typer.Option("--allow-overlap", help="Score videos that were trained on, and mark the record."),
-]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method", "-m", envvar="VCLIP_METHOD", help="A method; see: vclip methods. Default clip."
-    ),
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone",
-        envvar="VCLIP_BACKBONE",
-        help="open_clip model name, hf-hub:…, local-dir:…, or toy. Default ViT-B-16.",
-    ),
-]
-Pretrained = Annotated[
-    str | None,
-    typer.Option(
-        "--pretrained",
-        envvar="VCLIP_PRETRAINED",
-        help="open_clip's tag, a local .safetensors or .pt file, or random[:SEED].",
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        "--checkpoint", envvar="VCLIP_CHECKPOINT", help="A checkpoint of vclip (.safetensors)."
-    ),
-]
-Interpolate = Annotated[
-    float | None,
-    typer.Option(
-        "--interpolate",
-        envvar="VCLIP_INTERPOLATE",
-        metavar="ALPHA",
-        min=0,
-        max=1,
-        help="Shard of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
-    ),
-]
-Frames = Annotated[
-    int | None,
-    typer.Option("--frames", envvar="VCLIP_FRAMES", min=1, help="Frames a clip (T)."),
-]
-Clips = Annotated[
-    int | None,
-    typer.Option("--clips", envvar="VCLIP_CLIPS", min=1, help="Temporal views a video."),
-]
-Crops = Annotated[
-    int | None,
-    typer.Option("--crops", envvar="VCLIP_CROPS", help="Spatial views a clip: 1 or 3."),
-]
-Decoder = Annotated[
-    str,
-    typer.Option(
-        "--decoder",
-        envvar="VCLIP_DECODER",
-        help="exact, or decord to reproduce published pipelines.",
-    ),
-]
-FramesFrom = Annotated[
-    str,
-    typer.Option(
-        "--frames-from",
-        envvar="VCLIP_FRAMES_FROM",
-        help="source (the video files), store (what vclip extract made), or a store's folder.",
-    ),
-]
-Templates = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template",
-        envvar="VCLIP_TEMPLATE",
-        help="Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one a line.",
-    ),
-]
-TextVariant = Annotated[
-    str | None,
-    typer.Option(
-        "--text",
-        envvar="VCLIP_TEXT",
-        help="Which text of a class is fed: natural, or a paper's; see: vclip labels show.",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", envvar="VCLIP_DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
-]
-LabelEmbeddings = Annotated[
-    Path | None,
-    typer.Option(
-        "--label-embeddings",
-        metavar="FILE",
-        help="Take the labels' embeddings from this file; see: vclip labels embed.",
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option("--precision", envvar="VCLIP_PRECISION", help="fp32, bf16 or fp16."),
-]
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", envvar="VCLIP_BATCH_SIZE", min=1, help="Videos a batch."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        envvar="VCLIP_WORKERS",
-        min=0,
-        help="Processes that read clips; one that hangs or crashes costs its clip, not the run."
-        " Default: one for each core but one, at most 8; 0 reads in this process, unguarded.",
-    ),
-]
-GradientCheckpointing = Annotated[
-    bool,
-    typer.Option(
-        "--gradient-checkpointing",
-        envvar="VCLIP_GRADIENT_CHECKPOINTING",
-        help="Less memory for more time: activations are computed again on the way back.",
-    ),
-]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        envvar="VCLIP_COMPILE",
-        help="Train the image side through torch.compile, which takes a minute to begin.",
-    ),
-]
-Shard = Annotated[
-    str | None,
-    typer.Option("--shard", help="Do the i-th of n shards, such as 1/3; join them with --merge."),
-]
-Merge = Annotated[
-    bool,
-    typer.Option("--merge", help="Join what all shards have done, with the same options."),
-]
-VideoTimeout = Annotated[
-    float,
-    typer.Option(
-        "--video-timeout",
-        envvar="VCLIP_VIDEO_TIMEOUT",
-        min=0.1,
-        help="Seconds after which a worker that still reads a clip is ended.",
-    ),
-]
-LimitMemory = Annotated[
-    int | None,
-    typer.Option(
-        "--limit-memory",
-        envvar="VCLIP_LIMIT_MEMORY",
-        metavar="MB",
-        min=64,
-        help="A clip whose reading takes more memory than this is given up. On Linux only.",
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="Where to write."),
-]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume/--no-resume",
-        envvar="VCLIP_RESUME",
-        help="Go on from an interrupted run, or do everything again.",
-    ),
-]
-Cache = Annotated[
-    bool,
-    typer.Option(
-        "--cache/--no-cache",
-        envvar="VCLIP_USE_CACHE",
-        help="Reuse and keep the embeddings of a frozen image side, or encode every video.",
-    ),
-]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Say what would be done, and stop."),
+    typer.Option("--dry-run", help="Say what would be done, and stop.", rich_help_panel="Run"),
 ]
 Rate = Annotated[
     float | None,
@@ -256,19 +42,140 @@ Rate = Annotated[
         metavar="VIDEOS_A_SECOND",
         min=1e-6,
         help="With --dry-run: how fast one process is (see: vclip bench), for the time needed.",
+        rich_help_panel="Run",
     ),
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="One JSON document on stdout."),
+    typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("-q", "--quiet", callback=_quiet, help="Only results, warnings and errors."),
+    typer.Option(
+        "-q",
+        "--quiet",
+        callback=_quiet,
+        help="Only results, warnings and errors.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
-        "-v", "--verbose", callback=_verbose, help="More detail, and tracebacks of our own faults."
+        "-v",
+        "--verbose",
+        callback=_verbose,
+        help="More detail, and tracebacks of vclip's errors.",
+        rich_help_panel=OUTPUT,
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option("--text", help="Which text of a class is shown: natural, or a paper's."),
+]
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A registered dataset, or toy.")
+]
+
+
+def takes(
+    verb: str,
+    *,
+    several: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Replace a function's `**settings` by the options of a verb.
+
+    several: settings that this verb takes more than once; without: those that the function spells
+    out itself, as arguments; defaults: where the verb's own differ.
+    """
+    changed = defaults or {}
+    offered = [
+        replace(entry, default=changed.get(entry.name, entry.default))
+        for entry in settings_of(verb)
+        if entry.name not in without
+    ]
+
+    def offer(function: Callable[..., Any]) -> Callable[..., Any]:
+        hints = typing.get_type_hints(function, include_extras=True)
+        own, generated = [], [_parameter(entry, entry.name in several) for entry in offered]
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            kind = parameter.KEYWORD_ONLY
+            own.append(parameter.replace(kind=kind, annotation=hints[parameter.name]))
+        parameters = [*own, *generated]
+        first = [p for p in parameters if _is_argument(p)]
+        rest = [p for p in parameters if p not in first and p not in own]
+        last = [p for p in own if p not in first]
+        function.__signature__ = inspect.Signature([*first, *rest, *last])  # type: ignore[attr-defined]  # Typer reads it
+        function.__annotations__ = {p.name: p.annotation for p in parameters}
+        return function
+
+    return offer
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    facts = getattr(parameter.annotation, "__metadata__", ())
+    return any(isinstance(fact, typer.models.ArgumentInfo) for fact in facts)
+
+
+def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
+    setting, kind, default = entry.setting, entry.kind, entry.default
+    text = setting.help
+    many = several or (entry.many and not setting.commas)
+    if several:
+        text += " May be repeated."
+    if setting.commas:
+        kind = str
+        default = ",".join(map(str, default)) if default else None
+    names = [f"{entry.option}/--no-{entry.key}" if setting.negatable else entry.option]
+    names += [f"-{setting.short}"] if setting.short else []
+    bounded = kind in (int, float)
+    option = typer.Option(
+        *names,
+        help=text,
+        metavar=setting.metavar or None,
+        envvar=None if many else entry.variable,  # Click would cut it at every blank
+        rich_help_panel=entry.group,
+        show_default=default not in (None, ()),
+        min=setting.low if bounded else None,
+        max=setting.high if bounded else None,
+    )
+    annotation: Any = list.__class_getitem__(kind) if many else kind
+    if many or default is None:
+        annotation, default = annotation | None, None
+    return inspect.Parameter(
+        entry.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[annotation, option],
+    )
+
+
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say something: None stands for the default."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+class GroupedCommand(TyperCommand):
+    """A verb whose help shows its options by group: Data, Model, Input, Text, Compute, Run."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and each group of options, in the order of the declarations."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            group = getattr(parameter, "rich_help_panel", None) or OWN
+            if parameter.param_type_name == "argument":
+                group = "Arguments"
+            elif parameter.name == "help":
+                group = OUTPUT
+            groups.setdefault(group, []).append(record)
+        first = {"Arguments": 0, OWN: 1, OUTPUT: 3}
+        for heading in sorted(groups, key=lambda heading: first.get(heading, 2)):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])

@@ -9,10 +9,8 @@ import typer
 
 from vclip_cli.cli import options
 from vclip_cli.cli.console import progress, show, show_error, show_json
-from vclip_cli.common.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.data.label_set import LabelSet
     from vclip_cli.engine.predict import RankedLabels
 
 Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO...")]
@@ -31,112 +29,51 @@ Several = Annotated[
         " Default: as the checkpoint was trained.",
     ),
 ]
-Single = Annotated[
-    bool, typer.Option("--allow-single-frame", help="Take still images under a video's name.")
-]
 
 
+@options.takes("predict")
 def predict(
     videos: Videos,
     labels: Labels = None,
-    label_embeddings: options.LabelEmbeddings = None,
-    method: options.Method = None,
-    backbone: options.Backbone = None,
-    pretrained: options.Pretrained = None,
-    checkpoint: options.Checkpoint = None,
-    template: options.Templates = None,
-    text: options.TextVariant = None,
-    frames: options.Frames = None,
-    clips: options.Clips = None,
-    crops: options.Crops = None,
-    decoder: options.Decoder = "exact",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
-    workers: options.Workers = None,
-    video_timeout: options.VideoTimeout = 300.0,
-    limit_memory: options.LimitMemory = None,
     top: Top = 5,
     multi_label: Several = None,
-    allow_single_frame: Single = False,
-    cache: options.Cache = True,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Rank labels for each video.
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.engine.encoding.devices import known_precision, pick_device
-    from vclip_cli.engine.encoding.embedding_store import embedding_store
-    from vclip_cli.engine.encoding.model import MethodRequest, load_method
-    from vclip_cli.engine.encoding.scoring import Computing
-    from vclip_cli.engine.encoding.settings import ViewRequest, read_templates, resolve_settings
-    from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
-    from vclip_cli.engine.predict import predict_videos
-    from vclip_cli.engine.specs import WorkerSpec
+    from vclip_cli.engine import library
 
-    for path in videos:
-        if not path.exists():
-            raise DataError("no such video", where=str(path))
-    label_set = _vocabulary(labels, label_embeddings)
-    guard = WorkerSpec(workers, video_timeout, limit_memory)
-    computing = Computing(pick_device(device), known_precision(precision), 1, guard)
-    loaded = load_method(MethodRequest(method, backbone, pretrained, checkpoint))
-    asked = ViewRequest(frames, clips, crops, read_templates(template), text, decoder)
-    settings = resolve_settings(
-        loaded.adapter, asked, loaded.stated_views(), allow_single=allow_single_frame
-    )
-    per_label = trained_probability(loaded)
-    if multi_label is not None:
-        per_label = own_probability(loaded) if multi_label else None
-    store = None
-    if cache:
-        store = embedding_store(loaded.adapter, settings.reading, precision, computing.device.type)
-    results = predict_videos(
-        loaded,
+    model, found = library.predict(
         videos,
-        label_set,
-        settings.reading,
-        computing,
-        variant=settings.text,
-        templates=settings.templates,
+        labels,
         top=top,
-        per_label=per_label,
-        label_embeddings=label_embeddings,
-        store=store,
+        multi_label=multi_label,
         progress=progress,
+        **options.given(settings),
     )
     if as_json:
+        probability = found.probability
         document = {
-            "method": loaded.describe(),
-            "probabilities": vars(per_label) if per_label is not None else "softmax",
-            "frames": settings.reading.sampling.frames,
-            "templates": list(settings.templates),
-            "predictions": [_document(result) for result in results],
+            "method": model.describe(),
+            "probabilities": vars(probability) if probability is not None else "softmax",
+            "frames": found.settings.reading.sampling.frames,
+            "templates": list(found.settings.templates),
+            "predictions": [_document(result) for result in found.videos],
         }
         show_json(document)
     else:
-        for result in results:
+        for result in found.videos:
             _show(result)
-    failed = [result.error for result in results if result.error is not None]
+    failed = [result.error for result in found.videos if result.error is not None]
     for error in failed:
         show_error(error)
     if failed:
         raise typer.Exit(failed[0].exit_code)
-
-
-def _vocabulary(labels: str | None, label_embeddings: Path | None) -> LabelSet:
-    """The labels that were named, or all that the file of embeddings holds."""
-    from vclip_cli.cli.label_lists import label_set_of, read_labels
-
-    if labels is not None:
-        return read_labels(labels)
-    if label_embeddings is None:
-        raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
-    from vclip_cli.engine.encoding.label_embeddings import read_label_embeddings
-
-    return label_set_of(read_label_embeddings(label_embeddings).labels, str(label_embeddings))
 
 
 def _document(result: RankedLabels) -> dict[str, Any]:

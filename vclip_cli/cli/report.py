@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 LARGEST = 8_000_000
 
 
+@options.takes("report")
 def report(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(help="Records, or folders that hold them. Default: runs/.", metavar="RUN"),
     ] = None,
-    out: options.Out = None,
     title: Annotated[str | None, typer.Option("--title", help="The page's title.")] = None,
     thumbnails: Annotated[
         int,
@@ -47,12 +47,10 @@ def report(
             help="Where the checkpoint of a record lies now; found by content. May be repeated.",
         ),
     ] = None,
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 8,
-    workers: options.Workers = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Write one HTML file that shows what the models do right and wrong; it opens from disk.
 
@@ -62,6 +60,10 @@ def report(
 
     Example: vclip report runs/zero-shot/toy --out report.html
     """
+    out = settings["out"]
+    device = settings["device"]
+    batch_size = settings["batch_size"]
+    workers = settings["workers"]
     from vclip_cli.cli.console import progress, say, show, show_json, warn
     from vclip_cli.common.errors import UsageError, WeightsError
     from vclip_cli.common.files import require_writable_folder, write_text

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 DIFFERS = 6
 
 
+@options.takes("split")
 def split(
     dataset: Annotated[
         str | None, typer.Argument(help="A registered dataset, or toy.", show_default=False)
     ] = None,
-    protocol: options.Protocol = None,
-    shots: options.Shots = None,
-    seed: options.Seed = None,
     nested: Annotated[
         bool, typer.Option("--nested", help="The K-shot draw is the beginning of the 2K-shot one.")
     ] = False,
@@ -55,9 +53,6 @@ def split(
             " May be repeated.",
         ),
     ] = None,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Write an overlapping list, and mark it.")
-    ] = False,
     show_file: Annotated[
         Path | None, typer.Option("--show", help="Summarise a split file instead.")
     ] = None,
@@ -65,15 +60,17 @@ def split(
         Path | None,
         typer.Option("--verify", help="Make a split file again and compare; exit code 6 if other."),
     ] = None,
-    out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Write the training and test lists of a protocol for a dataset, each a CSV with provenance.
 
     Example:  vclip split hmdb51 --protocol few-shot --shots 16 --seed 1
     """
+    protocol, shots, seed = settings["protocol"], settings["shots"], settings["seed"]
+    allow_overlap, out = settings["allow_overlap"], settings["out"]
     if show_file is not None or verify_file is not None:
         if dataset is not None or (show_file and verify_file):
             raise UsageError("--show and --verify take one split file and no dataset")
@@ -84,8 +81,8 @@ def split(
         return
     if dataset is None:
         raise UsageError("no dataset was named", hint="vclip split DATASET --protocol P")
-    from vclip_cli.data.overlap import marked
     from vclip_cli.data.protocol import load_protocol
+    from vclip_cli.data.split import marked
     from vclip_cli.engine.loading.datasets import open_dataset
 
     opened = open_dataset(dataset)
@@ -116,7 +113,7 @@ def _import(
 ) -> tuple[Split, list[Split]]:
     """The imported list, and where it is for training the protocol's test lists."""
     from vclip_cli.data.imported import import_split
-    from vclip_cli.data.plan import plan_tests
+    from vclip_cli.data.protocol_lists import protocol_tests
 
     listed = import_split(
         dataset,
@@ -127,7 +124,7 @@ def _import(
         protocol=protocol.reference if protocol else None,
     )
     trains = part.split()[:1] == ["train"]
-    tests = plan_tests(protocol, dataset) if protocol is not None and trains else []
+    tests = protocol_tests(protocol, dataset) if protocol is not None and trains else []
     return listed, [test.listed for test in tests]
 
 
@@ -135,9 +132,9 @@ def _plan(
     dataset: Dataset, protocol: Protocol, shots: int | None, seed: int | None, nested: bool
 ) -> tuple[Split | None, list[Split]]:
     """The protocol's training list, None where it has none for the dataset, and its test lists."""
-    from vclip_cli.data.plan import plan_tests, plan_training, trains_on
+    from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
 
-    tests = [test.listed for test in plan_tests(protocol, dataset)]
+    tests = [test.listed for test in protocol_tests(protocol, dataset)]
     if not trains_on(protocol, dataset):
         if shots is not None or nested:
             raise UsageError(
@@ -145,7 +142,7 @@ def _plan(
                 found="--nested" if shots is None else f"--shots {shots}",
             )
         return None, tests
-    training, _ = plan_training(protocol, dataset, shots=shots, seed=seed, nested=nested)
+    training, _ = protocol_training(protocol, dataset, shots=shots, seed=seed, nested=nested)
     return training, tests
 
 
@@ -157,9 +154,8 @@ def _guard(
     allowed: bool,
 ) -> list[SharedVideos]:
     """Refuse overlaps of the training list with the protocol's tests and with `--against`."""
-    from vclip_cli.data.official import official_split
-    from vclip_cli.data.overlap import check_overlap
-    from vclip_cli.data.split import read_split
+    from vclip_cli.data.manifest import official_split
+    from vclip_cli.data.split import check_overlap, read_split
 
     if training is None:
         if against:
@@ -187,8 +183,7 @@ def _write(
     from rich.text import Text
 
     from vclip_cli.common.files import require_writable_folder
-    from vclip_cli.data.overlap import describe_overlap
-    from vclip_cli.data.split import write_split
+    from vclip_cli.data.split import describe_overlap, write_split
 
     require_writable_folder(folder)
     rows: list[dict[str, Any]] = []
@@ -245,9 +240,8 @@ def _show_split(path: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from vclip_cli.common.hashing import sha256_bytes
-    from vclip_cli.data.overlap import describe_overlap
-    from vclip_cli.data.split import read_split
+    from vclip_cli.common.files import sha256_bytes
+    from vclip_cli.data.split import describe_overlap, read_split
 
     found = read_split(path, altered=True)
     facts = found.provenance

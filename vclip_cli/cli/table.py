@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vclip_cli.cli import options
 
 
+@options.takes("table")
 def table(
     paths: Annotated[
         list[Path] | None,
@@ -83,10 +84,10 @@ def table(
         bool,
         typer.Option("--by-protocol", help="A table for each protocol.", rich_help_panel="Table"),
     ] = False,
-    out: options.Out = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Print the results of many runs as one table: methods in rows, datasets in columns.
 
@@ -95,6 +96,7 @@ def table(
 
     Example: vclip table runs/ --published --format latex --out table.tex
     """
+    out = settings["out"]
     import sys
 
     from vclip_cli.cli.console import say, show

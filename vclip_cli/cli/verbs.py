@@ -12,27 +12,34 @@ from typer.core import TyperGroup
 from vclip_cli.common.errors import UsageError, did_you_mean
 
 VERBS = {
-    "demo": ("demo", "demo", "The whole story on the embedded benchmark."),
-    "data": ("data", "app", "Datasets: register, list and check them."),
-    "labels": ("labels", "app", "Label sets: list, show, compare and embed them."),
-    "split": ("split", "split", "Write training and test lists, with provenance."),
-    "extract": ("extract", "extract", "Decode a dataset once, into a frame store."),
-    "embed": ("embed", "embed", "Encode a dataset's videos once, for every later run."),
-    "train": ("train", "train", "Train a method by its recipe."),
-    "eval": ("evaluate", "evaluate", "Score a method on a protocol's test sets."),
-    "run": ("run", "run", "A whole protocol: methods, shots and seeds."),
-    "predict": ("predict", "predict", "Rank labels for any video."),
-    "convert": ("convert", "convert", "Convert a paper's released checkpoint."),
-    "table": ("table", "table", "Print the results of many runs as a table."),
-    "report": ("report", "report", "A page that shows what the models do right and wrong."),
-    "verify": ("verify", "verify", "Check a record against its files, or evaluate it again."),
-    "methods": ("methods", "methods", "List the methods."),
-    "protocols": ("protocols", "protocols", "List or show protocols and recipes."),
-    "bench": ("bench", "bench", "Measure speed on your own clips."),
-    "cache": ("cache", "app", "The cache: stored frames, embeddings, toy clips."),
-    "doctor": ("doctor", "doctor", "Show what vclip finds on this machine."),
+    "demo": ("Start", "demo", "demo", "Score a tiny CLIP on the embedded benchmark."),
+    "guide": ("Start", "guide", "guide", "Read the documents."),
+    "data": ("Data", "data", "app", "Datasets: register, list and check them."),
+    "labels": ("Data", "labels", "app", "Label sets: list, show, compare and embed them."),
+    "split": ("Data", "split", "split", "Write training and test lists, with provenance."),
+    "extract": ("Data", "extract", "extract", "Decode a dataset once, into a frame store."),
+    "embed": ("Data", "embed", "embed", "Encode a dataset's videos once, for every later run."),
+    "train": ("Run", "train", "train", "Train a method by its recipe."),
+    "eval": ("Run", "evaluate", "evaluate", "Score a method on a protocol's test sets."),
+    "run": ("Run", "run", "run", "A whole protocol: methods, shots and seeds."),
+    "predict": ("Run", "predict", "predict", "Rank labels for any video."),
+    "convert": ("Run", "convert", "convert", "Convert a paper's released checkpoint."),
+    "table": ("Results", "table", "table", "Print the results of many runs as a table."),
+    "report": (
+        "Results",
+        "report",
+        "report",
+        "Show on a page what the models get right and wrong.",
+    ),
+    "verify": ("Results", "verify", "verify", "Check a record against its files."),
+    "bench": ("Results", "bench", "bench", "Measure speed on your own videos."),
+    "methods": ("Look up", "methods", "methods", "List the methods."),
+    "protocols": ("Look up", "protocols", "protocols", "List or show protocols and recipes."),
+    "cache": ("Look up", "cache", "app", "The cache: stored frames, embeddings, toy clips."),
+    "doctor": ("Look up", "doctor", "doctor", "Show what vclip finds on this machine."),
 }
-"""Name to file in `cli/`, function (or group of verbs) in it, and what the overview says."""
+"""Name to its group in the overview, its file in `cli/`, the function (or group of verbs) in it,
+and what the overview says."""
 
 
 class VerbGroup(TyperGroup):
@@ -55,19 +62,25 @@ class VerbGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The overview, for which no verb is imported."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, short) for name, (_, _, short) in VERBS.items()])
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, (group, _, _, short) in VERBS.items():
+            groups.setdefault(group, []).append((name, short))
+        for group, rows in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(rows)
 
 
 @lru_cache(maxsize=len(VERBS))
 def build_verb(name: str) -> Any:
     """Import a verb and build its command."""
-    file, attribute, short = VERBS[name]
+    _, file, attribute, short = VERBS[name]
+    from vclip_cli.cli.options import GroupedCommand
+
     found = getattr(import_module(f"vclip_cli.cli.{file}"), attribute)
     if isinstance(found, typer.Typer):
         command = typer.main.get_group(found)
         command.name = name
         return command
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, short_help=short)(found)
+    alone.command(name, cls=GroupedCommand, short_help=short)(found)
     return typer.main.get_command(alone)

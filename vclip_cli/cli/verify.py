@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,13 +16,12 @@ MISMATCH = 4
 """As for damaged data: a file is not what the record says. 6 is for comparisons between results."""
 
 
+@options.takes("verify")
 def verify(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(help="Records, or folders that hold them. Default: runs/."),
     ] = None,
-    checkpoint: options.Checkpoint = None,
-    pretrained: options.Pretrained = None,
     rerun: Annotated[
         bool,
         typer.Option("--rerun", help="Evaluate again, in a temporary folder, and compare."),
@@ -35,11 +34,10 @@ def verify(
             help="Points by which a metric may move in --rerun: other hardware rounds otherwise.",
         ),
     ] = 0.1,
-    device: options.Device = "auto",
-    workers: options.Workers = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    **settings: Any,
 ) -> None:
     """Check every hash in a record against the files: predictions, lists, label texts, prompts,
     protocol, weights; compute its metrics again from the predictions.
@@ -50,21 +48,13 @@ def verify(
     Example:  vclip verify runs/vita-test --rerun
     """
     from vclip_cli.cli.console import progress, show_json
-    from vclip_cli.common.errors import UsageError
-    from vclip_cli.engine.specs import WorkerSpec
-    from vclip_cli.engine.verification.seen import Seen
-    from vclip_cli.engine.verification.verify import VerifyRequest
-    from vclip_cli.engine.verification.verify import verify as run
-    from vclip_cli.results.collect import find_records
+    from vclip_cli.engine import library
 
-    if checkpoint is not None and not checkpoint.is_file():
-        raise UsageError("no such checkpoint", where=str(checkpoint))
-    request = VerifyRequest(checkpoint, pretrained, rerun, tolerance, device, WorkerSpec(workers))
-    found, seen = [], Seen()
-    for path in find_records(paths or [Path("runs")]):
-        found.append(run(path, request, seen, progress=progress))
+    found, asked = [], options.given(settings)
+    for entry in library.verified(paths or "runs", rerun, tolerance, progress, asked):
+        found.append(entry)
         if not as_json:
-            _show(found[-1])
+            _show(entry)
     if as_json:
         show_json(
             {

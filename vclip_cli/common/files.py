@@ -1,12 +1,14 @@
-"""Whole-file writes: a temporary name in the same folder, then a rename.
+"""Files written whole or not at all, and the content hashes that artefacts name each other by.
 
-A process that is killed leaves either the old file or the new one, never a part.
+A file is written under a temporary name in the same folder and then renamed. A process that is
+killed leaves either the old file or the new one, never a part.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -133,3 +135,24 @@ def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
             where=str(folder),
             hint=f"choose another with {named_by}",
         ) from error
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex sha256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of a JSON-able value, whatever the order of its keys."""
+    return sha256_bytes(canonical_json(value).encode())

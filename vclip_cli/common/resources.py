@@ -1,4 +1,4 @@
-"""Finding protocols, label sets and adapters by file name, wherever the package was put.
+"""Where things are kept, and finding protocols, label sets and adapters by file name.
 
 The search goes from the nearest to the most general: each folder of `VCLIP_PATH`, the project's
 `.vclip/`, the user's config folder, and last what ships with the package. Each of them may hold
@@ -11,7 +11,36 @@ import os
 from pathlib import Path
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.common.folders import project_folder, user_config_folder
+
+PROJECT_FOLDER = ".vclip"
+
+
+def project_folder() -> Path:
+    """The nearest `.vclip/` at or above the working folder; else one that may be made here."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / PROJECT_FOLDER).is_dir():
+            return folder / PROJECT_FOLDER
+    return here / PROJECT_FOLDER
+
+
+def user_config_folder() -> Path:
+    """`VCLIP_CONFIG`, or `vclip/` in the user's configuration folder."""
+    if chosen := os.environ.get("VCLIP_CONFIG"):
+        return Path(chosen).expanduser()
+    if os.name == "nt" and (roaming := os.environ.get("APPDATA")):
+        return Path(roaming) / "vclip"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "vclip"
+
+
+def cache_folder() -> Path:
+    """`VCLIP_CACHE`, or `vclip/` in the user's cache folder."""
+    if chosen := os.environ.get("VCLIP_CACHE"):
+        return Path(chosen).expanduser()
+    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "vclip" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vclip"
+
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ONE = {"protocols": "protocol", "label_sets": "label set"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.files import sha256_file
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import fold
 

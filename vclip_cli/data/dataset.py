@@ -14,13 +14,10 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, SpecError, StorageError, UsageError, did_you_mean
-from vclip_cli.common.files import write_text
-from vclip_cli.common.folders import project_folder, user_config_folder
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.common.resources import list_yaml, user_folders
+from vclip_cli.common.files import sha256_file, write_text
+from vclip_cli.common.resources import list_yaml, project_folder, user_config_folder, user_folders
 from vclip_cli.common.yaml_files import load_model
-from vclip_cli.data.annotations import Annotations
-from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.label_set import (
     LabelSet,
     label_set_from_names,
@@ -28,7 +25,7 @@ from vclip_cli.data.label_set import (
     write_label_set,
 )
 from vclip_cli.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
-from vclip_cli.data.readers import detect_format, load_reader
+from vclip_cli.data.readers import Annotations, detect_format, load_reader
 from vclip_cli.data.videos_on_disk import folders_unchanged
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -77,6 +74,15 @@ class Dataset:
     label_set: LabelSet
     manifest: Manifest
     videos_root: Path | None
+
+    def require_videos(self) -> Path:
+        """The folder of the videos. Raises DataError for a dataset that has its lists alone."""
+        if self.videos_root is None:
+            raise DataError(
+                f"the dataset {self.config.name!r} was registered without videos",
+                hint=f"vclip data add {self.config.name} --videos DIR",
+            )
+        return self.videos_root
 
 
 def list_datasets() -> dict[str, Path]:

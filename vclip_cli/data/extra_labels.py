@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.imported import match_videos
 from vclip_cli.data.label_set import NATURAL, ClassEntry, LabelSet, one_line

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.data.class_names import read_class_names
+from vclip_cli.common.files import sha256_file
+from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.readers.list_file import class_behind
-from vclip_cli.data.selection import make_split
+from vclip_cli.data.selection import build_split
 from vclip_cli.data.split import ImportedFile, ProtocolReference, Rule, Split
 from vclip_cli.data.video_list import ListEntry, VideoList, read_video_list
 from vclip_cli.data.videos_on_disk import video_stem, without_ending, without_times
@@ -49,7 +49,7 @@ def import_split(
         labels_file=labels_file.name if labels_file else None,
         labels_sha256=sha256_file(labels_file) if labels_file else None,
     )
-    return make_split(
+    return build_split(
         dataset,
         rows,
         Rule(name="imported", subset=subset),

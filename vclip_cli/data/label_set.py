@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from vclip_cli.common.errors import DataError, SpecError, UsageError, did_you_mean
-from vclip_cli.common.files import plain_name, write_text
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import plain_name, sha256_json, write_text
 from vclip_cli.common.resources import find_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 
@@ -244,3 +244,64 @@ def label_set_from_names(name: str, title: str, names: Iterable[str], source: st
             raise DataError(f"the class {class_name!r}: {error}", where=source or None) from None
     entries = [ClassEntry(name=class_name) for class_name in ordered]
     return LabelSet(name=name, title=title, version=1, source=source, classes=entries)
+
+
+@dataclass(frozen=True)
+class LabelDiff:
+    """only_a, only_b: classes that the other set knows under no spelling.
+
+    respelled: pairs of names (a, b) of one class. texts: (name in a, text in a, text in b).
+    reordered: whether the classes that both have stand in another order.
+    """
+
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    respelled: tuple[tuple[str, str], ...]
+    texts: tuple[tuple[str, str, str], ...]
+    reordered: bool
+    shared: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "shared": self.shared,
+            "only_a": list(self.only_a),
+            "only_b": list(self.only_b),
+            "respelled": [list(pair) for pair in self.respelled],
+            "texts": [list(entry) for entry in self.texts],
+            "reordered": self.reordered,
+        }
+
+
+def diff_label_sets(a: LabelSet, b: LabelSet, variant: str = NATURAL) -> LabelDiff:
+    """Compare classes by name, alias and spelling, and the texts of a variant.
+
+    Raises UsageError when either has no such variant.
+    """
+    pairs = {name: other for name in a.names if (other := _same_class(name, a, b)) is not None}
+    found = set(pairs.values())
+    texts = []
+    for name, other in pairs.items():
+        ours, theirs = a.text(name, variant), b.text(other, variant)
+        if ours != theirs:
+            texts.append((name, ours, theirs))
+    positions = [b.names.index(other) for other in pairs.values()]
+    return LabelDiff(
+        only_a=tuple(name for name in a.names if name not in pairs),
+        only_b=tuple(name for name in b.names if name not in found),
+        respelled=tuple((name, other) for name, other in pairs.items() if name != other),
+        texts=tuple(texts),
+        reordered=positions != sorted(positions),
+        shared=len(pairs),
+    )
+
+
+def _same_class(name: str, a: LabelSet, b: LabelSet) -> str | None:
+    """The class of b that is a's `name`: by b's spellings, or by an alias that a gives it."""
+    aliases = next(entry.aliases for entry in a.classes if entry.name == name)
+    for spelling in (name, *aliases):
+        try:
+            return b.resolve(spelling)
+        except DataError:
+            continue
+    return None

@@ -11,14 +11,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vclip_cli import __version__
-from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import whole_file, write_json
-from vclip_cli.common.hashing import sha256_bytes, sha256_file
-from vclip_cli.common.json_files import read_json
-from vclip_cli.common.parquet_files import read_parquet
-from vclip_cli.data.annotations import Annotations
+from vclip_cli.common.errors import DataError, did_you_mean
+from vclip_cli.common.files import sha256_bytes, sha256_file, whole_file, write_json
+from vclip_cli.common.safe_readers import read_json, read_parquet
+from vclip_cli.data.annotation_files import EVERYTHING, split_order
 from vclip_cli.data.label_set import LabelSet
-from vclip_cli.data.split_names import split_order
+from vclip_cli.data.readers import Annotations
 from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
 
 COLUMNS = ["video", "path", "class", "splits"]
@@ -255,3 +253,35 @@ def _words(error: Exception) -> str:
 
 def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
+
+
+JOIN = "+"
+"""`train-1+test-1` is the union of two splits."""
+
+
+def has_split(manifest: Manifest, split: str) -> bool:
+    """Whether every part of `split` is an official split of the dataset, or stands for everything.
+
+    `all` and `full` stand for every listed video.
+    """
+    return all(part in EVERYTHING or part in manifest.splits for part in split.split(JOIN))
+
+
+def official_split(manifest: Manifest, split: str) -> pd.DataFrame:
+    """The manifest's rows of a split (or a union with `+`), in the order of the official files.
+
+    Raises DataError with the near misses when the dataset has no such split.
+    """
+    wanted = split.split(JOIN)
+    for part in wanted:
+        if part not in EVERYTHING and part not in manifest.splits:
+            raise DataError(
+                f"the dataset {manifest.dataset!r} has no split {part!r}",
+                found=", ".join(manifest.splits) or "no split at all",
+                hint=did_you_mean(part, [*manifest.splits, *EVERYTHING]),
+            )
+    if any(part in EVERYTHING for part in wanted):
+        return manifest.rows
+    joined = manifest.rows["splits"]
+    holding = [text for text in joined.unique() if not set(wanted).isdisjoint(text.split(";"))]
+    return manifest.rows[joined.isin(holding)]

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.common.files import plain_name
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import plain_name, sha256_json
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 from vclip_cli.data.split import ProtocolReference

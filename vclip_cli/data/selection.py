@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.hashing import sha256_bytes
-from vclip_cli.data.base_to_novel import draw_base, halves_by_counts
+from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.data.dataset import Dataset
-from vclip_cli.data.few_shot import draw_few_shot
-from vclip_cli.data.official import official_split
+from vclip_cli.data.draws import draw_base, draw_few_shot, halves_by_counts
+from vclip_cli.data.manifest import official_split
 from vclip_cli.data.split import (
     COLUMNS,
     ImportedFile,
@@ -20,6 +20,7 @@ from vclip_cli.data.split import (
     Provenance,
     Rule,
     Split,
+    read_split,
     rows_as_csv,
 )
 
@@ -125,7 +126,7 @@ def _draw(
     return kept.assign(rank=kept["video"].map(rank)).sort_values("rank", kind="stable")
 
 
-def make_split(
+def build_split(
     dataset: Dataset,
     rows: pd.DataFrame,
     rule: Rule,
@@ -157,3 +158,54 @@ def make_split(
         remarks=list(remarks),
     )
     return Split(rows, provenance)
+
+
+def read_listed(path: Path, dataset: Dataset) -> Split:
+    """A split file that belongs to the dataset.
+
+    Raises ComparisonRefused when it was made of another dataset, DataError when it is broken,
+    altered, or holds rows that the dataset does not list.
+    """
+    split = read_split(path)
+    if split.provenance.dataset != dataset.config.name:
+        raise ComparisonRefused(
+            "the split file belongs to another dataset",
+            where=str(path),
+            found=repr(split.provenance.dataset),
+            expected=repr(dataset.config.name),
+        )
+    joined = with_paths(split, dataset)
+    if joined["path"].isna().any():
+        first = joined[joined["path"].isna()].iloc[0]
+        raise DataError(
+            f"{int(joined['path'].isna().sum()):,} rows of the split are not in the dataset",
+            where=str(path),
+            found=f"{first['video']!r} as {first['class']!r}",
+            hint=f"vclip split --verify {path}",
+        )
+    return split
+
+
+def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
+    """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
+    known = dataset.manifest.rows[["video", "class", "path"]]
+    if dataset.manifest.multi_label:  # a video without any of the classes that a split is about
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
+            ["video", "class"]
+        )
+    joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
+    return joined[["video", "path", "class"]]
+
+
+def listed_classes(split: Split, dataset: Dataset, *, training: bool) -> tuple[str, ...]:
+    """The classes that a split is about, in order.
+
+    Those of its rule; for an imported list without a subset all classes of the label set, or in
+    training the classes that occur.
+    """
+    rule = split.provenance.rule
+    classes, _ = candidate_classes(dataset, rule)
+    if training and rule.name == "imported" and rule.subset is None:
+        occurring = set(split.rows["class"])
+        classes = [name for name in classes if name in occurring]
+    return tuple(classes)

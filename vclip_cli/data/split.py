@@ -6,6 +6,7 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vclip_cli import __version__
-from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import whole_file, write_json
-from vclip_cli.common.hashing import sha256_bytes
-from vclip_cli.common.json_files import read_json
-from vclip_cli.data.text_files import csv_rows, read_lines
+from vclip_cli.common.errors import ComparisonRefused, DataError
+from vclip_cli.common.files import sha256_bytes, whole_file, write_json
+from vclip_cli.common.safe_readers import read_json
+from vclip_cli.data.annotation_files import csv_rows, read_lines
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
@@ -203,3 +203,50 @@ def _read_provenance(path: Path) -> Provenance:
         key = ".".join(str(part) for part in found["loc"])
         reason = f"{key}: {found['msg']}" if key else found["msg"].removeprefix("Value error, ")
         raise DataError(f"not a split's provenance: {reason}", where=str(path)) from None
+
+
+_SHOWN = 3
+
+
+def check_overlap(
+    training: Collection[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
+) -> list[SharedVideos]:
+    """Compare the ids of a training list with those of test lists, by the name of each.
+
+    Raises ComparisonRefused with counts and examples unless `allowed`; then the overlaps are
+    returned, for the record.
+    """
+    known = set(training)
+    overlaps: list[SharedVideos] = []
+    examples: list[str] = []
+    for name, videos in tests.items():
+        listed = list(dict.fromkeys(videos))
+        shared = [video for video in listed if video in known]
+        if shared:
+            found = SharedVideos(test=name, shared=len(shared), of=len(listed), training=len(known))
+            overlaps.append(found)
+            examples.extend(shared[:_SHOWN])
+    if overlaps and not allowed:
+        raise ComparisonRefused(
+            "; ".join(describe_overlap(overlap) for overlap in overlaps),
+            found=", ".join(examples[:_SHOWN]) + ", …",
+            expected="no shared video",
+            hint="test on the split that belongs to the training list, or say --allow-overlap and"
+            " have the result marked",
+        )
+    return overlaps
+
+
+def describe_overlap(overlap: SharedVideos) -> str:
+    """One line with the counts."""
+    return (
+        f"{overlap.shared:,} of {overlap.training:,} training videos are also among the"
+        f" {overlap.of:,} test videos of {overlap.test}"
+    )
+
+
+def marked(split: Split, overlaps: list[SharedVideos]) -> Split:
+    """The split with allowed overlaps written into its provenance."""
+    if not overlaps:
+        return split
+    return Split(split.rows, split.provenance.model_copy(update={"overlaps_allowed": overlaps}))

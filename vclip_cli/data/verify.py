@@ -10,7 +10,7 @@ import pandas as pd
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.hashing import sha256_bytes, sha256_file
+from vclip_cli.common.files import sha256_bytes, sha256_file
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.selection import select

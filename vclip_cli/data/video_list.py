@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.text_files import csv_rows, inside, read_lines
+from vclip_cli.data.annotation_files import csv_rows, inside, read_lines
 from vclip_cli.data.videos_on_disk import VIDEO_ENDINGS
 
 _ENDINGS = "|".join(sorted(ending[1:] for ending in VIDEO_ENDINGS))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vclip_cli.common.errors import VclipError, VideoError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.embedding_pass import encode_batch, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings

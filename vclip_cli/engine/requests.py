@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from vclip_cli.common.files import sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
+    COUNT_AS_WRONG,
     ComputeSpec,
     DataSpec,
     InputSpec,
@@ -73,7 +76,7 @@ TAKES: dict[str, Takes] = {
     },
     "predict": {
         ModelSpec: f"{_MODEL} interpolate",
-        InputSpec: "frames clips crops decoder",
+        InputSpec: "frames clips crops decoder allow_single_frame",
         TextSpec: "template text label_embeddings",
         ComputeSpec: "device precision",
         WorkerSpec: _WORKERS,
@@ -90,6 +93,29 @@ TAKES: dict[str, Takes] = {
         WorkerSpec: "workers",
     },
     "split": {DataSpec: "protocol shots allow_overlap", RunSpec: "seed out"},
+    "bench": {
+        ModelSpec: _MODEL,
+        InputSpec: "frames",
+        ComputeSpec: "device precision batch_size compile gradient_checkpointing",
+        WorkerSpec: "workers",
+        RunSpec: "limit",
+    },
+    "report": {
+        ComputeSpec: "device batch_size",
+        WorkerSpec: "workers",
+        RunSpec: "out",
+    },
+    "demo": {
+        ComputeSpec: "device batch_size",
+        WorkerSpec: "workers",
+        RunSpec: "limit out resume",
+    },
+    "convert": {ModelSpec: "method backbone pretrained", TrainSpec: "set", RunSpec: "out"},
+    "table": {RunSpec: "out"},
+    "data check": {WorkerSpec: _WORKERS},
+    "data add": {ModelSpec: "backbone pretrained"},
+    "labels show": {TextSpec: "text"},
+    "labels diff": {TextSpec: "text"},
 }
 """The settings that each verb, and the library's function of that name, takes, by their group."""
 
@@ -104,19 +130,11 @@ def settings_of(verb: str) -> tuple[Declared, ...]:
     return tuple(found)
 
 
-def lasting_settings() -> dict[str, tuple[Declared, ...]]:
-    """What a config file and the environment may hold: key to its declarations.
-
-    A key has more than one where verbs read it in different ways, such as `frames`.
-    """
-    found: dict[str, tuple[Declared, ...]] = {}
-    for takes in TAKES.values():
-        for spec in takes:
-            for entry in declared(spec):
-                known = found.get(entry.key, ())
-                if entry.setting.lasting and entry not in known:
-                    found[entry.key] = (*known, entry)
-    return found
+def lasting_settings() -> dict[str, Declared]:
+    """What a config file and the environment may hold: key to declaration."""
+    specs = dict.fromkeys(spec for takes in TAKES.values() for spec in takes)
+    found = [entry for spec in specs for entry in declared(spec) if entry.setting.lasting]
+    return {entry.key: entry for entry in found}
 
 
 @dataclass(frozen=True)
@@ -153,3 +171,92 @@ class Request:
         """The request with some fields of its parts changed: `change(run={"out": folder})`."""
         changed = {name: replace(getattr(self, name), **values) for name, values in parts.items()}
         return replace(self, **changed)
+
+    def settings(self, verb: str) -> dict[str, Any]:
+        """The settings of a verb by name, JSON-able."""
+        parts = {type(getattr(self, part.name)): getattr(self, part.name) for part in fields(self)}
+        return {
+            name: plain(getattr(parts[spec], name))
+            for spec, names in TAKES[verb].items()
+            for name in names.split()
+        }
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as JSON has it: tuples are lists, paths are texts."""
+    if isinstance(value, tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+_PLACES = frozenset(
+    ("out", "resume", "cache", "shard", "merge", "checkpoint", "start_from", "label_embeddings")
+)
+"""Where a run's files lie, and how it was carried out: no part of a record."""
+_NO_EFFECT = _PLACES | {
+    *("workers", "video_timeout", "limit_memory", "compile", "gradient_checkpointing"),
+    *("save_every", "stop_after", "device", "frames_from", "allow_overlap", "train_list"),
+    *("protocol", "split"),
+    *("extra_labels", "backbone", "pretrained", "set", "recipe"),
+}
+"""Settings that are no part of a run's identity: they change no result beyond rounding, or say
+where something lies whose content is hashed among the sources."""
+
+
+@dataclass(frozen=True)
+class RunDocument:
+    """What a run does: its settings, resolved, and the hash of everything that it reads.
+
+    `run.json`, a record's `config` and a checkpoint's header hold it or its settings; its hash
+    tells whether two runs compute the same. sources: versions, hashes and facts by name; they are
+    compared, never read as settings.
+    """
+
+    work: str
+    request: Request
+    sources: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings by name, JSON-able."""
+        return self.request.settings(self.work)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a record holds."""
+        return {name: value for name, value in self.settings.items() if name not in _PLACES}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the results."""
+        settings = {k: v for k, v in self.settings.items() if k not in _NO_EFFECT}
+        if self.work == "train":  # an update is the recipe's, however many videos fit a device
+            settings.pop("batch_size")
+        if settings.get("on_error") != COUNT_AS_WRONG:  # to skip a video or to stop: the same rows
+            settings.pop("on_error", None)
+        return {"work": self.work, "settings": settings, "sources": dict(self.sources)}
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the identity."""
+        return sha256_json(self.identity)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document as `run.json` holds it."""
+        return {
+            "sha256": self.sha256,
+            "work": self.work,
+            "settings": self.settings,
+            "sources": dict(self.sources),
+        }
+
+
+def recorded_request(work: str, settings: Mapping[str, Any]) -> Request:
+    """The request that a record's settings stand for; the names of version 0.1 are known.
+
+    Raises UsageError for values that no run can have had.
+    """
+    renamed = {"splits": "split", "templates": "template"}
+    known = {entry.name for entry in settings_of(work)}
+    values = {renamed.get(name, name): value for name, value in settings.items()}
+    return Request.of(work, {name: value for name, value in values.items() if name in known})

@@ -103,6 +103,9 @@ class InputSpec:
         str,
         Setting("source (the video files), store (what vclip extract made), or a store's folder."),
     ] = SOURCE
+    allow_single_frame: Annotated[
+        bool, Setting("Take still images under a video's name.", lasting=False)
+    ] = False
     sampling: str | None = None
     stride: int | None = None
     preprocessing: Preprocessing | None = None
@@ -330,9 +333,12 @@ class StoreSpec:
             "Keep the segment midpoints of each of these T, with commas between; all for every"
             " frame.",
             commas=True,
+            lasting=False,
         ),
     ] = ("8", "16", "32")
-    clips: Annotated[int, Setting("Keep also the frames of so many temporal views.", low=1)] = 1
+    clips: Annotated[
+        int, Setting("Keep also the frames of so many temporal views.", low=1, lasting=False)
+    ] = 1
     segments_jitter: Annotated[
         int | None,
         Setting(

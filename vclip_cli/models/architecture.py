@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import WeightsError
-from vclip_cli.common.json_files import read_json
+from vclip_cli.common.safe_readers import read_json
 
 MOST_PARAMETERS = 20_000_000_000
 """Four times the largest CLIP."""

@@ -15,10 +15,9 @@ from typing import Any
 from torch import Tensor
 
 from vclip_cli.common.errors import SpecError, WeightsError
-from vclip_cli.common.files import whole_file, write_json
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.common.json_files import parse_json
+from vclip_cli.common.files import sha256_file, whole_file, write_json
 from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.common.safe_readers import parse_json
 from vclip_cli.models.backbone import SCHEMES, Backbone, load_backbone
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.description import check_description

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.fitting import Fitted, Fitting
 from vclip_cli.models.tensors import tensors_sha256

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from vclip_cli.common.errors import WeightsError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 

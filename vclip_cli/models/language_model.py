@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import SpecError, UsageError, WeightsError, did_you_mean
-from vclip_cli.common.hashing import sha256_bytes, sha256_json
+from vclip_cli.common.files import sha256_bytes, sha256_json
 from vclip_cli.models.tensors import tensors_sha256
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.common.files import whole_file
-from vclip_cli.common.folders import cache_folder
-from vclip_cli.common.hashing import sha256_json
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.files import sha256_json, whole_file
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, pool_batch
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
 from vclip_cli.engine.encoding.model import LoadedMethod

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json
 from vclip_cli.report.calibration import calibration
 from vclip_cli.report.clip_scores import (
     ClipScores,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_pass import score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
 from vclip_cli.engine.encoding.scoring import Computing, encode_text

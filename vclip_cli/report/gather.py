@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.hashing import canonical_json
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.files import canonical_json
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import pick_device
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.encoding.model import LoadedMethod

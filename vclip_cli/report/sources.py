@@ -8,17 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError, VclipError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.encoding.embedding_store import (
     EmbeddingStore,
     embedding_store,
     recorded_store,
 )
-from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.contract import Adapter
 from vclip_cli.report.material import Missing
 from vclip_cli.results.collect import LoadedRecord
@@ -116,8 +117,12 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
     options = {} if checkpoint else record.adapter.config
     try:
         method = load_method(
-            MethodRequest(
-                record.adapter.name, backbone.name, backbone.pretrained, checkpoint, options
+            ModelSpec(
+                method=record.adapter.name,
+                checkpoint=checkpoint,
+                backbone=backbone.name,
+                pretrained=backbone.pretrained,
+                options=options,
             )
         )
     except VclipError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, did_you_mean
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.results.collect import (
     LoadedRecord,
     require_equal_test_sets,

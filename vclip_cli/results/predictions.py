@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import whole_file
-from vclip_cli.common.hashing import sha256_file
-from vclip_cli.common.parquet_files import read_parquet
+from vclip_cli.common.files import sha256_file, whole_file
+from vclip_cli.common.safe_readers import read_parquet
 from vclip_cli.results.scores import check_classes, check_scores
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from vclip_cli.common.errors import DataError, SpecError
-from vclip_cli.common.files import write_json
-from vclip_cli.common.hashing import sha256_json
-from vclip_cli.common.json_files import read_json
+from vclip_cli.common.files import sha256_json, write_json
+from vclip_cli.common.safe_readers import read_json
 from vclip_cli.common.yaml_files import ErrorAt, validate_model
 from vclip_cli.results.measure import Closed, Metric, PerClass
 

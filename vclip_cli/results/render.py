@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.json_files import json_text
+from vclip_cli.common.safe_readers import json_text
 from vclip_cli.results.escaping import csv_text, latex, markdown
 from vclip_cli.results.render_html import render_html
 from vclip_cli.results.result_table import Cell, Column, ResultTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from vclip_cli.common.hashing import canonical_json, sha256_json
+from vclip_cli.common.files import canonical_json, sha256_json
 from vclip_cli.results.record import Record
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vclip_cli.data.annotations import COLUMNS, Annotations
 from vclip_cli.data.dataset import Dataset, DatasetConfig
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.manifest import build_manifest
+from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.toy.multi import multi_clips
 from vclip_cli.toy.world import ToyClip, toy_clips
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from vclip_cli.common.hashing import sha256_bytes, sha256_json
+from vclip_cli.common.files import sha256_bytes, sha256_json
 from vclip_cli.toy.world import (
     EXTENSIONS,
     FRAMES,

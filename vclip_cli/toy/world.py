@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json
 
 RENDERER_VERSION = 2
 """Raised whenever a clip's pixels or bytes change; `toy_fingerprint` covers it."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.hashing import canonical_json
+from vclip_cli.common.files import canonical_json
 from vclip_cli.video.clip import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.kept_frames import KeptFrames

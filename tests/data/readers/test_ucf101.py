@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotations import COLUMNS
 from vclip_cli.data.label_set import ClassEntry, LabelSet
-from vclip_cli.data.readers import ucf101
+from vclip_cli.data.readers import COLUMNS, ucf101
 
 CLASSES = "37 HandstandPushups\r\n1 ApplyEyeMakeup\r\n101 YoYo\r\n"
 MAKEUP = [f"ApplyEyeMakeup/v_ApplyEyeMakeup_g{group:02d}_c01.avi" for group in (8, 9, 1)]

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from vclip_cli.data.label_set import label_set_from_names
-from vclip_cli.engine.encoding.model import MethodRequest, load_method
+from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.encoding.settings import ViewRequest, resolve_settings
+from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.predict import predict_videos
+from vclip_cli.engine.specs import InputSpec, ModelSpec
 from vclip_cli.video import read_frames
 
 LABELS = ["push up", "pour", "ride bike", "play the guitar"]
@@ -41,8 +42,8 @@ def test_equals_open_clip_by_hand(architecture: str, suffix: str, tmp_path: Path
         text = text / text.norm(dim=-1, keepdim=True)
         by_hand = (model.logit_scale.exp() * text @ video).softmax(dim=0).numpy()
 
-    method = load_method(MethodRequest("clip", name, str(weights)))
-    settings = resolve_settings(method.adapter, ViewRequest(frames=4))
+    method = load_method(ModelSpec("clip", name, str(weights)))
+    settings = resolve_settings(method.adapter, InputSpec(frames=4))
     [ours] = predict_videos(
         method,
         [clip],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vclip_cli.common import interruption
+from vclip_cli.common import long_work
 from vclip_cli.models.registry import find_method
 from vclip_cli.models.tensors import read_tensor_file
 
@@ -25,7 +25,7 @@ TRAIN = (
 def default_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A shell's background jobs ignore Ctrl-C, and their children inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(interruption, "_seen", interruption._Seen())
+    monkeypatch.setattr(long_work, "_seen", long_work._Seen())
     yield
     signal.signal(signal.SIGINT, before)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos, toy_folder
 from vclip_cli.models import load_adapter
 from vclip_cli.models.checkpoint import read_info

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
-from vclip_cli.data.annotations import COLUMNS
+from vclip_cli.data.annotation_files import read_lines
 from vclip_cli.data.label_set import LabelSet, load_label_set
-from vclip_cli.data.text_files import read_lines
+from vclip_cli.data.readers import COLUMNS
 
 # One row per line of an official list: what it says, and the file and line where it says so.
 LISTED = ("video", "file", "class", "split", "source", "line")

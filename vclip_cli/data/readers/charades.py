@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
-from vclip_cli.data.annotations import COLUMNS, Annotations
+from vclip_cli.data.annotation_files import inside, read_lines
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.readers._listing import (
     Classes,
     count_remarks,
@@ -23,7 +24,6 @@ from vclip_cli.data.readers._listing import (
     require_files,
     require_videos,
 )
-from vclip_cli.data.text_files import inside, read_lines
 
 TITLE = "Charades CSV files"
 LABEL_SET = "charades"

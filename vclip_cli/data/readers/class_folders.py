@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotations import COLUMNS, Annotations
+from vclip_cli.data.annotation_files import split_name
 from vclip_cli.data.label_set import LabelSet
-from vclip_cli.data.split_names import split_name
+from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.videos_on_disk import scan_videos, without_ending
 
 TITLE = "class folders: <class>/<video> or train|val|test/<class>/<video>"

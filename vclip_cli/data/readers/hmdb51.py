@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotations import Annotations
+from vclip_cli.data.annotation_files import inside, read_lines
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
     LISTED,
     Classes,
@@ -25,7 +26,6 @@ from vclip_cli.data.readers._listing import (
     require_files,
     require_videos,
 )
-from vclip_cli.data.text_files import inside, read_lines
 from vclip_cli.data.videos_on_disk import video_stem
 
 TITLE = "HMDB51 train and test splits"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet, load_label_set
+from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
     Classes,
     beginning,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.data.annotations import Annotations
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers.list_file import list_files, read_lists
 from vclip_cli.data.video_list import read_video_list
 

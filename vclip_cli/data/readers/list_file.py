@@ -9,10 +9,9 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import plain_name
-from vclip_cli.data.annotations import COLUMNS, Annotations
-from vclip_cli.data.class_names import read_class_names
+from vclip_cli.data.annotation_files import read_class_names, split_name, split_order
 from vclip_cli.data.label_set import LabelSet
-from vclip_cli.data.split_names import split_name, split_order
+from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.video_list import ListEntry, read_video_list
 from vclip_cli.data.videos_on_disk import without_ending
 

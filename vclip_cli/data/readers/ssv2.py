@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.json_files import parse_json
-from vclip_cli.data.annotations import Annotations
+from vclip_cli.common.safe_readers import parse_json
+from vclip_cli.data.annotation_files import inside, read_lines
 from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
     LISTED,
     Classes,
@@ -29,7 +30,6 @@ from vclip_cli.data.readers._listing import (
     require_files,
     require_videos,
 )
-from vclip_cli.data.text_files import inside, read_lines
 
 TITLE = "Something-Something v2 JSON lists"
 LABEL_SET = "ssv2"

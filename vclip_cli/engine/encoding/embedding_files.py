@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import whole_file
-from vclip_cli.common.hashing import canonical_json, sha256_bytes
+from vclip_cli.common.files import canonical_json, sha256_bytes, whole_file
 
 SUFFIX = ".safetensors"
 TENSOR = "embeddings"

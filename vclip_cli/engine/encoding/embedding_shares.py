@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import StorageError
 from vclip_cli.common.files import write_json
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_pass import embedded_batches
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading

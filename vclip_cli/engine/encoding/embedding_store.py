@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import DataError, StorageError
-from vclip_cli.common.files import write_json
-from vclip_cli.common.folders import cache_folder
-from vclip_cli.common.hashing import sha256_json
+from vclip_cli.common.files import sha256_json, write_json
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import (
     SUFFIX,
     ShardFile,

@@ -17,9 +17,14 @@ from torch import Tensor
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
 from vclip_cli.common.files import whole_file
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.model import LoadedMethod
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.data.label_set import NATURAL, LabelSet
+from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
+from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing, encode_text
+from vclip_cli.engine.encoding.settings import resolve_settings
+from vclip_cli.engine.requests import Request
 
 FORMAT = "vclip-label-embeddings/1"
 HEADER = "vclip"
@@ -56,7 +61,7 @@ class LabelEmbeddings:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedLabels:
     """What `embed_labels` did: rows that it computed, rows that lay there, rows in all."""
 
     encoded: int
@@ -87,7 +92,7 @@ def embed_labels(
     path: Path,
     *,
     progress: Progress = no_progress,
-) -> Embedded:
+) -> EmbeddedLabels:
     """Write the embeddings of labels, encoding only those whose prompts the file lacks.
 
     Raises ComparisonRefused for a text side that is tied to its training classes, WeightsError
@@ -124,7 +129,23 @@ def embed_labels(
             advance(len(batch))
     if fresh:
         write_label_embeddings(store, path)
-    return Embedded(len(fresh), len(labels) - len(fresh), len(store.labels))
+    return EmbeddedLabels(len(fresh), len(labels) - len(fresh), len(store.labels))
+
+
+def embed_label_texts(
+    request: Request, label_set: LabelSet, path: Path, *, progress: Progress = no_progress
+) -> tuple[LoadedMethod, EmbeddedLabels]:
+    """Load the method of a request and write the embeddings of a label set; see `embed_labels`."""
+    compute = request.compute
+    computing = Computing(pick_device(compute.device), known_precision(compute.precision))
+    loaded = load_method(request.model)
+    views = loaded.stated_views()
+    settings = resolve_settings(loaded.adapter, request.input, request.text, views)
+    variant = settings.text if settings.text in label_set.variants else NATURAL
+    prompts = class_prompts(label_set, label_set.names, variant, settings.templates)
+    return loaded, embed_labels(
+        loaded, label_set.names, prompts, computing, path, progress=progress
+    )
 
 
 def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.backbone import default_weights, load_backbone
 from vclip_cli.models.checkpoint import (
     CheckpointInfo,
@@ -24,19 +24,31 @@ DEFAULT_BACKBONE = "ViT-B-16"
 
 
 @dataclass(frozen=True)
-class MethodRequest:
-    """What a person named; None where they named nothing.
+class TrainingFacts:
+    """What a checkpoint's header says of its training.
 
-    options: values of the method's own config, over its defaults. interpolate: the share of the
-    tuned weights, 0..1, over the original ones (`vifi_clip`), None for the checkpoint as it is.
+    videos: the ids that it saw, by dataset; unlisted: datasets with too many ids to store;
+    overrides: recipe key to (published, used); evaluation: frames, views and text as trained;
+    probability: slope and bias of a multi-label loss; failures: training videos that could not be
+    read.
     """
 
-    method: str | None = None
-    backbone: str | None = None
-    pretrained: str | None = None
-    checkpoint: Path | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    interpolate: float | None = None
+    videos: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unlisted: Sequence[str] = ()
+    trained_on: int = 0
+    shots: int | None = None
+    seed: int | None = None
+    partial: bool = False
+    overrides: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    failures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    probability: Mapping[str, float] | None = None
+    split_sha256: str | None = None
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any]) -> TrainingFacts:
+        """The facts in a checkpoint's header; what an older version did not write has a default."""
+        return cls(**{part.name: header[part.name] for part in fields(cls) if part.name in header})
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +64,11 @@ class LoadedMethod:
     info: CheckpointInfo | None
     interpolate: float | None = None
 
+    @property
+    def training(self) -> TrainingFacts:
+        """How the checkpoint was trained; nothing for weights that were not trained here."""
+        return TrainingFacts.of(self.info.training if self.info is not None else {})
+
     def describe(self) -> dict[str, Any]:
         """What identifies the scores that this method gives: names, config and hashes."""
         return {
@@ -66,7 +83,7 @@ class LoadedMethod:
         """What a checkpoint states of frames, views, text and templates: as it was trained."""
         if self.info is None:
             return {}
-        stated = dict(self.info.training.get("evaluation", {}))
+        stated = dict(self.training.evaluation)
         if self.info.templates:
             stated["templates"] = tuple(self.info.templates)
         return stated
@@ -98,53 +115,51 @@ def candidate_classes(method: LoadedMethod, classes: Sequence[str], where: str) 
     return tied
 
 
-def load_method(
-    request: MethodRequest, *, default_backbone: str = DEFAULT_BACKBONE
-) -> LoadedMethod:
+def load_method(spec: ModelSpec, *, default_backbone: str = DEFAULT_BACKBONE) -> LoadedMethod:
     """Build the adapter that was asked for, on the CPU in float32, in eval mode.
 
     Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
     """
-    if request.checkpoint is not None:
-        return _load_checkpoint(request)
-    if request.interpolate is not None:
+    if spec.checkpoint is not None:
+        return _load_checkpoint(spec)
+    if spec.interpolate is not None:
         raise UsageError(
             "--interpolate weighs a checkpoint against the weights that it was tuned from",
             hint="--checkpoint FILE",
         )
-    method = find_method(request.method or DEFAULT_METHOD)
-    name = request.backbone or default_backbone
-    backbone = load_backbone(name, request.pretrained or default_weights(name))
+    method = find_method(spec.method or DEFAULT_METHOD)
+    name = spec.backbone or default_backbone
+    backbone = load_backbone(name, spec.pretrained or default_weights(name))
     facts = backbone.describe()
-    adapter = method(backbone, method.Config.from_dict(request.options)).eval()
+    adapter = method(backbone, method.Config.from_dict(spec.options)).eval()
     return LoadedMethod(adapter, facts, None, None)
 
 
-def _load_checkpoint(request: MethodRequest) -> LoadedMethod:
-    assert request.checkpoint is not None
-    info = read_info(request.checkpoint)
-    if request.method not in (None, info.method):
+def _load_checkpoint(spec: ModelSpec) -> LoadedMethod:
+    assert spec.checkpoint is not None
+    info = read_info(spec.checkpoint)
+    if spec.method not in (None, info.method):
         raise UsageError(
             "the checkpoint belongs to another method",
-            where=str(request.checkpoint),
+            where=str(spec.checkpoint),
             found=info.method,
-            expected=request.method,
+            expected=spec.method,
             hint=f"--method {info.method}",
         )
-    name = request.backbone or info.backbone["name"]
-    if request.backbone is None:
-        refuse_foreign_backbone(name, request.checkpoint)
+    name = spec.backbone or info.backbone["name"]
+    if spec.backbone is None:
+        refuse_foreign_backbone(name, spec.checkpoint)
     complete = not info.backbone["weights_sha256"]  # the file holds every tensor of the backbone
-    source = request.pretrained or info.backbone["pretrained"]
+    source = spec.pretrained or info.backbone["pretrained"]
     if source is None:
         source = "random" if complete else default_weights(name)
     backbone = load_backbone(name, source)
     facts = backbone.describe()
-    adapter = load_adapter(request.checkpoint, backbone=backbone)
-    if request.interpolate is not None:
-        named = request.pretrained or info.backbone["pretrained"]
-        _interpolate(adapter, request.interpolate, known=not complete or named is not None)
-    return LoadedMethod(adapter, facts, sha256_file(request.checkpoint), info, request.interpolate)
+    adapter = load_adapter(spec.checkpoint, backbone=backbone)
+    if spec.interpolate is not None:
+        named = spec.pretrained or info.backbone["pretrained"]
+        _interpolate(adapter, spec.interpolate, known=not complete or named is not None)
+    return LoadedMethod(adapter, facts, sha256_file(spec.checkpoint), info, spec.interpolate)
 
 
 def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:

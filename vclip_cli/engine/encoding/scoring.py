@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast
 from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings

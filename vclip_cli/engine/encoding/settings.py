@@ -6,28 +6,23 @@ What a person overrides of the protocol's own fields is named, and ends up in th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError
+from vclip_cli.data.protocol import Protocol, Recipe, Text
+from vclip_cli.engine.encoding.model import LoadedMethod
+from vclip_cli.engine.loading.frame_source import open_frames, require_kept, require_large_enough
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import InputSpec, TextSpec
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.decoders import known_decoder
 from vclip_cli.video.sampling import Sampling
 
+if TYPE_CHECKING:
+    from vclip_cli.data.dataset import Dataset
+
 DEFAULT_FRAMES = 8
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """What a person asked for; None where the protocol decides."""
-
-    frames: int | None = None
-    clips: int | None = None
-    crops: int | None = None
-    templates: tuple[str, ...] | None = None
-    text: str | None = None
-    decoder: str = "exact"
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,8 @@ class Settings:
 
 def resolve_settings(
     adapter: Adapter,
-    asked: ViewRequest,
+    asked: InputSpec,
+    text: TextSpec | None = None,
     planned: dict[str, Any] | None = None,
     *,
     allow_single: bool = False,
@@ -54,11 +50,13 @@ def resolve_settings(
     another number of frames, UsageError for values that make no sense.
     """
     plan = {key: value for key, value in (planned or {}).items() if value is not None}
-    chosen = {
-        name: value
-        for name in ("frames", "clips", "crops", "templates", "text")
-        if (value := getattr(asked, name)) is not None
+    text = text or TextSpec()
+    given = {
+        **{name: getattr(asked, name) for name in ("frames", "clips", "crops")},
+        "templates": read_templates(text.template),
+        "text": text.text,
     }
+    chosen = {name: value for name, value in given.items() if value is not None}
     stated = {
         "frames": adapter.tied_frames or DEFAULT_FRAMES,
         "clips": 1,
@@ -122,3 +120,55 @@ def read_templates(values: Sequence[str] | None) -> tuple[str, ...] | None:
             raise UsageError("the file holds no template", where=value)
         templates += found
     return tuple(templates)
+
+
+def reading_from(reading: VideoReading, frames_from: str, dataset: str) -> VideoReading:
+    """The same reading, with frames from the store where one was asked for.
+
+    Raises UsageError for a store that does not keep the frames that the reading needs.
+    """
+    store = open_frames(frames_from, dataset, reading.decoder)
+    require_kept(store, reading.sampling)
+    require_large_enough(store, reading.preprocessing, reading.crops)
+    return replace(reading, store=store)
+
+
+def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
+    """What is stated of frames, views and text: by the protocol, over that by its recipe for the
+    method, over that by the checkpoint, which was trained in one way and not in another."""
+    plan: dict[str, Any] = {
+        "frames": protocol.frames_for(dataset.config.name),
+        "clips": protocol.views.clips,
+        "crops": protocol.views.crops,
+        **_stated_text(protocol.text, dataset),
+    }
+    name = method.adapter.name
+    found = protocol.recipe_for(name, dataset.config.name)
+    for_others = (r for r in protocol.recipes.values() if r.method == name)
+    recipe = found[1] if found is not None else next(for_others, None)
+    if recipe is not None:
+        plan |= {**recipe_views(recipe), **_stated_text(recipe.text, dataset)}
+    return plan | method.stated_views()
+
+
+def recipe_views(recipe: Recipe) -> dict[str, Any]:
+    """Frames and views at the final test, as a recipe states them."""
+    rule = recipe.sampling.test
+    return {
+        "frames": recipe.frames,
+        "clips": recipe.views.clips,
+        "crops": recipe.views.crops,
+        "rule": rule,
+        "stride": recipe.sampling.stride if rule == "dense" else 1,
+    }
+
+
+def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
+    """What is stated of the prompts. A paper's text variant that the label set lacks, such as that
+    of a person's own classes, is left out: `natural` stands in for it."""
+    stated: dict[str, Any] = {}
+    if text is not None and text.variant in dataset.label_set.variants:
+        stated["text"] = text.variant
+    if text is not None and text.templates:
+        stated["templates"] = tuple(text.templates)
+    return stated

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from vclip_cli.data.plan import TestSet, plan_validation
+from vclip_cli.data.protocol_lists import TestSet, protocol_validation
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.results.multi_label import best_threshold, fit_sigmoid
@@ -23,7 +23,7 @@ from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
 
 if TYPE_CHECKING:
-    from vclip_cli.common.progress import Progress
+    from vclip_cli.common.long_work import Progress
     from vclip_cli.data.dataset import Dataset
     from vclip_cli.data.protocol import Protocol
     from vclip_cli.engine.evaluation.plan import EvaluationPlan
@@ -69,7 +69,7 @@ def stated_probability(adapter: Adapter) -> LabelProbability:
 
 def trained_probability(method: LoadedMethod) -> LabelProbability | None:
     """The sigmoid of the loss that a checkpoint was trained with; None for any other method."""
-    facts = method.info.training.get("probability") if method.info is not None else None
+    facts = method.training.probability
     if facts is None:
         return None
     return LabelProbability(float(facts["slope"]), float(facts["bias"]), "trained")
@@ -87,11 +87,10 @@ def validation_part(
 
     A part that the checkpoint was trained on is none.
     """
-    found = plan_validation(protocol, dataset, tests) if tests[0].multi_label else None
-    info = method.info
-    if found is None or info is None:
-        return found
-    trained = {video for names in info.training.get("videos", {}).values() for video in names}
+    found = protocol_validation(protocol, dataset, tests) if tests[0].multi_label else None
+    if found is None:
+        return None
+    trained = {video for names in method.training.videos.values() for video in names}
     return None if trained & set(found.rows["video"]) else found
 
 

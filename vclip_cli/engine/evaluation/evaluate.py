@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder, write_json
-from vclip_cli.common.hashing import sha256_file, sha256_json
+from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.plan import TestSet
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.costs import count_multiply_adds
 from vclip_cli.engine.encoding.embedding_store import (
     EmbeddingStore,
@@ -35,35 +34,62 @@ from vclip_cli.engine.encoding.model import (
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Pass, PerLabel, encode_text, score_videos
 from vclip_cli.engine.evaluation.calibration import applied, decide
-from vclip_cli.engine.evaluation.plan import COUNT_AS_WRONG, EvaluationPlan
+from vclip_cli.engine.evaluation.plan import EvaluationPlan
 from vclip_cli.engine.evaluation.record import RunFacts, build_record
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.parts import Scores, videos_per_process
 from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.runs.workload import Workload
+from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, Record, read_record, write_record
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 PREDICTIONS_FILE = "predictions.parquet"
 RUN_FILE = "run.json"
 PARTS = "parts"
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """A finished test set: its record, where that lies, and whether an earlier run made it."""
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A method on one test set: its record, where that lies, and whether an earlier run made it."""
 
     test: TestSet
     record: Record
     path: Path
     reused: bool
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metric to value; `record.metrics` has the intervals."""
+        return {name: metric.value for name, metric in self.record.metrics.items()}
 
-def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Evaluated]:
+    @property
+    def per_class(self) -> pd.DataFrame:
+        """One row a class: name, value and number of videos of the metric `record.per_class`."""
+        import pandas as pd
+
+        return pd.DataFrame([entry.model_dump() for entry in self.record.per_class.values])
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a scored video, as the predictions file has it."""
+        import pandas as pd
+
+        assert self.record.predictions is not None  # evaluation always writes them
+        return pd.read_parquet(self.path.with_name(self.record.predictions.file))
+
+    def __repr__(self) -> str:
+        """The test set and its metrics, for a notebook."""
+        values = ", ".join(f"{name} {value:.1f}" for name, value in self.metrics.items())
+        return f"<Result {self.test.name}: {values}>"
+
+
+def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Result]:
     """Score all test sets of a plan and write predictions and records.
 
     Of several processes only the first one writes, and gives what was evaluated.
@@ -73,13 +99,13 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
     run.
     """
     require_writable_folder(plan.folder)
-    shard = plan.request.shard
-    if not plan.request.resume and shard.count > 1:
+    shard = plan.shard
+    if not plan.request.run.resume and shard.count > 1:
         raise UsageError("--no-resume is for one process: the others might come too late for it")
     with contextlib.ExitStack() as held:
         if shard.is_main:
             held.enter_context(folder_lock(plan.folder, "evaluating into"))
-        if not plan.request.resume:
+        if not plan.request.run.resume:
             _remove_run(plan.folder)
         else:
             _refuse_another_run(plan)
@@ -88,23 +114,44 @@ def evaluate(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[
                 return [entry for entry in finished if entry is not None]
         videos = sum(_videos_of_passes(plan))
         log = held.enter_context(open_run_log(plan.folder, "eval", log_name(shard), total=videos))
-        write_json(plan.folder / RUN_FILE, {"sha256": plan.sha256, **plan.identity})
+        write_json(plan.folder / RUN_FILE, plan.document.as_dict())
         return _evaluate(plan, log, progress)
 
 
 def _videos_of_passes(plan: EvaluationPlan) -> list[int]:
-    groups, limit = _by_classes(plan.tests).values(), plan.request.limit
+    groups, limit = _by_classes(plan.tests).values(), plan.request.run.limit
     return [len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups]
 
 
 def planned_per_process(plan: EvaluationPlan) -> list[int]:
     """How many videos each process of the request's division scores, over all passes."""
-    size, count = plan.computing.batch_size, plan.request.shard.count
+    size, count = plan.computing.batch_size, plan.shard.count
     passes = [videos_per_process(videos, size, count) for videos in _videos_of_passes(plan)]
     return [sum(of_one) for of_one in zip(*passes, strict=True)]
 
 
-def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Evaluated]:
+def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    return {
+        "work": Workload(planned_per_process(plan), rate).as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "device": str(plan.computing.device),
+        **plan.document.as_dict(),
+        "tests": [
+            {
+                "name": test.name,
+                "videos": int(test.rows["video"].nunique()),
+                "absent": int((test.rows["path"] == "").sum()),
+                "classes": len(test.classes),
+                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
+            }
+            for test in plan.tests
+        ],
+    }
+
+
+def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
     plan.method.adapter.to(plan.computing.device)
     decision = decide(plan, progress) if plan.tests[0].multi_label else None
     per_label = applied(decision) if decision is not None else None
@@ -125,7 +172,7 @@ def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Eva
             per_label,
             text=text,
             store=store,
-            shard=plan.request.shard,
+            shard=plan.shard,
             log=log,
         )
         if scores is None:
@@ -145,14 +192,14 @@ def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Eva
             decision=decision,
         )
         done += [_finish(plan, test, *_narrowed(test, scores, facts)) for test in tests]
-    if plan.request.shard.is_main:
+    if plan.shard.is_main:
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
 
 
 def embeddings_of(plan: EvaluationPlan) -> EmbeddingStore | None:
     """The store that a run's embeddings come from and go to; None without one."""
-    if not plan.request.cache:
+    if not plan.request.run.cache:
         return None
     return embedding_store(
         plan.method.adapter,
@@ -213,20 +260,19 @@ def score_tests(
     """
     items: dict[str, ListedVideo] = {}
     for test in tests:
-        for video, path in listed_videos(test, plan.request.limit):
+        for video, path in listed_videos(test, plan.request.run.limit):
             items.setdefault(video, ListedVideo(video, path))
     if plan.settings.reading.store is None:
-        prepare_videos(plan.request.dataset, items, progress=progress)
+        prepare_videos(plan.dataset.config.name, items, progress=progress)
     adapter = plan.method.adapter
-    root = plan.dataset.videos_root
-    assert root is not None  # checked by plan_evaluation
+    root = plan.videos_root
     sizes = [_size(root / item.path) if item.path else -1 for item in items.values()]
-    what = [plan.sha256, prompts, [asdict(i) for i in items.values()], sizes]
+    what = [plan.document.sha256, prompts, [asdict(i) for i in items.values()], sizes]
     if per_label is not None:
         what.append(repr(per_label))
     key = sha256_json(what)
     listed = list(items.values())
-    stored = store.open(plan.request.dataset, root, listed) if store is not None else None
+    stored = store.open(plan.dataset.config.name, root, listed) if store is not None else None
     scores = score_videos(
         adapter,
         encode_classes(plan, prompts) if text is None else text,
@@ -237,8 +283,8 @@ def score_tests(
         Pass(
             parts=plan.folder / PARTS / key[:16],
             shard=shard or Shard(),
-            merge=plan.request.merge and shard is not None,
-            stop=plan.request.on_error == "stop",
+            merge=plan.request.run.merge and shard is not None,
+            stop=plan.request.run.on_error == "stop",
             log=log,
         ),
         per_label=per_label,
@@ -251,7 +297,7 @@ def score_tests(
 
 def encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
     """What the adapter's `score` needs of the classes, from stored label embeddings if named."""
-    stored = plan.request.label_embeddings
+    stored = plan.request.text.label_embeddings
     if stored is not None:
         return stored_text(stored, plan.method, prompts, plan.computing)
     return encode_text(plan.method.adapter, prompts, plan.computing)
@@ -271,9 +317,9 @@ def listed_videos(test: TestSet, limit: int | None) -> list[tuple[str, str]]:
     return pairs if limit is None else pairs[:limit]
 
 
-def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts) -> Evaluated:
+def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts) -> Result:
     """Write the predictions and the record of one test set."""
-    wanted = {video for video, _ in listed_videos(test, plan.request.limit)}
+    wanted = {video for video, _ in listed_videos(test, plan.request.run.limit)}
     chosen = [position for position, video in enumerate(scores.videos) if video in wanted]
     failures = [failure for failure in scores.failures if failure.video in wanted]
     if not chosen:
@@ -298,13 +344,17 @@ def _finish(plan: EvaluationPlan, test: TestSet, scores: Scores, facts: RunFacts
         [labels[video] for video in videos],
         scores.scores[chosen],
         failures,
-        [labels[failure.video] for failure in failures if plan.request.on_error == COUNT_AS_WRONG],
+        [
+            labels[failure.video]
+            for failure in failures
+            if plan.request.run.on_error == COUNT_AS_WRONG
+        ],
         {video: counts for video, counts in scores.damage.items() if video in wanted},
         PREDICTIONS_FILE,
         digest,
     )
     write_record(record, folder / RECORD_FILE)
-    return Evaluated(test, record, folder / RECORD_FILE, reused=False)
+    return Result(test, record, folder / RECORD_FILE, reused=False)
 
 
 def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
@@ -323,7 +373,7 @@ def _refuse_another_run(plan: EvaluationPlan) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         found = None
-    if found != plan.sha256:
+    if found != plan.document.sha256:
         raise UsageError(
             "the output folder holds a run with other settings",
             where=str(plan.folder),
@@ -331,16 +381,17 @@ def _refuse_another_run(plan: EvaluationPlan) -> None:
         )
 
 
-def _finished(plan: EvaluationPlan, test: TestSet) -> Evaluated | None:
+def _finished(plan: EvaluationPlan, test: TestSet) -> Result | None:
     """The record of an earlier, equal run whose predictions are still what it says."""
     path = plan.folder / test.name.replace("/", "_") / RECORD_FILE
     if not path.is_file():
         return None
     record = read_record(path)
     file = record.predictions
-    whole = file is not None and (path.parent / file.file).is_file()
-    if not whole or record.config.get("run_sha256") != plan.sha256:
+    if file is None or not (path.parent / file.file).is_file():
+        return None
+    if record.config.get("run_sha256") != plan.document.sha256:
         return None
     if sha256_file(path.parent / file.file) != file.sha256:
         return None
-    return Evaluated(test, record, path, reused=True)
+    return Result(test, record, path, reused=True)

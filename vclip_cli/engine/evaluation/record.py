@@ -7,19 +7,21 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vclip_cli.engine.encoding.devices import device_name
 from vclip_cli.engine.loading.videos import Failure
+from vclip_cli.engine.requests import plain
 from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.run_log import command_line
 from vclip_cli.results import record as records
 from vclip_cli.results.metrics import evaluate_single_label
 from vclip_cli.results.multi_label import evaluate_labels
 
 if TYPE_CHECKING:
-    from vclip_cli.data.plan import TestSet
+    from vclip_cli.data.protocol_lists import TestSet
     from vclip_cli.engine.evaluation.plan import EvaluationPlan
 
 
@@ -72,19 +74,19 @@ def build_record(
         )
     else:
         evaluation = evaluate_single_label(scores, labels, facts.classes, unread=unread)
-    training = method.info.training if method.info is not None else {}
+    training = method.training
     reading = settings.reading
     label_set = plan.dataset.label_set
     return records.Record(
-        package=records.Package(**package_facts()),
-        command=list(request.command),
-        config=_config(plan),
+        package=records.Package.model_validate(package_facts()),
+        command=list(command_line()),
+        config={"run_sha256": plan.document.sha256, **plan.document.recorded},
         overrides=_overrides(plan),
         protocol=records.Protocol(
             name=plan.protocol.name,
             version=plan.protocol.version,
             sha256=plan.protocol.sha256,
-            shots=training.get("shots"),
+            shots=training.shots,
         ),
         dataset=records.Dataset(
             name=test.dataset,
@@ -122,20 +124,20 @@ def build_record(
             embeddings=facts.embeddings,
         ),
         compute=records.Compute(
-            precision=request.precision,
+            precision=request.compute.precision,
             device=device_name(plan.computing.device),
             world_size=facts.processes,
-            batch_size=request.batch_size,
-            workers=request.guard.most_workers,
+            batch_size=request.compute.batch_size,
+            workers=request.workers.most_workers,
             libraries=library_versions(),
         ),
-        seeds={"train": training.get("seed")},
+        seeds={"train": training.seed},
         counts=records.Counts(
             listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
         ),
         failures=[records.Failure(**vars(failure)) for failure in failures],
         damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
-        partial=request.limit is not None or bool(training.get("partial")),
+        partial=request.run.limit is not None or training.partial,
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
         marks=_marks(plan, test, len(unread)),
         metrics=evaluation.metrics,
@@ -165,32 +167,6 @@ def _cost(facts: RunFacts) -> records.Cost | None:
     )
 
 
-def _config(plan: EvaluationPlan) -> dict[str, Any]:
-    """The resolved options; where the output lies is no part of a result."""
-    request, reading = plan.request, plan.settings.reading
-    return {
-        "run_sha256": plan.sha256,
-        "protocol": request.protocol,
-        "dataset": request.dataset,
-        "method": plan.method.adapter.name,
-        "interpolate": plan.method.interpolate,
-        "splits": list(request.splits) if request.splits is not None else None,
-        "frames": reading.sampling.frames,
-        "clips": reading.sampling.clips,
-        "crops": reading.crops,
-        "decoder": reading.decoder,
-        "frames_from": "source" if reading.store is None else "store",
-        "templates": list(plan.settings.templates),
-        "text": plan.settings.text,
-        "device": request.device,
-        "precision": request.precision,
-        "batch_size": request.batch_size,
-        "workers": request.guard.most_workers,
-        "limit": request.limit,
-        "on_error": request.on_error,
-    }
-
-
 def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
     """What every table must say of this result."""
     marks = [
@@ -200,33 +176,31 @@ def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
     ]
     if unread:
         marks.append(f"{unread:,} videos that could not be read count as wrong")
-    training = plan.method.info.training if plan.method.info is not None else {}
-    if unlisted := training.get("unlisted"):
-        names = ", ".join(unlisted)
+    training = plan.method.training
+    if training.unlisted:
+        names = ", ".join(training.unlisted)
         marks.append(f"not compared with the training videos of {names}: too many to be stored")
-    if failed := len(training.get("failures", {})):
-        marks.append(f"{failed:,} of {training['trained_on']:,} training videos could not be read")
+    if failed := len(training.failures):
+        marks.append(f"{failed:,} of {training.trained_on:,} training videos could not be read")
     return marks
 
 
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
-    used = _config(plan)
-    alpha = plan.method.interpolate
+    used, alpha = plan.document.settings, plan.method.interpolate
     tested = (
         [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
     )
     tested += [
-        records.Override(field=name, protocol=_plain(stated), used=used[name])
+        records.Override(field=name, protocol=plain(stated), used=used[_SETTING.get(name, name)])
         for name, stated in plan.settings.overrides.items()
     ]
-    training = plan.method.info.training if plan.method.info is not None else {}
     trained = [
         records.Override(field=f"training.{name}", protocol=published, used=changed)
-        for name, (published, changed) in training.get("overrides", {}).items()
+        for name, (published, changed) in plan.method.training.overrides.items()
     ]
     return tested + trained
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+_SETTING = {"templates": "template"}
+"""What a record calls an override, and the setting behind it."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.folders import cache_folder
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.resources import cache_folder
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 EMBEDDED = ("toy", "toy-shapes", "toy-multi")
 
 
-def open_dataset(name: str) -> Dataset:
-    """A dataset by name. Raises UsageError with the near misses for an unknown one."""
+def open_dataset(name: str | None) -> Dataset:
+    """A dataset by name. Raises UsageError without a name, and for an unknown one."""
     from vclip_cli.data.dataset import list_datasets, load_dataset
 
+    if name is None:
+        raise UsageError(
+            "no dataset was named", hint="--dataset NAME; see: vclip data list, or try toy"
+        )
     if name in EMBEDDED:
         from vclip_cli.toy.dataset import multi_dataset, toy_dataset
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError, UsageError, VideoError
-from vclip_cli.common.folders import cache_folder
 from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.video import decode
 from vclip_cli.video.clip import DecodedClip
 from vclip_cli.video.frame_store import FrameStore

@@ -88,11 +88,19 @@ def _views_and_damage(
         store=reading.store,
         allow_single=reading.allow_single,
     )
-    crops = preprocess_frames(clip.frames, reading.preprocessing, crops=reading.crops)
+    return _views(clip.frames, reading), clip.damaged
+
+
+def views_of_frames(frames: np.ndarray, reading: VideoReading) -> np.ndarray:
+    """All frames of a video, uint8 (T,H,W,3), to its views (V,T,S,S,3)."""
+    return _views(frames[reading.sampling.indices(len(frames)).ravel()], reading)
+
+
+def _views(wanted: np.ndarray, reading: VideoReading) -> np.ndarray:
+    crops = preprocess_frames(wanted, reading.preprocessing, crops=reading.crops)
     clips, frames = reading.sampling.clips, reading.sampling.frames
     by_crop = crops.reshape(crops.shape[0], clips, frames, *crops.shape[2:])
-    views = np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
-    return views, clip.damaged
+    return np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
 
 
 @dataclass(frozen=True)

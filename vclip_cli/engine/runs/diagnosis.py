@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.folders import cache_folder, project_folder, user_config_folder
-from vclip_cli.common.resources import list_yaml, user_folders
+from vclip_cli.common.resources import (
+    cache_folder,
+    list_yaml,
+    project_folder,
+    user_config_folder,
+    user_folders,
+)
 from vclip_cli.engine.runs.environment import library_versions, package_facts
 
 

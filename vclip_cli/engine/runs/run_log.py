@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,24 @@ from vclip_cli.engine.runs.shards import Shard
 
 LOG_FILE = "log.jsonl"
 SUFFIX = ".jsonl"
+
+
+_command: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
+
+
+def command_line() -> tuple[str, ...]:
+    """The command that this process carries out; empty where the library was called."""
+    return _command.get()
+
+
+@contextlib.contextmanager
+def carrying_out(arguments: Sequence[str]) -> Iterator[None]:
+    """Logs and records name this command while the context lasts."""
+    token = _command.set(("vclip", *arguments))
+    try:
+        yield
+    finally:
+        _command.reset(token)
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> It
     log.note(
         "started",
         work=work,
-        command=["vclip", *sys.argv[1:]],
+        command=list(command_line()),
         folder=str(Path.cwd()),
         package=package_facts(),
         libraries=library_versions(),

@@ -70,6 +70,11 @@ def launched_shard() -> Shard:
     return Shard(int(rank), int(count))
 
 
+def own_shard(named: str | None) -> Shard:
+    """The shard that `--shard` names, else this process's rank in its launch. Raises UsageError."""
+    return read_shard(named) if named is not None else launched_shard()
+
+
 def wait_until(ready: Callable[[], bool]) -> None:
     """Wait for what other processes write.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError, StorageError, UsageError, did_you_mean
-from vclip_cli.common.folders import cache_folder
+from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import SUFFIX, read_header
 
 KINDS = ("embeddings", "frames", "report", "toy")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore

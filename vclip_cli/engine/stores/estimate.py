@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.runs.workload import Workload
@@ -67,19 +67,19 @@ def estimate(
     that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
     passed. Raises UsageError when the store has other settings, DataError when it is damaged.
     """
-    folder = plan.request.folder
+    folder = plan.folder
     videos = plan.videos
     checked = None
     there = 0
-    if plan.request.resume and (folder / SETTINGS_FILE).exists():
+    if plan.request.run.resume and (folder / SETTINGS_FILE).exists():
         store = FrameStore.open(folder)
         refuse_other_settings(folder, store.settings, plan.settings)
-        if plan.request.verify:
-            checked = check_store(store, guard=plan.request.guard, progress=progress)
+        if plan.request.store.verify:
+            checked = check_store(store, guard=plan.request.workers, progress=progress)
         there = size_on_disk(folder)
         tasks = open_tasks(plan, store.settings, store.index, checked)
         videos = [task.video for task in tasks]
-    elif plan.request.verify:
+    elif plan.request.store.verify:
         raise UsageError("there is no frame store to verify", where=str(folder))
     order = np.random.default_rng(0).permutation(len(videos)).tolist()
     sizes: list[int] = []
@@ -89,14 +89,14 @@ def estimate(
         while len(sizes) < len(videos) and not _enough(sizes, len(videos), started):
             chosen = [videos[number] for number in order[len(sizes) : len(sizes) + _A_ROUND]]
             names = [video.video for video in chosen]
-            prepare_videos(plan.request.dataset, names)
+            prepare_videos(plan.dataset, names)
             for clip, took in pack_all(chosen, plan):
                 seconds += took
                 sizes.append(len(clip.head.packed()) + len(clip.body) + ROW.itemsize)
                 advance(1)
     mean, margin = _mean(sizes, len(videos))
     if rate is None and seconds:
-        rate = len(sizes) * max(plan.request.guard.most_workers, 1) / seconds
+        rate = len(sizes) * max(plan.request.workers.most_workers, 1) / seconds
     left = {video.video for video in videos}
     divided = [one.of(plan.videos) for one in (shard or Shard()).all_shards]
     work = Workload([sum(v.video in left for v in part) for part in divided], rate)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.errors import DataError
+from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
 from vclip_cli.engine.loading.frame_source import default_store, require_videos
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import open_run_log
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.specs import StoreSpec
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
@@ -33,31 +34,6 @@ from vclip_cli.video.store_writer import (
 
 
 @dataclass(frozen=True)
-class ExtractRequest:
-    """What a person asked of `vclip extract`.
-
-    out: the store's folder, None for the dataset's own; verify: check every byte of what is there,
-    and extract again what is damaged.
-    """
-
-    dataset: str
-    kept: KeptFrames
-    quality: int = 95
-    short_side: int = 256
-    decoder: str = "exact"
-    guard: WorkerSpec = UNPROTECTED
-    limit: int | None = None
-    out: Path | None = None
-    resume: bool = True
-    verify: bool = False
-
-    @property
-    def folder(self) -> Path:
-        """Where the store lies, or will lie."""
-        return self.out or default_store(self.dataset)
-
-
-@dataclass(frozen=True)
 class SourceVideo:
     """A video of the dataset; path: None where it is not on disk."""
 
@@ -69,7 +45,9 @@ class SourceVideo:
 class ExtractPlan:
     """What is decided before the first video is read."""
 
-    request: ExtractRequest
+    request: Request
+    dataset: str
+    folder: Path
     settings: StoreSettings
     root: Path
     videos: list[SourceVideo]
@@ -111,27 +89,44 @@ class Extracted:
         }
 
 
-def plan_extract(request: ExtractRequest) -> ExtractPlan:
+def plan_extract(request: Request) -> ExtractPlan:
     """Resolve the dataset and the settings. Raises UsageError, or DataError without videos."""
-    dataset = open_dataset(request.dataset)
-    root = dataset.videos_root
-    if root is None:
-        raise DataError(
-            f"the dataset {request.dataset!r} was registered without videos",
-            hint=f"vclip data add {request.dataset} --videos DIR",
-        )
+    store, run = request.store, request.run
+    if store.verify and not run.resume:
+        raise UsageError("--verify and --no-resume exclude each other")
+    if run.merge and (run.shard is not None or store.verify or not run.resume):
+        raise UsageError("--merge joins what shards have done, and nothing else")
+    dataset = open_dataset(request.data.dataset)
+    root = dataset.require_videos()
     rows = dataset.manifest.rows.drop_duplicates("video")
     listed = [
         SourceVideo(video, root / path if path else None)
         for video, path in zip(rows["video"], rows["path"], strict=True)
     ]
     settings = make_settings(
-        request.kept,
-        quality=request.quality,
-        short_side=request.short_side,
-        decoder=request.decoder,
+        kept_frames(store),
+        quality=store.quality,
+        short_side=store.size,
+        decoder=request.input.decoder,
     )
-    return ExtractPlan(request, settings, root, listed[: request.limit])
+    name = dataset.config.name
+    folder = run.out or default_store(name)
+    return ExtractPlan(request, name, folder, settings, root, listed[: run.limit])
+
+
+def kept_frames(store: StoreSpec) -> KeptFrames:
+    """The frames that a store is asked to keep. Raises UsageError."""
+    if store.frames == ("all",):
+        if store.segments_jitter is not None or store.clips != 1:
+            raise UsageError(
+                "--frames all keeps every frame: --clips and --segments-jitter add none"
+            )
+        return KeptFrames(every=True)
+    if not all(text.isdecimal() and int(text) > 0 for text in store.frames):
+        found = ",".join(store.frames)
+        raise UsageError(f"--frames {found!r}", expected="such as 8,16,32, or all")
+    counts = tuple(sorted({int(text) for text in store.frames}))
+    return KeptFrames(frames=counts, clips=store.clips, jitter=store.segments_jitter)
 
 
 def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
@@ -149,20 +144,20 @@ def fill_store(
     """Extract what the store lacks; gives how many clips were written, how many of these because
     their files had changed, and what a check found. Raises what `extract` raises."""
     request = plan.request
-    require_writable_folder(request.folder)
+    require_writable_folder(plan.folder)
     with (
-        folder_lock(request.folder, "extracting into"),
-        open_run_log(request.folder, "extract", total=len(plan.videos)) as log,
+        folder_lock(plan.folder, "extracting into"),
+        open_run_log(plan.folder, "extract", total=len(plan.videos)) as log,
     ):
-        prepare_videos(request.dataset, [video.video for video in plan.videos], progress=progress)
-        if not request.resume:
-            remove_store(request.folder)
-        with StoreWriter(request.folder, request.dataset, plan.settings) as writer:
-            index = writer.open(repair=request.verify)
+        prepare_videos(plan.dataset, [video.video for video in plan.videos], progress=progress)
+        if not request.run.resume:
+            remove_store(plan.folder)
+        with StoreWriter(plan.folder, plan.dataset, plan.settings) as writer:
+            index = writer.open(repair=request.store.verify)
             checked = None
-            if request.verify:
-                store = FrameStore(request.folder, request.dataset, plan.settings)
-                checked = check_store(store, guard=request.guard, progress=progress)
+            if request.store.verify:
+                store = FrameStore(plan.folder, plan.dataset, plan.settings)
+                checked = check_store(store, guard=request.workers, progress=progress)
                 checked.dropped_rows = writer.dropped_rows
             tasks = open_tasks(plan, writer.made_by, index, checked)
             done = len(plan.videos) - len(tasks)
@@ -181,7 +176,7 @@ def fill_store(
                     advance(1)
             log.note("extracted", done=done + written, failed=failed)
         if checked is not None:
-            checked.freed = drop_dead_bytes(request.folder)
+            checked.freed = drop_dead_bytes(plan.folder)
     return written, changed, checked
 
 
@@ -208,7 +203,7 @@ def open_tasks(
     if made_by != plan.settings:
         tasks = [task for task in tasks if not task.again]
         if tasks:
-            refuse_other_versions(plan.request.folder, made_by, plan.settings)
+            refuse_other_versions(plan.folder, made_by, plan.settings)
     return tasks
 
 
@@ -237,7 +232,7 @@ def pack_all(
 
     Raises DataError when their folder has gone.
     """
-    guard = plan.request.guard
+    guard = plan.request.workers
     calls = guarded_calls(_pack, (plan.root, plan.settings), videos, guard)
     for listed, result in zip(videos, calls, strict=True):
         lost = isinstance(result, Lost)
@@ -260,7 +255,7 @@ def _lost(listed: SourceVideo, lost: Lost) -> PackedClip:
 
 def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
     """What there is after a run. Raises DataError when no video at all could be decoded."""
-    store = FrameStore.open(plan.request.folder)
+    store = FrameStore.open(plan.folder)
     index = store.index
     failures = []
     stored = damaged = 0
@@ -275,20 +270,20 @@ def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | No
     if not stored:
         raise DataError(
             f"none of the {len(plan.videos):,} listed videos could be extracted",
-            where=str(plan.request.folder),
+            where=str(plan.folder),
             found=failures[0][1] if failures else None,
-            hint=f"vclip data check {plan.request.dataset}",
+            hint=f"vclip data check {plan.dataset}",
         )
     return Extracted(
-        dataset=plan.request.dataset,
-        folder=plan.request.folder,
+        dataset=plan.dataset,
+        folder=plan.folder,
         listed=len(plan.videos),
         stored=stored,
         written=written,
         changed=changed,
         damaged_sources=damaged,
         failures=failures,
-        size=size_on_disk(plan.request.folder),
+        size=size_on_disk(plan.folder),
         settings=store.describe(),
         checked=checked,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import require_writable_folder, write_json
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.runs.shards import Shard, wait_until
 from vclip_cli.engine.stores.extract import (
     Extracted,
@@ -45,16 +45,16 @@ def extract_share(
     """
     if shard.count == 1 and not shard.manual:
         return extract(plan, progress=progress)
-    require_writable_folder(plan.request.folder)
+    require_writable_folder(plan.folder)
     own = _own_plan(plan, shard)
-    done = own.request.folder / DONE_FILE
+    done = own.folder / DONE_FILE
     done.unlink(missing_ok=True)
     fill_store(own, progress=progress)
     write_json(done, {"shard": shard.index + 1, "of": shard.count, "videos": len(own.videos)})
     if not shard.is_main:
         return None
     for index in range(shard.count):
-        folder = shard_folder(plan.request.folder, Shard(index, shard.count))
+        folder = shard_folder(plan.folder, Shard(index, shard.count))
         wait_until((folder / DONE_FILE).is_file)
     return merge_shards(plan, progress=progress)
 
@@ -69,13 +69,12 @@ def _own_plan(plan: ExtractPlan, shard: Shard) -> ExtractPlan:
     made_by, index = _there(plan)
     tasks = open_tasks(replace(plan, videos=shard.of(plan.videos)), made_by, index)
     own = [task.video for task in tasks]
-    request = replace(plan.request, out=shard_folder(plan.request.folder, shard))
-    return replace(plan, request=request, videos=own)
+    return replace(plan, folder=shard_folder(plan.folder, shard), videos=own)
 
 
 def _there(plan: ExtractPlan) -> tuple[StoreSettings, StoreIndex]:
     """The settings and the index of the joined store, as far as there is one."""
-    folder = plan.request.folder
+    folder = plan.folder
     if (folder / SETTINGS_FILE).exists():
         return read_settings(folder)[1], load_index(folder)
     return plan.settings, StoreIndex.empty()
@@ -86,7 +85,7 @@ def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extr
 
     Raises DataError when a shard is missing or shards of different divisions lie there.
     """
-    folder = plan.request.folder
+    folder = plan.folder
     stores = _finished_shards(folder)
     settings = stores[0].settings
     for store in stores:
@@ -94,7 +93,7 @@ def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extr
         refuse_other_versions(store.folder, store.settings, settings)
     written = 0
     with folder_lock(folder, "extracting into"):
-        with StoreWriter(folder, plan.request.dataset, settings) as writer:
+        with StoreWriter(folder, plan.dataset, settings) as writer:
             index = writer.open()
             with progress("joining", len(plan.videos)) as advance:
                 for video in plan.videos:

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.progress import Progress
+from vclip_cli.common.long_work import Progress
 from vclip_cli.data.protocol import Recipe, Schedule
 from vclip_cli.engine.encoding.devices import autocast
 from vclip_cli.engine.encoding.embedding_pass import embedded_batches, pool_batch
@@ -32,14 +32,15 @@ from vclip_cli.models.fitting import FitOptimizer, Fitting
 from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.training.plan import TrainingPlan, TrainingRequest
+    from vclip_cli.engine.requests import Request
+    from vclip_cli.engine.training.plan import TrainingPlan
     from vclip_cli.models.contract import Adapter
 
 ALWAYS_HEEDED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
 
 
 def check_fitting(
-    request: TrainingRequest, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
+    request: Request, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
 ) -> None:
     """Refuse what would have no effect on a method that is fitted on stored embeddings.
 
@@ -55,17 +56,17 @@ def check_fitting(
             for name, value in schedule
             if value != getattr(plain, name) or "schedule.epochs" not in heeded
         ]
-    named = tuple(f".{setting.partition('=')[0]}" for setting in request.settings)
+    named = tuple(f".{setting.partition('=')[0]}" for setting in request.training.set)
     for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
         raise UsageError(
             f"the setting {key!r} has no effect on {method.name!r}",
             expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_HEEDED]),
         )
     for option, given in (
-        ("--select-on", request.select_on),
-        ("--stop-after", request.stop_after),
-        ("--start-from", request.start_from),
-        ("--flip", request.flip or None),
+        ("--select-on", request.training.select_on),
+        ("--stop-after", request.training.stop_after),
+        ("--start-from", request.training.start_from),
+        ("--flip", request.training.flip or None),
     ):
         if given is not None:
             raise UsageError(
@@ -81,13 +82,13 @@ def fit_on_embeddings(
     Gives the state of a finished run. Raises DataError when fewer than two classes can be read.
     """
     adapter, recipe = plan.method.adapter, plan.recipe
-    state = ResumeState(plan.sha256, 0, {}, {})
+    state = ResumeState(plan.document.sha256, 0, {}, {})
     embeddings, targets = _embeddings(plan, items, state, progress)
     if len(torch.unique(targets)) < 2:
         raise DataError(
             "training needs readable videos of at least two classes",
             found=f"{len(targets):,} videos of {len(torch.unique(targets))} classes",
-            hint=f"vclip data check {plan.request.dataset}",
+            hint=f"vclip data check {plan.dataset.config.name}",
         )
     spec, schedule = recipe.optimizer, recipe.schedule
     fitting = Fitting(
@@ -101,7 +102,7 @@ def fit_on_embeddings(
         epochs=None if schedule is None else schedule.epochs,
     )
     prompts = class_prompts(plan.dataset.label_set, plan.classes, plan.text, plan.templates)
-    with autocast(plan.device, plan.request.precision):
+    with autocast(plan.device, plan.request.compute.precision):
         fitted = adapter.fit(embeddings, targets, prompts, fitting, progress)
     state.step, state.losses = len(fitted.losses), fitted.losses
     state.best = dict(fitted.chosen)
@@ -114,27 +115,30 @@ def embed_share(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
     Nothing is done where nothing may be stored; the first process waits for the others.
     """
     request, share = plan.request, launched_shard()
-    if share.count == 1 or not request.cache:
+    if share.count == 1 or not request.run.cache:
         return
     reading, computing = _reading(plan), _computing(plan)
-    adapter, root = plan.method.adapter.to(plan.device), plan.dataset.videos_root
-    assert root is not None  # checked by plan_run
-    store = embedding_store(adapter, reading, request.precision, plan.device.type, stores_all=True)
+    adapter, root = plan.method.adapter.to(plan.device), plan.videos_root
+    store = embedding_store(
+        adapter, reading, request.compute.precision, plan.device.type, stores_all=True
+    )
     if store is None:
         return
     listed = [ListedVideo(item.video, item.path) for item in items]
     if plan.store is None:
         own = share_of_items(listed, share, computing.batch_size)
-        prepare_videos(request.dataset, [item.video for item in own], progress=progress)
+        prepare_videos(plan.dataset.config.name, [item.video for item in own], progress=progress)
     embed_shared(
-        *(adapter, root, listed, reading, computing, store, request.dataset, share),
+        *(adapter, root, listed, reading, computing, store, plan.dataset.config.name, share),
         progress=progress,
     )
 
 
 def _computing(plan: TrainingPlan) -> Computing:
     request = plan.request
-    return Computing(plan.device, request.precision, request.batch_size, request.guard)
+    return Computing(
+        plan.device, request.compute.precision, request.compute.batch_size, request.workers
+    )
 
 
 def _reading(plan: TrainingPlan) -> VideoReading:
@@ -149,7 +153,7 @@ def _reading(plan: TrainingPlan) -> VideoReading:
         ),
         plan.method.adapter.preprocessing,
         crops=recipe.views.crops,
-        decoder=plan.request.decoder,
+        decoder=plan.request.input.decoder,
         store=plan.store,
     )
     require_kept(plan.store, reading.sampling)
@@ -162,13 +166,12 @@ def _embeddings(
     """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
     request, adapter = plan.request, plan.method.adapter
     computing, reading = _computing(plan), _reading(plan)
-    root = plan.dataset.videos_root
-    assert root is not None  # checked by plan_run
+    root = plan.videos_root
     listed = [ListedVideo(item.video, item.path) for item in items]
     stored = None
-    if request.cache:
-        store = embedding_store(adapter, reading, request.precision, plan.device.type)
-        stored = store.open(request.dataset, root, listed) if store is not None else None
+    if request.run.cache:
+        store = embedding_store(adapter, reading, request.compute.precision, plan.device.type)
+        stored = store.open(plan.dataset.config.name, root, listed) if store is not None else None
     rows, targets = [], []
     with progress("embedding", len(listed)) as advance:
         for batch, values in embedded_batches(adapter, root, listed, reading, computing, stored):
@@ -183,7 +186,7 @@ def _embeddings(
         raise DataError(
             f"none of the {len(items):,} training videos can be read",
             found=next(iter(state.failures.values()))[1] if state.failures else None,
-            hint=f"vclip data check {request.dataset}",
+            hint=f"vclip data check {plan.dataset.config.name}",
         )
     embeddings = normalize(torch.from_numpy(np.concatenate(rows)), dim=-1)
     return embeddings, torch.tensor(targets)

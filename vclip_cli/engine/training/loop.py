@@ -20,8 +20,7 @@ from accelerate.utils import is_tensorboard_available
 from torch import Tensor
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.interruption import put_off
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress, put_off
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.training.optimiser import build_optimizer, set_rate

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import write_json
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file, write_json
+from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.runs.environment import package_facts
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.plan import TrainingPlan, training_items
@@ -23,7 +23,7 @@ from vclip_cli.engine.training.state import STATE_FILE, ResumeState
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
@@ -32,17 +32,47 @@ STORED_IDS = 20_000
 """A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished run: where its checkpoint lies, its last loss, what selection chose, and whether
-    an earlier run had made it."""
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A finished run.
 
+    checkpoint: the file, or the saved state of a run that stopped early; steps, loss: the last
+    ones; selected: what `--select-on` chose; failures: training videos that could not be read, with
+    path and reason; reused: whether an earlier run had made it.
+    """
+
+    plan: TrainingPlan
     checkpoint: Path
     steps: int
     loss: float
     selected: dict[str, Any]
     failures: dict[str, list[str]]
     reused: bool
+
+    def __repr__(self) -> str:
+        """The method and its checkpoint, for a notebook."""
+        return f"<TrainingRun {self.plan.method.adapter.name}: {self.checkpoint}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "method": self.plan.method.adapter.name,
+            "checkpoint": str(self.checkpoint),
+            "steps": self.steps,
+            "loss": self.loss,
+            "selected": self.selected,
+            "failures": self.failures,
+            "seed": self.plan.seed,
+            "split_sha256": self.plan.split.sha256,
+            "reused": self.reused,
+        }
+
+    @property
+    def log(self) -> pd.DataFrame:
+        """Step, loss and learning rate of every update."""
+        import pandas as pd
+
+        return pd.read_csv(self.checkpoint.with_name(LOSS_FILE))
 
 
 def loss_table(losses: Sequence[Sequence[float]]) -> str:
@@ -54,7 +84,7 @@ def loss_table(losses: Sequence[Sequence[float]]) -> str:
     return stream.getvalue()
 
 
-def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
+def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRun:
     """Write the checkpoint of a run that came to its end; the state alone of one that did not.
 
     Raises StorageError.
@@ -63,7 +93,9 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
     steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
     if state.step < steps:
-        return Trained(plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False)
+        return TrainingRun(
+            plan, plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False
+        )
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
     trained = _trained_videos(plan)
     digest = save_checkpoint(
@@ -74,40 +106,35 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
         templates=list(plan.templates),
         training={
             "package": package_facts(),
-            "run_sha256": plan.sha256,
+            "run_sha256": plan.document.sha256,
+            "settings": plan.document.recorded,
             "protocol": plan.protocol.reference.model_dump(),
-            "dataset": plan.request.dataset,
+            "dataset": plan.dataset.config.name,
             "split_sha256": plan.split.sha256,
             "videos": {name: ids for name, ids in trained.items() if ids},
             "unlisted": [name for name, ids in trained.items() if not ids],
             "trained_on": len(training_items(plan)),
-            "flip": plan.identity["flip"],
-            "decoder": plan.identity["decoder"],
-            "store": plan.identity["store"],
-            "precision": plan.request.precision,
+            "flip": plan.flip,
+            "decoder": plan.document.sources["decoder"],
+            "store": plan.document.sources["store"],
+            "precision": plan.request.compute.precision,
             "computed": how_computed(plan),
             "classes": list(plan.classes),
             "recipe_name": plan.recipe_name,
             "recipe": plan.recipe.model_dump(mode="json"),
             "overrides": {key: list(values) for key, values in plan.overrides.items()},
-            "start_from": plan.identity["start_from"],
+            "start_from": plan.document.sources["start_from"],
             "shots": plan.split.provenance.shots,
             "seed": plan.seed,
             "steps": steps,
             "loss": loss,
             "selected": selected,
-            "partial": plan.request.limit is not None,
+            "partial": plan.request.run.limit is not None,
             "failures": state.failures,
-            "extra_labels": plan.identity.get("extra_labels"),
+            "extra_labels": plan.document.sources.get("extra_labels"),
             **({"probability": state.probability} if state.probability else {}),
             "evaluation": {
-                "frames": plan.recipe.frames,
-                "clips": plan.recipe.views.clips,
-                "crops": plan.recipe.views.crops,
-                "rule": plan.recipe.sampling.test,
-                "stride": plan.recipe.sampling.stride
-                if plan.recipe.sampling.test == "dense"
-                else 1,
+                **recipe_views(plan.recipe),
                 "text": plan.text,
             },
         },
@@ -116,16 +143,15 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> Trained:
     write_json(
         plan.folder / RUN_FILE,
         {
-            "sha256": plan.sha256,
+            **plan.document.as_dict(),
             "finished": ended,
             "seconds": round(seconds, 1),
             "computed": how_computed(plan),
-            **plan.identity,
         },
     )
     (plan.folder / STATE_FILE).unlink(missing_ok=True)
-    return Trained(
-        plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
+    return TrainingRun(
+        plan, plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
     )
 
 
@@ -133,19 +159,19 @@ def how_computed(plan: TrainingPlan) -> dict[str, Any]:
     """What changes the weights by rounding alone: recorded, and no part of the run's identity."""
     return {
         "processes": launched_shard().count,
-        "gradient_checkpointing": plan.request.gradient_checkpointing,
-        "compiled": plan.request.compiled,
+        "gradient_checkpointing": plan.request.compute.gradient_checkpointing,
+        "compiled": plan.request.compute.compile,
     }
 
 
 def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:
     """The ids by dataset that these weights have seen, the checkpoint's that training began with
     among them; an empty list stands for more than can be stored."""
-    start = plan.request.start_from
+    start = plan.request.training.start_from
     before = read_info(start).training if start is not None else {}
     seen = {name: set(ids) for name, ids in before.get("videos", {}).items()}
     too_many = set(before.get("unlisted", []))
-    name = plan.request.dataset
+    name = plan.dataset.config.name
     seen[name] = seen.get(name, set()) | set(plan.split.rows["video"])
     too_many |= {name for name, ids in seen.items() if len(ids) > STORED_IDS}
     return {
@@ -158,14 +184,14 @@ def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
     return {**plan.method.adapter.stored(), **state.best.get("tensors", {})}
 
 
-def finished_run(plan: TrainingPlan) -> Trained | None:
+def finished_run(plan: TrainingPlan) -> TrainingRun | None:
     """An earlier, equal run that came to its end with the checkpoint that it says."""
     path = plan.folder / RUN_FILE
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        same, ended = found["sha256"] == plan.sha256, found.get("finished")
+        same, ended = found["sha256"] == plan.document.sha256, found.get("finished")
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         same, ended = False, None
     if not same:
@@ -180,4 +206,6 @@ def finished_run(plan: TrainingPlan) -> Trained | None:
         return None
     if sha256_file(checkpoint) != ended["checkpoint_sha256"]:
         return None
-    return Trained(checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True)
+    return TrainingRun(
+        plan, checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True
+    )

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.common.errors import DataError, SpecError, UsageError
-from vclip_cli.common.hashing import sha256_file, sha256_json
+from vclip_cli.common.errors import SpecError, UsageError
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.data.plan import plan_training
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
+from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.devices import known_precision, pick_device
-from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, MethodRequest
+from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod
 from vclip_cli.engine.encoding.prompts import check_templates
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.frame_source import (
-    SOURCE,
     open_frames,
     require_draws,
     require_kept,
     require_large_enough,
 )
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.embedded import check_fitting
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
 from vclip_cli.engine.training.start import load_start
+from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
@@ -47,58 +47,14 @@ FOLLOWING = ("frames", "classes")
 """Options of a method that follow from the recipe and the split, and are not set by themselves."""
 
 
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What a person asked of `vclip train`.
-
-    start_from: a checkpoint whose tensors training begins with; listed: a split file to train on
-    instead of the protocol's own draw;
-    frames_from: `source`, `store`, or a store's folder;
-    settings: `key=value` overrides of the recipe; recipe: one by name, None for the method's own;
-    select_on: a split whose top-1, or mAP, chooses the epoch, None for the last; batch_size: videos
-    at once on a device; gradient_checkpointing, compiled: less memory, other kernels, for the same
-    updates but for rounding, so that they are no part of a run's identity; flip: None where the
-    class texts decide; cache: reuse and keep embeddings; extra_labels: a CSV `video,label` with
-    labels beside the dataset's own.
-    """
-
-    protocol: str
-    dataset: str
-    method: MethodRequest = field(default_factory=MethodRequest)
-    start_from: Path | None = None
-    recipe: str | None = None
-    settings: tuple[str, ...] = ()
-    shots: int | None = None
-    seed: int | None = None
-    listed: Path | None = None
-    frames: int | None = None
-    select_on: str | None = None
-    flip: bool | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    batch_size: int = 8
-    guard: WorkerSpec = UNPROTECTED
-    decoder: str = "exact"
-    frames_from: str = SOURCE
-    limit: int | None = None
-    gradient_checkpointing: bool = False
-    compiled: bool = False
-    allow_overlap: bool = False
-    save_every: int = 50
-    stop_after: int | None = None
-    out: Path | None = None
-    resume: bool = True
-    cache: bool = True
-    extra_labels: Path | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
     """All that is decided before the first video is read."""
 
-    request: TrainingRequest
+    request: Request
     protocol: Protocol
     dataset: Dataset
+    videos_root: Path
     split: Split
     classes: tuple[str, ...]
     method: LoadedMethod
@@ -108,17 +64,13 @@ class TrainingPlan:
     templates: tuple[str, ...]
     text: str
     seed: int
+    flip: bool
     device: torch.device
-    identity: dict[str, Any]
+    document: RunDocument
     folder: Path
     label_set: LabelSet
     extra: ExtraLabels | None
-    store: FrameStore | None = None
-
-    @property
-    def sha256(self) -> str:
-        """The hash of everything that determines the weights."""
-        return sha256_json(self.identity)
+    store: FrameStore | None
 
 
 def default_recipe(method: str, protocol: Protocol, dataset: str, *, fits: bool = False) -> Recipe:
@@ -139,34 +91,45 @@ def default_recipe(method: str, protocol: Protocol, dataset: str, *, fits: bool 
     return plain.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 
 
-def plan_run(request: TrainingRequest) -> TrainingPlan:
+def plan_run(request: Request) -> TrainingPlan:
     """Resolve names, the recipe and the split, load the weights, and refuse what cannot work."""
-    protocol = load_protocol(request.protocol)
-    dataset = open_dataset(request.dataset)
-    if dataset.videos_root is None:
-        raise DataError(f"the dataset {request.dataset!r} was registered without videos")
-    device = pick_device(request.device)
-    known_precision(request.precision)
-    method_class = find_method(request.method.method or "clip")
+    data, training, compute = request.data, request.training, request.compute
+    for value, what, example in (
+        (data.protocol, "protocol", "--protocol few-shot"),
+        (data.dataset, "dataset", "--dataset toy"),
+        (request.model.method, "method", "--method vita-clip"),
+    ):
+        if value is None:
+            raise UsageError(f"no {what} was named", hint=example)
+    protocol = load_protocol(str(data.protocol))
+    dataset = open_dataset(data.dataset)
+    root = dataset.require_videos()
+    device = pick_device(compute.device)
+    known_precision(compute.precision)
+    method_class = find_method(request.model.method or "clip")
     name, published = _recipe(request, protocol, method_class)
     recipe = _overridden(published, request, method_class)
     if method_class.fits:
         check_fitting(request, method_class, recipe, changed(published, recipe))
     elif recipe.optimizer is None or recipe.schedule is None:
         raise SpecError(f"the recipe {name!r} names no optimizer or no schedule")
-    seed = request.seed if request.seed is not None else (protocol.seeds or [0])[0]
-    split, classes = plan_training(
-        protocol, dataset, shots=request.shots, seed=request.seed, listed=request.listed
+    seed = request.run.seed if request.run.seed is not None else (protocol.seeds or [0])[0]
+    split, classes = protocol_training(
+        protocol,
+        dataset,
+        shots=data.shots,
+        seed=request.run.seed,
+        listed=data.train_list,
     )
     extra, label_set = None, dataset.label_set
-    if request.extra_labels is not None:
-        extra = read_extra_labels(request.extra_labels, dataset, classes)
+    if training.extra_labels is not None:
+        extra = read_extra_labels(training.extra_labels, dataset, classes)
         classes, label_set = (*classes, *extra.new), extra.extend(label_set)
     torch.manual_seed(seed_of("init", seed))  # new tensors of the method are drawn from it
     options = {**recipe.config, **_tied_options(method_class, recipe, classes)}
     method = load_start(
-        replace(request.method, options=options),
-        request.start_from,
+        replace(request.model, options=options),
+        training.start_from,
         dataset.config.backbone or recipe.backbone or DEFAULT_BACKBONE,
     )
     adapter = method.adapter
@@ -179,10 +142,16 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         text = NATURAL
     texts = [label_set.text(name, text) for name in classes]
     store = _open_store(request, recipe, adapter.preprocessing)
-    flip = request.flip if request.flip is not None else not names_a_direction(texts)
-    identity = {
-        **method.describe(),
+    flip = training.flip if training.flip is not None else not names_a_direction(texts)
+    resolved = request.change(
+        model={"method": adapter.name},
+        input={"frames": recipe.frames},
+        training={"recipe": name, "flip": flip},
+        run={"seed": seed},
+    )
+    sources: dict[str, Any] = {
         "vclip": __version__,
+        "model": method.describe(),
         "protocol": protocol.sha256,
         "split": split.sha256,
         "manifest": dataset.manifest.sha256,
@@ -192,75 +161,75 @@ def plan_run(request: TrainingRequest) -> TrainingPlan:
         "preprocessing": adapter.preprocessing.as_dict(),
         "templates": list(templates),
         "text": text,
-        "start_from": sha256_file(request.start_from) if request.start_from else None,
-        "seed": seed,
-        "decoder": store.settings.decoder if store else describe_decoder(request.decoder),
+        "start_from": sha256_file(training.start_from) if training.start_from else None,
+        "decoder": store.settings.decoder if store else describe_decoder(request.input.decoder),
         "store": store.describe() if store else None,
-        "precision": request.precision,
-        "flip": flip,
         "device": device.type,
-        "limit": request.limit,
-        "select_on": request.select_on,
     }
     if extra is not None:
-        identity["extra_labels"] = extra.sha256
-    folder = request.out or _default_folder(request, method, seed, sha256_json(identity))
+        sources["extra_labels"] = extra.sha256
+    document = RunDocument("train", resolved, sources)
+    folder = request.run.out or _default_folder(request, method, seed, document.sha256)
     return TrainingPlan(
-        request, protocol, dataset, split, classes, method, name, recipe,
-        changed(published, recipe), templates, text, seed, device, identity, folder,
+        resolved, protocol, dataset, root, split, classes, method, name, recipe,
+        changed(published, recipe), templates, text, seed, flip, device, document, folder,
         label_set, extra, store,
     )  # fmt: skip
 
 
 def _open_store(
-    request: TrainingRequest, recipe: Recipe, preprocessing: Preprocessing
+    request: Request, recipe: Recipe, preprocessing: Preprocessing
 ) -> FrameStore | None:
     """The store that was asked for, once it is known to keep what the recipe draws."""
-    store = open_frames(request.frames_from, request.dataset, request.decoder)
+    store = open_frames(request.input.frames_from, str(request.data.dataset), request.input.decoder)
     require_draws(store, recipe.frames, recipe.sampling.train)
-    if request.select_on is not None:
+    if request.training.select_on is not None:
         require_kept(store, Sampling(recipe.frames))
     require_large_enough(store, preprocessing, crops=1)
     return store
 
 
-def recipe_of(request: TrainingRequest, protocol: Protocol) -> Recipe:
+def recipe_of(request: Request, protocol: Protocol) -> Recipe:
     """The recipe that a request is carried out by, overrides included. Raises UsageError."""
-    method_class = find_method(request.method.method or "clip")
+    method_class = find_method(request.model.method or "clip")
     return _overridden(_recipe(request, protocol, method_class)[1], request, method_class)
 
 
-def _overridden(published: Recipe, request: TrainingRequest, method_class: type) -> Recipe:
+def _overridden(published: Recipe, request: Request, method_class: type[Adapter]) -> Recipe:
     options = [name for name in _options(method_class) if name not in FOLLOWING]
-    recipe = override(published, request.settings, options)
-    frames = {} if request.frames is None else {"frames": request.frames}
+    recipe = override(published, request.training.set, options)
+    frames = {} if request.input.frames is None else {"frames": request.input.frames}
     return recipe.model_copy(update=frames)
 
 
-def _recipe(request: TrainingRequest, protocol: Protocol, method_class: type) -> tuple[str, Recipe]:
+def _recipe(
+    request: Request, protocol: Protocol, method_class: type[Adapter]
+) -> tuple[str, Recipe]:
     method: str = method_class.name
-    if request.recipe is not None:
-        recipe = protocol.recipe(request.recipe)
+    if request.training.recipe is not None:
+        recipe = protocol.recipe(request.training.recipe)
         if recipe.method != method:
             raise UsageError(
-                f"the recipe {request.recipe!r} is for another method",
+                f"the recipe {request.training.recipe!r} is for another method",
                 found=recipe.method,
                 expected=method,
             )
-        return request.recipe, recipe
-    return protocol.recipe_for(method, request.dataset) or (
+        return request.training.recipe, recipe
+    return protocol.recipe_for(method, str(request.data.dataset)) or (
         "default",
-        default_recipe(method, protocol, request.dataset, fits=method_class.fits),
+        default_recipe(method, protocol, str(request.data.dataset), fits=method_class.fits),
     )
 
 
-def _options(method_class: type) -> list[str]:
+def _options(method_class: type[Adapter]) -> list[str]:
     import dataclasses
 
     return [entry.name for entry in dataclasses.fields(method_class.Config)]
 
 
-def _tied_options(method_class: type, recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
+def _tied_options(
+    method_class: type[Adapter], recipe: Recipe, classes: Sequence[str]
+) -> dict[str, Any]:
     """Options that follow from the data: the frames and the classes that weights are tied to."""
     known = _options(method_class)
     follows: dict[str, Any] = {}
@@ -272,10 +241,10 @@ def _tied_options(method_class: type, recipe: Recipe, classes: Sequence[str]) ->
     return follows
 
 
-def _default_folder(request: TrainingRequest, method: LoadedMethod, seed: int, sha256: str) -> Path:
-    shots = f"_{request.shots}shots" if request.shots is not None else ""
+def _default_folder(request: Request, method: LoadedMethod, seed: int, sha256: str) -> Path:
+    shots = f"_{request.data.shots}shots" if request.data.shots is not None else ""
     name = f"train_{method.adapter.name}{shots}_seed{seed}_{sha256[:10]}"
-    return Path("runs") / Path(request.protocol).stem / request.dataset / name
+    return Path("runs") / Path(str(request.data.protocol)).stem / str(request.data.dataset) / name
 
 
 def training_items(plan: TrainingPlan) -> list[TrainingItem]:
@@ -293,4 +262,38 @@ def training_items(plan: TrainingPlan) -> list[TrainingItem]:
         items = [TrainingItem(v, str(rows[v]), tuple(found)) for v, found in labels.items()]
     else:
         items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
-    return items if plan.request.limit is None else items[: plan.request.limit]
+    return items if plan.request.run.limit is None else items[: plan.request.run.limit]
+
+
+def planned_training(plan: TrainingPlan) -> dict[str, Any]:
+    """What `--dry-run` prints."""
+    listed = plan.split.rows["video"].nunique()
+    videos = min(listed, plan.request.run.limit or listed)
+    fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
+    steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
+    return {
+        **plan.document.as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "videos": videos,
+        "classes": len(plan.classes),
+        "steps": steps,
+        "steps_an_epoch": an_epoch,
+        "recipe_name": plan.recipe_name,
+        "overrides": {key: list(values) for key, values in plan.overrides.items()},
+    }
+
+
+def headline(plan: TrainingPlan) -> str:
+    """One line on what is trained, and one for each changed value of the recipe."""
+    planned = planned_training(plan)
+    steps = planned["steps"]
+    changes = "".join(
+        f"\n  † {key}: {used!r} instead of {published!r}"
+        for key, (published, used) in plan.overrides.items()
+    )
+    length = "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
+    return (
+        f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
+        f" classes: {length}, recipe {plan.recipe_name!r}, seed {plan.seed}{changes}"
+    )

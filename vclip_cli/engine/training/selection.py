@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.progress import Progress
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import plan_tests
+from vclip_cli.common.long_work import Progress
+from vclip_cli.data.protocol_lists import protocol_tests
+from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.encoding.scoring import Computing, encode_text, score_batch
 from vclip_cli.engine.evaluation.calibration import RawLogits
@@ -54,7 +54,7 @@ class Selector:
         """
         from vclip_cli.engine.loading.datasets import prepare_videos
 
-        name = plan.request.select_on
+        name, compute = plan.request.training.select_on, plan.request.compute
         assert name is not None
         manifest = plan.dataset.manifest
         if name not in manifest.splits:
@@ -66,31 +66,29 @@ class Selector:
         rows = manifest.rows[inside & manifest.rows["class"].isin(plan.classes)]
         by_video = rows.groupby("video", sort=False)
         labels, paths = by_video["class"].agg(tuple), by_video["path"].first()
-        tests = plan_tests(plan.protocol, plan.dataset)
+        tests = protocol_tests(plan.protocol, plan.dataset)
         others = {test.name: list(test.rows["video"]) for test in tests}
         check_overlap(
             list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
         )
         if plan.store is None:
-            prepare_videos(plan.request.dataset, list(rows["video"]), progress=progress)
-        root = plan.dataset.videos_root
-        assert root is not None
+            prepare_videos(plan.dataset.config.name, list(rows["video"]), progress=progress)
         return cls(
             adapter=plan.method.adapter,
             prompts=class_prompts(
                 plan.label_set, plan.classes, plan.text, plan.templates
             ),
-            root=root,
+            root=plan.videos_root,
             items=[ListedVideo(video, path) for video, path in paths.items()],
             labels=labels.tolist(),
             classes=plan.classes,
             multi_label=manifest.multi_label,
             reading=VideoReading(
                 Sampling(plan.recipe.frames), plan.method.adapter.preprocessing,
-                decoder=plan.request.decoder, store=plan.store,
+                decoder=plan.request.input.decoder, store=plan.store,
             ),
             computing=Computing(
-                plan.device, plan.request.precision, plan.request.batch_size, plan.request.guard
+                plan.device, compute.precision, compute.batch_size, plan.request.workers
             ),
             split=name,
         )  # fmt: skip

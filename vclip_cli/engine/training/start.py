@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.encoding.model import LoadedMethod, MethodRequest, load_method
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
+from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.checkpoint import read_checkpoint, read_info, refuse_foreign_backbone
 
 
-def load_start(
-    request: MethodRequest, start_from: Path | None, default_backbone: str
-) -> LoadedMethod:
+def load_start(spec: ModelSpec, start_from: Path | None, default_backbone: str) -> LoadedMethod:
     """The method to train, with the tensors that an earlier checkpoint brings.
 
     A checkpoint of the same method gives all its tensors, one of another method those that both
@@ -21,15 +21,14 @@ def load_start(
     when nothing fits.
     """
     if start_from is None:
-        return load_method(request, default_backbone=default_backbone)
+        return load_method(spec, default_backbone=default_backbone)
     info = read_info(start_from)
-    if request.backbone is None:
+    if spec.backbone is None:
         refuse_foreign_backbone(info.backbone["name"], start_from)
-    base = MethodRequest(
-        request.method,
-        request.backbone or info.backbone["name"],
-        request.pretrained or info.backbone["pretrained"],
-        options=request.options,
+    base = replace(
+        spec,
+        backbone=spec.backbone or info.backbone["name"],
+        pretrained=spec.pretrained or info.backbone["pretrained"],
     )
     method = load_method(base, default_backbone=default_backbone)
     own = method.adapter.state_dict()

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import DataError, VclipError
-from vclip_cli.common.interruption import Pending
+from vclip_cli.common.long_work import Pending
 from vclip_cli.engine.specs import WorkerSpec
 from vclip_cli.engine.training.samples import (
     MicroBatch,

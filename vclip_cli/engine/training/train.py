@@ -1,34 +1,45 @@
-"""`vclip train`: from a plan to a checkpoint, resumed where it was left."""
+"""`vclip train`: from a plan to a checkpoint, resumed where it was interrupted.
+
+A recipe may have two stages: another method is trained first, and this one starts from its weights.
+ViFi-CLIP's "bridge and prompt" is the model (Rasheed et al., CVPR 2023): the towers are first
+tuned on videos, and prompts are then learned over the tuned towers.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder, write_json, write_text
 from vclip_cli.common.locks import folder_lock
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.data.overlap import check_overlap
-from vclip_cli.data.plan import plan_tests
-from vclip_cli.data.split import write_split
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.data.protocol import load_protocol
+from vclip_cli.data.protocol_lists import protocol_tests
+from vclip_cli.data.split import check_overlap, write_split
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard, wait_until
-from vclip_cli.engine.specs import ComputeSpec, TrainSpec
 from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
 from vclip_cli.engine.training.loop import build_accelerator, fit, remove_tracked
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
     RUN_FILE,
-    Trained,
+    TrainingRun,
     finish,
     finished_run,
     loss_table,
 )
-from vclip_cli.engine.training.plan import TrainingPlan, training_items
+from vclip_cli.engine.training.plan import (
+    TrainingPlan,
+    headline,
+    plan_run,
+    recipe_of,
+    training_items,
+)
 from vclip_cli.engine.training.samples import SampleReading, TrainingData, steps_of
 from vclip_cli.engine.training.selection import Selector
 from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state
@@ -36,8 +47,10 @@ from vclip_cli.engine.training.targets import check_multi_label
 
 SPLIT_FILE = "train.csv"
 
+logger = logging.getLogger("vclip")
 
-def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
+
+def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> TrainingRun:
     """Train, or go on from an interrupted run, and write the checkpoint.
 
     Of several processes the first one writes; the others give what it has written. Raises
@@ -47,17 +60,18 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
     shard = launched_shard()
     _guard_overlap(plan)
     require_writable_folder(plan.folder)
-    if not plan.request.resume and shard.count > 1:
+    if not plan.request.run.resume and shard.count > 1:
         raise UsageError("--no-resume is for one process: the others might come too late for it")
     if not shard.is_main:
         return _follow(plan, progress)
     with folder_lock(plan.folder, "training in"):
-        if not plan.request.resume:
+        if not plan.request.run.resume:
             _remove_run(plan)
         elif (finished := finished_run(plan)) is not None:
             return finished
+        logger.info(headline(plan))
         with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
-            run = {"sha256": plan.sha256, "finished": None, **plan.identity}
+            run = {**plan.document.as_dict(), "finished": None}
             write_json(plan.folder / RUN_FILE, run)
             write_split(plan.split, plan.folder / SPLIT_FILE)
             started = time.perf_counter()
@@ -68,7 +82,7 @@ def train(plan: TrainingPlan, *, progress: Progress = no_progress) -> Trained:
             return finish(plan, state, time.perf_counter() - started)
 
 
-def _follow(plan: TrainingPlan, progress: Progress) -> Trained:
+def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
     """Take part in a training that another process of the launch leads."""
     if (finished := finished_run(plan)) is not None:
         return finished
@@ -77,7 +91,7 @@ def _follow(plan: TrainingPlan, progress: Progress) -> Trained:
     else:
         state = _trained(plan, None, progress)
         if state.step < _steps(plan):
-            return Trained(plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
+            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
     wait_until(lambda: _is_finished(plan))
     found = finished_run(plan)
     assert found is not None
@@ -108,37 +122,34 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
     if adapter.fits:
         embed_share(plan, items, progress)
     if plan.store is None:
-        prepare_videos(request.dataset, [item.video for item in items], progress=progress)
+        prepare_videos(plan.dataset.config.name, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
     if adapter.fits:
         return fit_on_embeddings(plan, items, progress)
     adapter.freeze_all_but_trainable()
-    adapter.gradient_checkpointing = request.gradient_checkpointing
-    assert plan.dataset.videos_root is not None  # checked by plan_run
+    adapter.gradient_checkpointing = request.compute.gradient_checkpointing
     data = TrainingData(
-        root=plan.dataset.videos_root,
+        root=plan.videos_root,
         items=items,
         reading=SampleReading(
             plan.recipe,
             adapter.preprocessing,
             plan.seed,
-            plan.identity["flip"],
-            request.decoder,
+            plan.flip,
+            request.input.decoder,
             plan.store,
         ),
         prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
     )
-    state = read_state(plan.folder, plan.sha256) or ResumeState(plan.sha256, 0, {}, {})
-    selector = Selector.build(plan, progress) if request.select_on else None
+    state = read_state(plan.folder, plan.document.sha256) or ResumeState(
+        plan.document.sha256, 0, {}, {}
+    )
+    selector = Selector.build(plan, progress) if request.training.select_on else None
     return fit(
         adapter,
         data,
-        build_accelerator(plan.device, request.precision, plan.folder),
-        Request(
-            training=TrainSpec(save_every=request.save_every, stop_after=request.stop_after),
-            compute=ComputeSpec(batch_size=request.batch_size, compile=request.compiled),
-            workers=request.guard,
-        ),
+        build_accelerator(plan.device, request.compute.precision, plan.folder),
+        request,
         plan.folder,
         state,
         after_save=None if log is None else lambda now: log.note("saved", done=now.step),
@@ -148,9 +159,41 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
 
 
 def _guard_overlap(plan: TrainingPlan) -> None:
-    tests = plan_tests(plan.protocol, plan.dataset)
+    tests = protocol_tests(plan.protocol, plan.dataset)
     check_overlap(
         set(plan.split.rows["video"]),
         {test.name: list(test.rows["video"]) for test in tests},
-        allowed=plan.request.allow_overlap,
+        allowed=plan.request.data.allow_overlap,
     )
+
+
+def bridge_of(request: Request) -> str | None:
+    """The method that is trained first; None without one, or with a checkpoint to begin with."""
+    if request.training.start_from is not None or request.data.protocol is None:
+        return None
+    return recipe_of(request, load_protocol(request.data.protocol)).bridge
+
+
+def with_bridge(request: Request, *, progress: Progress = no_progress) -> Request:
+    """The request with the checkpoint of its first stage to start from, trained where needed.
+
+    The first stage has its own recipe, the same videos, seed and options, and the folder `bridge`
+    in the run's own, or one named after its settings. It is resumed and reused as any training.
+    """
+    method = bridge_of(request)
+    if method is None:
+        return request
+    out = request.run.out
+    first = request.change(
+        model={"method": method},
+        training={"recipe": None, "set": (), "select_on": None, "stop_after": None},
+        run={"out": out / "bridge" if out is not None else None},
+    )
+    logger.info("first stage: %s, from whose weights %s starts", method, request.model.method)
+    checkpoint = train_plan(plan_run(first), progress=progress).checkpoint
+    return request.change(training={"start_from": checkpoint})
+
+
+def train_request(request: Request, *, progress: Progress = no_progress) -> TrainingRun:
+    """Train what was asked for, and before it the first stage of a recipe in two stages."""
+    return train_plan(plan_run(with_bridge(request, progress=progress)), progress=progress)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.progress import Progress, no_progress
-from vclip_cli.engine.encoding.model import MethodRequest
-from vclip_cli.engine.encoding.settings import ViewRequest
-from vclip_cli.engine.evaluation.evaluate import evaluate
-from vclip_cli.engine.evaluation.plan import EvaluationRequest, plan_evaluation
-from vclip_cli.engine.loading.frame_source import SOURCE, STORE
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.engine.evaluation.evaluate import evaluate_plan
+from vclip_cli.engine.evaluation.plan import plan_evaluation
+from vclip_cli.engine.loading.frame_source import STORE
+from vclip_cli.engine.requests import Request, recorded_request
+from vclip_cli.engine.specs import SOURCE
 from vclip_cli.engine.verification.sources import splits_of
 from vclip_cli.results.predictions import Predictions, read_predictions
 from vclip_cli.results.record import Record
@@ -69,19 +68,18 @@ class Rerun:
 def rerun(
     record: Record,
     predictions: Predictions | None,
+    asked: Request,
     *,
     protocol: str,
     checkpoint: Path | None = None,
-    pretrained: str | None = None,
-    device: str = "auto",
-    guard: WorkerSpec = UNPROTECTED,
     tolerance: float = TOLERANCE,
     progress: Progress = no_progress,
 ) -> Rerun:
     """Evaluate into a temporary folder with the record's own settings, and compare.
 
-    predictions: the record's own, None where they are missing. protocol: by name or file. Raises
-    DataError when the record needs a checkpoint and none is known, and what evaluation raises.
+    predictions: the record's own, None where they are missing; asked: device, workers and where the
+    backbone's weights lie now; protocol: by name or file. Raises DataError when the record needs a
+    checkpoint and none is known, and what evaluation raises.
     """
     if record.adapter.checkpoint_sha256 is not None and checkpoint is None:
         raise DataError(
@@ -90,53 +88,42 @@ def rerun(
             hint="name it with --checkpoint FILE",
         )
     with tempfile.TemporaryDirectory(prefix="vclip-verify-") as folder:
-        request = _request(record, protocol, checkpoint, pretrained, device, guard)
-        plan = plan_evaluation(replace(request, out=Path(folder) / "run"))
-        [again] = evaluate(plan, progress=progress)
-        assert again.record.predictions is not None  # evaluate always writes them
+        request = _request(record, asked, protocol, checkpoint)
+        plan = plan_evaluation(request.change(run={"out": Path(folder) / "run"}))
+        [again] = evaluate_plan(plan, progress=progress)
+        assert again.record.predictions is not None  # evaluation always writes them
         found = read_predictions(again.path.parent / again.record.predictions.file)
     return _compare(record, again.record, predictions, found, tolerance)
 
 
-def _request(
-    record: Record,
-    protocol: str,
-    checkpoint: Path | None,
-    pretrained: str | None,
-    device: str,
-    guard: WorkerSpec,
-) -> EvaluationRequest:
+def _request(record: Record, asked: Request, protocol: str, checkpoint: Path | None) -> Request:
+    """The request that a record was made by, with what a record states elsewhere put in place."""
     adapter, video, prompts = record.adapter, record.video, record.prompts
     trained = adapter.checkpoint_sha256 is not None
-    return EvaluationRequest(
-        protocol=protocol,
-        dataset=record.dataset.name,
-        method=MethodRequest(
-            adapter.name,
-            record.backbone.name,
-            pretrained or record.backbone.pretrained,
-            checkpoint if trained else None,
-            options={} if trained else adapter.config,
-            interpolate=record.config.get("interpolate"),
-        ),
-        views=ViewRequest(
-            video.frames,
-            video.views.clips,
-            video.views.crops,
-            tuple(prompts.templates),
-            prompts.text_variant,
-            str(video.decoder["name"]),
-        ),
-        frames_from=SOURCE if record.video.store is None else STORE,
-        device=device,
-        precision=record.compute.precision,
-        batch_size=record.compute.batch_size,
-        guard=guard,
-        limit=record.config.get("limit"),
-        splits=tuple(splits_of(record)),
-        allow_overlap=record.overlap_allowed,
-        cache=False,
-        on_error=record.config.get("on_error", "skip"),
+    return recorded_request("eval", record.config).change(
+        data={
+            "protocol": protocol,
+            "dataset": record.dataset.name,
+            "split": tuple(splits_of(record)),
+            "allow_overlap": record.overlap_allowed,
+        },
+        model={
+            "method": adapter.name,
+            "backbone": record.backbone.name,
+            "pretrained": asked.model.pretrained or record.backbone.pretrained,
+            "checkpoint": checkpoint if trained else None,
+            "options": {} if trained else adapter.config,
+        },
+        input={
+            "frames": video.frames,
+            "clips": video.views.clips,
+            "crops": video.views.crops,
+            "decoder": str(video.decoder["name"]),
+            "frames_from": SOURCE if video.store is None else STORE,
+        },
+        text={"template": tuple(prompts.templates), "text": prompts.text_variant},
+        compute={"device": asked.compute.device, "precision": record.compute.precision},
+        run={"cache": False},
     )
 
 

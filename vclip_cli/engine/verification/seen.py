@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.hashing import sha256_file
+from vclip_cli.common.files import sha256_file
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.hashing import sha256_bytes
-from vclip_cli.data.plan import TestSet, plan_tests
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.data.protocol import Protocol, load_protocol
+from vclip_cli.data.protocol_lists import TestSet, protocol_tests
 from vclip_cli.data.split import read_split
 from vclip_cli.engine.encoding.prompts import class_prompts
 from vclip_cli.engine.evaluation.evaluate import labels_of
@@ -110,7 +110,7 @@ def _check_list(
     if gone:
         return [Check("test list", UNCHECKED, f"the split file {gone[0]} is not here")]
     try:
-        test = plan_tests(protocol, dataset, splits=named)[0]
+        test = protocol_tests(protocol, dataset, splits=named)[0]
     except VclipError as error:
         return [Check("test list", DIFFERS, str(error))]
     checks = [compare_hashes("test list", test.split_sha256, record.dataset.split_sha256)]
@@ -124,7 +124,7 @@ def _check_list(
 
 def splits_of(record: Record) -> list[str]:
     """How the record's one test set is named to a protocol: by its split file, or its name."""
-    asked = record.config.get("splits") or []
+    asked = record.config.get("split") or record.config.get("splits") or []
     split = record.dataset.split
     files = [name for name in asked if name.endswith(".csv") and Path(name).stem == split]
     return files[:1] or [test_set_of(record)]

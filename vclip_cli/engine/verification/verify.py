@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.environment import package_facts
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check
 from vclip_cli.engine.verification.predictions import check_predictions
 from vclip_cli.engine.verification.rerun import TOLERANCE, Rerun, rerun
@@ -20,22 +20,6 @@ from vclip_cli.engine.verification.sources import (
     check_protocol,
 )
 from vclip_cli.results.record import read_record
-
-
-@dataclass(frozen=True)
-class VerifyRequest:
-    """What a person asked of `vclip verify`.
-
-    checkpoint: None to search near the record; pretrained: where the backbone's weights lie now;
-    rerun: evaluate again, on `device`, and allow metrics to move by `tolerance` points.
-    """
-
-    checkpoint: Path | None = None
-    pretrained: str | None = None
-    rerun: bool = False
-    tolerance: float = TOLERANCE
-    device: str = "auto"
-    guard: WorkerSpec = UNPROTECTED
 
 
 @dataclass(frozen=True)
@@ -73,40 +57,42 @@ class Verified:
         }
 
 
-def verify(
+def verify_record(
     path: Path,
-    request: VerifyRequest,
+    asked: Request,
     seen: Seen | None = None,
     *,
+    again: bool = False,
+    tolerance: float = TOLERANCE,
     progress: Progress = no_progress,
 ) -> Verified:
-    """Look at everything that a record names.
+    """Check everything that a record names.
 
-    seen: the hashes of a command that looks at many records. What is missing here (a dataset,
-    weights) is not checked, and said so; a missing predictions file differs. Raises RecordError for
-    a damaged record; with `rerun` also what evaluation raises.
+    asked: the checkpoint (None to search near the record), where the backbone's weights lie now,
+    device and workers; seen: the hashes of a command that looks at many records; again: evaluate
+    again and allow metrics to move by `tolerance` points. What is missing here (a dataset, weights)
+    counts as not checked; a missing predictions file differs. Raises RecordError for a damaged
+    record, and what evaluation raises.
     """
     seen = seen if seen is not None else Seen()
     record = read_record(path)
     checks, predictions = check_predictions(path, record, seen)
     of_protocol, protocol = check_protocol(record)
-    of_checkpoint, checkpoint = check_checkpoint(record, path, request.checkpoint, seen)
+    of_checkpoint, checkpoint = check_checkpoint(record, path, asked.model.checkpoint, seen)
     checks += of_protocol
     checks += check_dataset(record, protocol, predictions)
-    checks.append(check_backbone(record, seen, request.pretrained))
+    checks.append(check_backbone(record, seen, asked.model.pretrained))
     checks += of_checkpoint
-    again = None
-    if request.rerun:
+    repeated = None
+    if again:
         named = str(record.config.get("protocol") or record.protocol.name)
-        again = rerun(
+        repeated = rerun(
             record,
             predictions,
+            asked,
             protocol=named if Path(named).is_file() else record.protocol.name,
             checkpoint=checkpoint,
-            pretrained=request.pretrained,
-            device=request.device,
-            guard=request.guard,
-            tolerance=request.tolerance,
+            tolerance=tolerance,
             progress=progress,
         )
     here = package_facts()
@@ -117,4 +103,4 @@ def verify(
             f"computed by vclip {stated.version}, commit {(stated.commit or 'unknown')[:12]};"
             f" this is {here['version']}, commit {(here['commit'] or 'unknown')[:12]}"
         )
-    return Verified(path, tuple(checks), tuple(remarks), again)
+    return Verified(path, tuple(checks), tuple(remarks), repeated)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable

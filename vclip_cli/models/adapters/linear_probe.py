@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import SpecError
-from vclip_cli.common.progress import Progress, no_progress
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Trainable

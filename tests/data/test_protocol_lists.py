@@ -10,8 +10,8 @@ from vclip_cli.common.errors import ComparisonRefused, DataError, SpecError, Usa
 from vclip_cli.data.dataset import Dataset, add_dataset
 from vclip_cli.data.imported import import_split
 from vclip_cli.data.label_set import load_label_set
-from vclip_cli.data.plan import plan_tests, plan_training, trains_on
 from vclip_cli.data.protocol import Protocol, list_protocols, load_protocol
+from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
 from vclip_cli.data.split import write_split
 
 OWN = """
@@ -132,60 +132,60 @@ def test_recipes_for_a_dataset_come_before_general_ones():
 
 def test_zero_shot_tests_all_splits_and_more_on_request(hmdb51: Dataset):
     protocol = load_protocol("zero-shot")
-    tests = plan_tests(protocol, hmdb51)
+    tests = protocol_tests(protocol, hmdb51)
     assert [test.name for test in tests] == ["hmdb51/test-1", "hmdb51/test-2", "hmdb51/test-3"]
     assert all(test.classes == tuple(hmdb51.label_set.names) for test in tests)
     assert list(tests[0].rows.columns) == ["video", "path", "class"]
     assert len({test.split_sha256 for test in tests}) == 3
-    asked = plan_tests(protocol, hmdb51, splits=["full", "hmdb51/test-2"])
+    asked = protocol_tests(protocol, hmdb51, splits=["full", "hmdb51/test-2"])
     assert [test.name for test in asked] == ["hmdb51/test-2", "hmdb51/full"]
     assert len(asked[1].rows) == hmdb51.manifest.videos
     with pytest.raises(UsageError, match="did you mean"):
-        plan_tests(protocol, hmdb51, splits=["test-4"])
+        protocol_tests(protocol, hmdb51, splits=["test-4"])
     assert not trains_on(protocol, hmdb51)
 
 
 def test_base_to_novel_plans_both_halves(hmdb51: Dataset):
     protocol = load_protocol("base-to-novel")
-    base, novel = plan_tests(protocol, hmdb51)
+    base, novel = protocol_tests(protocol, hmdb51)
     assert (base.name, novel.name) == ("hmdb51/test-1/base", "hmdb51/test-1/novel")
     assert sorted(base.classes + novel.classes) == sorted(hmdb51.label_set.names)
     assert set(base.rows["class"]) == set(base.classes)
     assert set(novel.rows["class"]) == set(novel.classes)
-    split, classes = plan_training(protocol, hmdb51, shots=4)
+    split, classes = protocol_training(protocol, hmdb51, shots=4)
     assert classes == base.classes
     assert split.provenance.seed == 1
     assert split.provenance.rule.halves == "training-counts"
-    only = plan_tests(protocol, hmdb51, subset="novel")
+    only = protocol_tests(protocol, hmdb51, subset="novel")
     assert [test.name for test in only] == ["hmdb51/test-1/novel"]
 
 
 def test_a_subset_of_the_label_set_restricts_every_test(hmdb51: Dataset):
-    tests = plan_tests(load_protocol("zero-shot"), hmdb51, subset="novel")
+    tests = protocol_tests(load_protocol("zero-shot"), hmdb51, subset="novel")
     assert tests[0].name == "hmdb51/test-1/novel"
     assert all(test.classes == tuple(hmdb51.label_set.subset("novel")) for test in tests)
     with pytest.raises(UsageError, match="no subset"):
-        plan_tests(load_protocol("zero-shot"), hmdb51, subset="nvl")
+        protocol_tests(load_protocol("zero-shot"), hmdb51, subset="nvl")
 
 
 def test_few_shot_needs_k_and_states_its_seed(hmdb51: Dataset):
     protocol = load_protocol("few-shot")
     with pytest.raises(UsageError, match=r"--shots 2\|4\|8\|16"):
-        plan_training(protocol, hmdb51)
-    split, classes = plan_training(protocol, hmdb51, shots=2, seed=0)
+        protocol_training(protocol, hmdb51)
+    split, classes = protocol_training(protocol, hmdb51, shots=2, seed=0)
     assert split.provenance.seed == 0
     assert len(split.rows) == 2 * len(classes) == 102
     with pytest.raises(UsageError, match="whole of 'train-1'"):
-        plan_training(load_protocol("supervised"), hmdb51, shots=2)
+        protocol_training(load_protocol("supervised"), hmdb51, shots=2)
     with pytest.raises(UsageError, match="published draw"):
-        plan_training(load_protocol("base-to-novel"), hmdb51, shots=2, nested=True)
+        protocol_training(load_protocol("base-to-novel"), hmdb51, shots=2, nested=True)
 
 
 def test_kinetics_600_has_three_draws_of_classes():
     names = load_label_set("kinetics600").names
     rows = [(name, f"vid{number:08d}") for number, name in enumerate(names)]
     dataset = add_dataset("kinetics600", annotations=write_kinetics(Path("k"), {"val": rows}))
-    tests = plan_tests(load_protocol("zero-shot"), dataset)
+    tests = protocol_tests(load_protocol("zero-shot"), dataset)
     assert [(test.name, len(test.classes), len(test.rows)) for test in tests] == [
         (f"kinetics600/validation/zs{number}", 160, 160) for number in (1, 2, 3)
     ]
@@ -201,10 +201,10 @@ def test_kinetics_400_has_published_halves_whatever_the_copy_counts():
     }
     dataset = add_dataset("kinetics400", annotations=write_kinetics(Path("k"), rows))
     protocol = load_protocol("base-to-novel")
-    base, novel = plan_tests(protocol, dataset)
+    base, novel = protocol_tests(protocol, dataset)
     assert list(base.classes) == label_set.subset("base")
     assert list(novel.classes) == label_set.subset("novel")
-    split, _ = plan_training(protocol, dataset, shots=2, seed=1)
+    split, _ = protocol_training(protocol, dataset, shots=2, seed=1)
     assert split.provenance.rule.halves == "subsets"
 
 
@@ -218,12 +218,12 @@ def test_own_videos_work_with_every_single_label_protocol():
     dataset = mine(*paths)
     for name in ("zero-shot", "few-shot", "base-to-novel", "supervised"):
         protocol = load_protocol(name)
-        tests = plan_tests(protocol, dataset)
+        tests = protocol_tests(protocol, dataset)
         assert all(test.split == "test" for test in tests)
         if name == "zero-shot":
             continue
         shots = None if name == "supervised" else 2
-        split, _ = plan_training(protocol, dataset, shots=shots)
+        split, _ = protocol_training(protocol, dataset, shots=shots)
         assert set(split.rows["video"]).isdisjoint(
             pd.concat([test.rows for test in tests])["video"]
         )
@@ -232,22 +232,26 @@ def test_own_videos_work_with_every_single_label_protocol():
 
 def test_a_heap_of_own_videos_can_be_tested_but_not_trained_on():
     dataset = mine("a/1.mp4", "b/2.mp4")
-    assert [test.name for test in plan_tests(load_protocol("zero-shot"), dataset)] == ["mine/all"]
+    assert [test.name for test in protocol_tests(load_protocol("zero-shot"), dataset)] == [
+        "mine/all"
+    ]
     with pytest.raises(DataError, match="train/"):
-        plan_training(load_protocol("few-shot"), dataset, shots=1)
+        protocol_training(load_protocol("few-shot"), dataset, shots=1)
 
 
 def test_hmdb51_as_plain_class_folders_is_treated_as_own_videos():
     dataset = add_dataset("hmdb51", videos=write_videos(Path("v"), ["pour/a.avi", "wave/b.avi"]))
-    assert [test.name for test in plan_tests(load_protocol("zero-shot"), dataset)] == ["hmdb51/all"]
+    assert [test.name for test in protocol_tests(load_protocol("zero-shot"), dataset)] == [
+        "hmdb51/all"
+    ]
 
 
 def test_kinds_are_not_mixed():
     Path("list.txt").write_text("a.mp4 0 1\nb.mp4 1\n", encoding="utf-8")
     dataset = add_dataset("mine", annotations=Path("list.txt"))
     with pytest.raises(UsageError, match="single-label"):
-        plan_tests(load_protocol("zero-shot"), dataset)
-    (test,) = plan_tests(load_protocol("multi-label"), dataset)
+        protocol_tests(load_protocol("zero-shot"), dataset)
+    (test,) = protocol_tests(load_protocol("multi-label"), dataset)
     assert test.multi_label
     assert test.rows["class"].tolist() == ["0", "1", "1"]
 
@@ -261,21 +265,21 @@ def test_a_split_file_is_tested_and_trained_on_as_it_stands(hmdb51: Dataset):
     split = import_split(hmdb51, Path("list.txt"), part="test", subset="novel")
     write_split(split, Path("mine.csv"))
     protocol = load_protocol("few-shot")
-    (test,) = plan_tests(protocol, hmdb51, splits=["mine.csv"])
+    (test,) = protocol_tests(protocol, hmdb51, splits=["mine.csv"])
     assert (test.name, test.part) == ("hmdb51/mine/novel", "novel")
     assert test.classes == tuple(names)
     assert test.rows["video"].tolist() == split.rows["video"].tolist()
     assert test.split_sha256 == split.sha256
-    training, classes = plan_training(protocol, hmdb51, listed=Path("mine.csv"))
+    training, classes = protocol_training(protocol, hmdb51, listed=Path("mine.csv"))
     assert training.sha256 == split.sha256
     assert classes == tuple(names)
     write_split(import_split(hmdb51, Path("list.txt")), Path("all.csv"))
-    _, classes = plan_training(protocol, hmdb51, listed=Path("all.csv"))
+    _, classes = protocol_training(protocol, hmdb51, listed=Path("all.csv"))
     assert list(classes) == [name for name in hmdb51.label_set.names if name in names[:3]]
     with pytest.raises(DataError, match="outside the subset 'base'"):
         import_split(hmdb51, Path("list.txt"), subset="base")
     with pytest.raises(UsageError, match="leave out --shots"):
-        plan_training(protocol, hmdb51, listed=Path("all.csv"), shots=2)
+        protocol_training(protocol, hmdb51, listed=Path("all.csv"), shots=2)
     other = mine("a/1.mp4", "b/2.mp4")
     with pytest.raises(ComparisonRefused, match="another dataset"):
-        plan_tests(load_protocol("zero-shot"), other, splits=["all.csv"])
+        protocol_tests(load_protocol("zero-shot"), other, splits=["all.csv"])

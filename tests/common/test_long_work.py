@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, put off until the work is at a good place."""
+"""SIGTERM, as a scheduler sends it, and Ctrl-C, put off until a step of training is whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vclip_cli.common.interruption import put_off
+from vclip_cli.common.long_work import put_off
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
-"""The few-shot draw: exactly K videos a class, independent of everything but the class's videos."""
+"""The draws of training videos: few-shot, and base-to-novel with its halves of the classes."""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Mapping, Sequence
 
 from vclip_cli.common.errors import DataError
@@ -53,3 +54,33 @@ def require_enough(videos_of: Mapping[str, Sequence[str]], shots: int) -> None:
         if min(counts.values())
         else "restrict the label set to the classes that have videos",
     )
+
+
+def halves_by_counts(
+    counts: Mapping[str, int], order: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Base and novel classes by the rule of ViFi-CLIP (METHODS section 9).
+
+    Sort ascending by (training videos, index in `order`); novel is the first floor(n/2), base the
+    rest. Both stay in that order. Raises DataError for fewer than two classes.
+    """
+    if len(order) < 2:
+        raise DataError("two halves need at least two classes", found=f"{len(order)}")
+    ranked = sorted(order, key=lambda name: counts.get(name, 0))
+    novel = len(ranked) // 2
+    return ranked[novel:], ranked[:novel]
+
+
+def draw_base(
+    videos_of: Mapping[str, Sequence[str]], shots: int, seed: int
+) -> dict[str, list[str]]:
+    """K training videos of every base class by the published draw (METHODS section 9).
+
+    `random.Random(seed).sample(videos, K)`, with the generator seeded anew for every class, over
+    the videos in the order of the official list. Raises DataError that names classes too small.
+    """
+    require_enough(videos_of, shots)
+    return {
+        name: random.Random(seed).sample(list(dict.fromkeys(videos)), shots)
+        for name, videos in videos_of.items()
+    }

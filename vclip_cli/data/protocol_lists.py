@@ -10,10 +10,16 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean
 from vclip_cli.data.dataset import Dataset
-from vclip_cli.data.listed import listed_classes, read_listed, with_paths
-from vclip_cli.data.official import has_split
+from vclip_cli.data.manifest import has_split
 from vclip_cli.data.protocol import ANY_DATASET, Entry, Protocol
-from vclip_cli.data.selection import Selection, make_split, select
+from vclip_cli.data.selection import (
+    Selection,
+    build_split,
+    listed_classes,
+    read_listed,
+    select,
+    with_paths,
+)
 from vclip_cli.data.split import Rule, Split
 
 VALIDATION = "validation"
@@ -43,7 +49,7 @@ class TestSet:
     listed: Split
 
 
-def plan_tests(
+def protocol_tests(
     protocol: Protocol,
     dataset: Dataset,
     *,
@@ -79,7 +85,7 @@ def plan_tests(
     return tests + [_listed_test(dataset, path) for path in files]
 
 
-def plan_validation(
+def protocol_validation(
     protocol: Protocol, dataset: Dataset, tests: Sequence[TestSet]
 ) -> TestSet | None:
     """The part that thresholds are chosen on: the split `validation`, with the training's labels.
@@ -98,7 +104,7 @@ def plan_validation(
     return None if shared else found
 
 
-def plan_training(
+def protocol_training(
     protocol: Protocol,
     dataset: Dataset,
     *,
@@ -141,7 +147,7 @@ def plan_training(
         raise UsageError("--nested is for few-shot draws; this one repeats a published draw")
     rule = rule.model_copy(update={"nested": nested})
     selection = select(dataset, rule, shots=shots, seed=seed)
-    split = make_split(
+    split = build_split(
         dataset,
         selection.rows,
         rule,
@@ -280,7 +286,7 @@ def _test_set(
     part = entry.part or subset
     split = str(rule.split)
     short = split if part is None else f"{split}/{part}"
-    listed = make_split(
+    listed = build_split(
         dataset,
         selection.rows,
         rule,
