@@ -23,9 +23,6 @@ from gpu_checks import (
 from this_process import ThisProcess
 
 from vclip_cli.bench import training
-from vclip_cli.bench.run import BenchRequest
-from vclip_cli.bench.training import StepRequest
-from vclip_cli.engine.specs import ModelSpec, WorkerSpec
 from vclip_cli.engine.training.step import Trainer
 
 METHODS = ("vifi-clip", "vl-prompt", "vita-clip", "x-clip", "ov-multilabel")
@@ -42,13 +39,13 @@ def on_gpu(test: Any) -> Any:
 def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
     clips_with_a_store(vclip, (8, 16), count=64, length=250, size=KINETICS_SIZE)
     workers = max(1, (os.cpu_count() or 2) - 2)
-    request = BenchRequest(
-        method=ModelSpec("clip", backbone="ViT-B-16"), device="cuda", precision="bf16",
-        batch_size=64, guard=WorkerSpec(workers), rounds=5, limit=64,
-    )  # fmt: skip
+    settings = {
+        "method": "clip", "backbone": "ViT-B-16", "device": "cuda", "precision": "bf16",
+        "batch_size": 64, "workers": workers, "limit": 64,
+    }  # fmt: skip
     shortfalls = []
     for frames in (8, 16):
-        measured = measure_evaluation(frames, request)
+        measured = measure_evaluation(frames, rounds=5, **settings)
         print(f"\nT={frames}, {describe(measured)}")
         encoder, product = measured.part("encoder"), measured.part("matrix product")
         whole = measured.part("end to end, store")
@@ -65,8 +62,8 @@ def test_evaluation_from_the_store_keeps_the_gpu_busy(vclip: Callable) -> None:
 @on_gpu
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_step_gains_by_each_of_the_ways(method: str) -> None:
-    like = StepRequest(ModelSpec(), frames=FRAMES, device="cuda", batch_size=8, rounds=10)
-    steps = measure_steps(ModelSpec(method, backbone="ViT-B-16"), list(STEPS), like)
+    settings = {"backbone": "ViT-B-16", "frames": FRAMES, "device": "cuda", "batch_size": 8}
+    steps = measure_steps(method, list(STEPS), rounds=10, **settings)
     for way, step in steps.items():
         print(f"\n{method}, {way}: {step.seconds:.3f} s, {step.peak_mb:,.0f} MB", end="")
     assert steps["autocast"].seconds < steps["fp32"].seconds
@@ -104,10 +101,8 @@ def test_no_step_waits_for_the_gpu(
 
 def test_the_checks_of_evaluation_run_on_a_cpu(vclip: Callable) -> None:
     clips_with_a_store(vclip, (2,), count=2, length=8, size=(96, 64))
-    request = BenchRequest(
-        method=ModelSpec("clip", backbone="toy"), device="cpu", batch_size=2, rounds=1, limit=2
-    )
-    measured = measure_evaluation(2, request)
+    settings = {"method": "clip", "backbone": "toy", "device": "cpu", "batch_size": 2, "limit": 2}
+    measured = measure_evaluation(2, rounds=1, workers=0, **settings)
     for name in ("encoder", "matrix product", "end to end", "end to end, store"):
         assert rate(measured.part(name)) > 0
     assert "limit: " in describe(measured)
@@ -121,7 +116,7 @@ def test_the_checks_of_training_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch, me
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda call: compiled.append(call) or call)
     ways = list(STEPS) if method == "vita-clip" else ["compiled"]
-    like = StepRequest(ModelSpec(), frames=FRAMES, device="cpu", batch_size=1, rounds=1)
-    steps = measure_steps(ModelSpec(method, backbone="toy"), ways, like)
+    settings = {"backbone": "toy", "frames": FRAMES, "device": "cpu", "batch_size": 1}
+    steps = measure_steps(method, ways, rounds=1, **settings)
     assert list(steps) == ways and len(compiled) == 1
     assert all(step.seconds > 0 and step.method == method for step in steps.values())

@@ -13,21 +13,26 @@ from make_clips import write_clip
 from this_process import ThisProcess
 from tiny_clip import tiny_backbone
 
-from vclip_cli.bench import training
-from vclip_cli.bench.clips import find_source, sound_clips
-from vclip_cli.bench.computing import count_flops, made_up_videos
-from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
-from vclip_cli.bench.training import StepRequest, measure_step
+from vclip_cli.bench import stages, training
+from vclip_cli.bench.sources import find_source, sound_videos
+from vclip_cli.bench.stages import count_flops, made_up_videos
+from vclip_cli.bench.timing import Marks, Part, Seconds, repeated, timed
+from vclip_cli.bench.training import measure_step
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.videos import VideoReading
-from vclip_cli.engine.specs import ModelSpec
+from vclip_cli.engine.requests import Request
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.sampling import Sampling
 
 QUICK = ("--backbone", "toy", "--frames", 2, "--rounds", 2)
 HAS_DECORD = decoder_versions()["decord"] is not None
+
+
+@pytest.fixture(autouse=True)
+def a_small_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "PRODUCT", (256, 256, 256))
 
 
 def parts_of(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -63,7 +68,7 @@ def test_everything_is_measured_on_files_and_damage_is_left_out(vclip: Callable)
     assert sum(document["shares"].values()) == pytest.approx(1)
     assert document["limits"] == max(document["shares"], key=document["shares"].get)
     assert document["pretrained"] == "random"
-    assert [Path(clip).name for clip in document["clips"]] == ["a clip.mp4", "b.avi"]
+    assert [Path(clip).name for clip in document["listed"]] == ["a clip.mp4", "b.avi"]
     left_out = {Path(row["video"]).name: row["reason"] for row in document["left_out"]}
     assert set(left_out) == {"cut.avi", "no video.mp4"}
     assert "left out" in ran.err
@@ -74,7 +79,7 @@ def test_the_table_of_the_embedded_benchmark(vclip: Callable) -> None:
     assert ran.code == 0, ran.err
     for words in ("toy", "decode, exact", "not measured: no GPU", "GFLOP/s", "end to end"):
         assert words in ran.out or torch.cuda.is_available()
-    assert "what limits:" in ran.err
+    assert "slowest stage:" in ran.err
 
 
 @pytest.mark.skipif(not HAS_DECORD, reason="decord is not installed")
@@ -110,7 +115,7 @@ def test_a_frame_store_is_measured_where_it_keeps_the_frames(vclip: Callable) ->
     assert parts_of(document)["end to end, store"]["videos_per_second"] > 0
     assert set(document["shares_from_store"]) == {"read store", "preprocess", "encoder"}
     assert sum(document["shares_from_store"].values()) == pytest.approx(1)
-    assert "what limits from the store: " in vclip(*quick, "--frames", 2).err
+    assert "slowest stage from the store: " in vclip(*quick, "--frames", 2).err
     assert vclip(*quick, "--frames", 4).code == 4
     assert vclip(*quick[:-1], "nowhere", "--frames", 2).code == 4
 
@@ -130,8 +135,8 @@ def test_what_passes_before_all_workers_are_under_way_does_not_count() -> None:
     marks = Marks([(8, 1.0, 0.0), (16, 11.0, 1.0), (40, 13.0, 1.5), (64, 15.0, 2.0)])
     assert marks.seconds_for(2, 3) == Seconds(pytest.approx(1 / 6), pytest.approx(1 / 24))
     assert marks.seconds_for(2, 0) is None
-    assert often_enough("abc", 0, 8) == ["a", "b", "c"]
-    assert len(often_enough("abc", 2, 8)) == 129 and len(often_enough("abc", 1, 100)) == 402
+    assert repeated("abc", 0, 8) == ["a", "b", "c"]
+    assert len(repeated("abc", 2, 8)) == 129 and len(repeated("abc", 1, 100)) == 402
 
 
 @pytest.mark.parametrize(
@@ -139,14 +144,14 @@ def test_what_passes_before_all_workers_are_under_way_does_not_count() -> None:
     [
         (("nowhere.mp4",), 2, "nowhere"),
         (("hmdb", "nowhere.mp4"), 2, "no such file"),
-        (("empty",), 4, "no video lies in the folder"),
-        (("bad.mp4",), 4, "no clip can be measured"),
+        (("empty",), 4, "holds no video"),
+        (("bad.mp4",), 4, "no video can be measured"),
         (("bad.mp4", "--precision", "fp31"), 2, "fp32"),
         (("--frames", 0), 2, ""),
         (("--rounds", 0), 2, ""),
         (("--training", "vita-clop"), 2, "vita-clip"),
         (("--training", ","), 2, "names no method"),
-        (("bad.mp4", "--training", "x-clip"), 2, "takes no clips"),
+        (("bad.mp4", "--training", "x-clip"), 2, "takes no videos"),
         (("bad.mp4", "--compile"), 2, "measured with --training"),
     ],
 )
@@ -162,10 +167,10 @@ def test_what_cannot_be_measured_is_said(
 
 
 def test_many_clips_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vclip_cli.bench.clips.prepare_videos", lambda *a, **k: None)
+    monkeypatch.setattr("vclip_cli.bench.sources.prepare_videos", lambda *a, **k: None)
     everything, few = find_source([], 10_000), find_source([], 3)
-    places = [everything.items.index(item) for item in few.items]
-    count = len(everything.items)
+    places = [everything.videos.index(item) for item in few.videos]
+    count = len(everything.videos)
     assert places == [count // 6, count // 2, count * 5 // 6]
     with pytest.raises(UsageError):
         find_source(["toi"], 3)
@@ -176,21 +181,21 @@ def test_a_dataset_goes_before_a_folder_of_its_name() -> None:
     write_clip(Path("toy-shapes/one.mp4"), 12)
     assert find_source(["toy-shapes"], 1).dataset == "toy-shapes"
     own = find_source(["./toy-shapes"], 5)
-    assert own.dataset is None and [item.video for item in own.items] == ["toy-shapes/one.mp4"]
+    assert own.dataset is None and [item.video for item in own.videos] == ["toy-shapes/one.mp4"]
 
 
-def test_sound_clips_need_one() -> None:
+def test_one_video_must_be_sound() -> None:
     Path("bad.mp4").write_bytes(b"no video")
     source = find_source(["bad.mp4"], 3)
-    with pytest.raises(DataError, match="no clip can be measured"):
-        sound_clips(source, 2)
+    with pytest.raises(DataError, match="no video can be measured"):
+        sound_videos(source, 2)
 
 
 def test_ratios_are_medians_of_pairs() -> None:
     slow = Part("REF", 2, [Seconds(4, 2), Seconds(9, 2), Seconds(8, 8)])
     fast = Part("ours", 2, [Seconds(2, 1), Seconds(3, 2), Seconds(1, 2)])
     assert fast.over(slow) == (3, 2)
-    assert fast.seconds_a_video == 1
+    assert fast.seconds_per_video == 1
     assert slow.over(slow) is None
     assert Part("nothing").over(slow) is None
     took = timed(lambda: sum(range(100_000)))
@@ -211,14 +216,15 @@ def test_operations_are_those_that_are_carried_out() -> None:
 
 @pytest.mark.parametrize("method", ["vifi-clip", "x-clip"])
 def test_a_training_step_is_measured(method: str) -> None:
-    request = StepRequest(ModelSpec(method, backbone="toy"), rounds=2, device="cpu")
-    step = measure_step(request, torch.get_num_threads())
+    toy = {"backbone": "toy", "batch_size": 2, "device": "cpu"}
+    request = Request.of("bench", {**toy, "method": method})
+    step = measure_step(request, rounds=2, threads=torch.get_num_threads())
     assert step.method == method
     assert step.trained > 100_000
     assert len(step.rounds) == 2 and step.seconds > 0
     assert step.peak_mb is None or step.peak_mb >= (step.resting_mb or 0) > 0
     with pytest.raises(UsageError, match="nothing to train"):
-        measure_step(StepRequest(ModelSpec("clip", backbone="toy"), frames=2), 1)
+        measure_step(Request.of("bench", {**toy, "method": "clip"}), rounds=1, threads=1)
 
 
 def test_training_steps_of_several_methods(

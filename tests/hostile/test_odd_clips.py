@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import av
@@ -66,15 +67,34 @@ def test_8k_frames(tmp_path: Path) -> None:
     assert read_number(frames[0]) == 200
 
 
-@pytest.mark.parametrize("decode", ["stated", "found out"])
-def test_pictures_of_absurd_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decode: str
+def test_pictures_of_absurd_sizes_in_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the header says so, and where only the decoder finds out."""
     path = write_clip(tmp_path / "clip.mp4", 8, options=FAST)
     monkeypatch.setattr(opening, "MOST_PIXELS", 96 * 64 - 1)
-    if decode == "found out":
-        monkeypatch.setattr(opening, "_refuse_monster", lambda *_: None)
+    with pytest.raises(VideoError, match="larger than any") as raised:
+        read_frames(path, 4)
+    assert raised.value.where == str(path)
+
+
+def test_pictures_that_grow_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header states a small size; only the decoder sees the large ones."""
+    path = tmp_path / "clip.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        container.start_encoding()
+        for number, size in enumerate([(96, 64), *[(192, 128)] * 3]):
+            data = io.BytesIO()
+            Image.fromarray(paint(number, *size)).save(data, "JPEG")
+            packet = av.Packet(data.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = stream.codec_context.time_base, stream
+            container.mux(packet)
+    assert read_frames(path, 4).shape == (4, 64, 96, 3)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 128 * 100)
     with pytest.raises(VideoError) as raised:
         read_frames(path, 4)
     assert raised.value.where == str(path)

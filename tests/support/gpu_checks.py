@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from make_clips import write_clip
 
-from vclip_cli.bench.run import BenchRequest, Measured, bench
+from vclip_cli.bench.run import Measured, bench
 from vclip_cli.bench.timing import Part
-from vclip_cli.bench.training import MeasuredStep, StepRequest, bench_training
-from vclip_cli.engine.specs import ModelSpec
+from vclip_cli.bench.training import MeasuredStep, bench_training
+from vclip_cli.engine.requests import Request
 
 KINETICS_SIZE = (340, 256)
 
@@ -30,37 +30,41 @@ def clips_with_a_store(
     assert ran.code == 0, ran.err
 
 
-def measure_evaluation(frames: int, request: BenchRequest) -> Measured:
+def measure_evaluation(frames: int, rounds: int, **settings: Any) -> Measured:
     """Every part of an evaluation of `mine` from `store/`, with this many frames."""
-    return bench(replace(request, sources=("mine",), store=Path("store"), frames=frames))
+    request = Request.of("bench", {**settings, "frames": frames})
+    return bench(["mine"], request, store=Path("store"), rounds=rounds)
 
 
 def rate(part: Part) -> float:
-    """Videos a second."""
-    seconds = part.seconds_a_video
+    """Videos per second."""
+    seconds = part.seconds_per_video
     assert seconds is not None, part.remark
     return 1 / seconds
 
 
 def describe(measured: Measured) -> str:
-    """What a person wants to see of it."""
-    rates = [f"{p.name} {rate(p):,.1f}" for p in measured.parts if p.seconds_a_video]
+    """The rates and the slowest stage."""
+    rates = [f"{p.name} {rate(p):,.1f}" for p in measured.parts if p.seconds_per_video]
     limit = measured.limits(store=True)
     return f"{measured.facts['device']}, videos/s: " + ", ".join(rates) + f"; limit: {limit}"
 
 
-STEPS = {
+STEPS: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32"},
     "autocast": {"precision": "bf16"},
-    "compiled": {"precision": "bf16", "compiled": True},
+    "compiled": {"precision": "bf16", "compile": True},
     "checkpointed": {"precision": "bf16", "gradient_checkpointing": True},
 }
 """The ways in which a training step is measured."""
 
 
 def measure_steps(
-    method: ModelSpec, ways: Sequence[str], like: StepRequest
+    method: str, ways: Sequence[str], rounds: int, **settings: Any
 ) -> dict[str, MeasuredStep]:
     """A training step of one method in each of the ways."""
-    requests = [replace(like, method=method, **STEPS[way]) for way in ways]  # type: ignore[arg-type]
-    return dict(zip(ways, bench_training(requests), strict=True))
+    found = {}
+    for way in ways:
+        request = Request.of("bench", {**settings, **STEPS[way]})
+        [found[way]] = bench_training([method], request, rounds=rounds)
+    return found

@@ -9,10 +9,10 @@ from torch.nn.functional import normalize
 
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import load_backbone
-from vclip_cli.toy import render_toy, toy_clips, train_clip
+from vclip_cli.toy import render_toy, toy_videos, train_clip
 from vclip_cli.toy.drawing import generator
 from vclip_cli.toy.stills import FACETS, draw_caption, draw_sentence, draw_still
-from vclip_cli.toy.world import MOTIONS, OPPOSITE, SHAPES, class_name
+from vclip_cli.toy.world import AXES, MOTIONS, SHAPES, class_name
 from vclip_cli.video import read_frames
 
 WEIGHTS = train_clip.CONFIG.with_suffix(".safetensors")
@@ -37,7 +37,7 @@ def test_the_weights_are_small_and_load_as_a_standard_tower(clip):
 
 
 def test_shapes_are_recognised_in_encoded_test_clips(clip, tmp_path):
-    chosen = [c for c in toy_clips() if c.split == "test" and c.video_id.endswith(("0", "1", "2"))]
+    chosen = [c for c in toy_videos() if c.split == "test" and c.video_id.endswith(("0", "1", "2"))]
     render_toy(tmp_path, only=[c.video_id for c in chosen])
     frames = np.stack([read_frames(tmp_path / c.path, frames=8) for c in chosen])
     spec = clip.preprocessing
@@ -56,7 +56,7 @@ def test_texts_that_differ_only_in_the_motion_are_told_apart(clip):
     cosines = by_shape @ by_shape.transpose(1, 2)
     off_diagonal = ~torch.eye(len(MOTIONS), dtype=torch.bool)
     assert cosines[:, off_diagonal].mean() <= 0.9
-    opposite = [(MOTIONS.index(a), MOTIONS.index(b)) for a, b in OPPOSITE.items()]
+    opposite = [(MOTIONS.index(a.rising), MOTIONS.index(a.falling)) for a in AXES.values()]
     assert max(float(cosines[:, i, j].max()) for i, j in opposite) < 0.95
 
 
@@ -122,8 +122,8 @@ def test_some_steps_of_training_reduce_the_loss_and_repeat():
         losses: list[float] = []
         weights = train_clip.train(
             seed=0,
-            steps=16,
-            reading_steps=12,
+            steps=10,
+            reading_steps=10,
             batch=32,
             stills=64,
             report=lambda done, loss: losses.append(loss),
@@ -131,7 +131,7 @@ def test_some_steps_of_training_reduce_the_loss_and_repeat():
         return weights, losses
 
     weights, losses = run()
-    reading, both = losses[:12], losses[12:]
+    reading, both = losses[:10], losses[10:]
     assert np.mean(reading[-4:]) < np.mean(reading[:4]) - 0.5
     assert np.mean(both[-4:]) < np.mean(both[:4]) - 0.5
     assert all(value.dtype == torch.float16 for value in weights.values())

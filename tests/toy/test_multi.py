@@ -7,13 +7,13 @@ import numpy as np
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training
 from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.toy.multi import actions, entities, multi_clips, unseen_labels
-from vclip_cli.toy.multi_drawing import CELL, draw_multi_frames
-from vclip_cli.toy.world import FRAMES, SIZE
+from vclip_cli.toy.drawing import CELL, draw_multi_frames
+from vclip_cli.toy.multi import multi_videos
+from vclip_cli.toy.world import FRAMES, SHAPES, SIZE, class_name, pairs
 
 
 def test_two_or_three_shapes_in_quarters_of_their_own() -> None:
-    for clip in multi_clips():
+    for clip in multi_videos():
         assert 2 <= len(clip.actors) <= 3
         assert len({actor.shape for actor in clip.actors}) == len(clip.actors)
         assert len({actor.cell for actor in clip.actors}) == len(clip.actors)
@@ -21,7 +21,7 @@ def test_two_or_three_shapes_in_quarters_of_their_own() -> None:
 
 
 def test_every_quarter_changes_where_something_moves_and_nowhere_else() -> None:
-    clip = multi_clips()[0]
+    clip = multi_videos()[0]
     frames = draw_multi_frames(clip).astype(int)
     assert frames.shape == (FRAMES, SIZE, SIZE, 3)
     np.testing.assert_array_equal(frames, draw_multi_frames(clip))
@@ -37,9 +37,11 @@ def test_every_quarter_changes_where_something_moves_and_nowhere_else() -> None:
 def test_the_label_set_is_that_of_the_renderer() -> None:
     dataset = open_dataset("toy-multi")
     label_set = dataset.label_set
-    assert label_set.names == entities() + actions()
-    assert set(label_set.subset("unseen")) == set(unseen_labels())
-    assert set(label_set.subset("seen")) == set(label_set.names) - set(unseen_labels())
+    seen, unseen = ([class_name(*pair) for pair in pairs(part)] for part in ("base", "novel"))
+    assert label_set.names == [*SHAPES, *seen, *unseen]
+    assert set(label_set.subset("unseen")) == {"star", "moon", *unseen}
+    assert set(label_set.subset("seen")) == {*SHAPES, *seen} - {"star", "moon"}
+    assert {label for video in multi_videos() for label in video.labels} == set(label_set.names)
     counts = dataset.manifest.rows.groupby("splits")["class"].value_counts()
     assert counts["train"].min() >= 5
     assert counts["test"].min() >= 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.toy import render_toy, toy_clips
+from vclip_cli.toy import render_toy, toy_videos
 from vclip_cli.toy.drawing import (
     OUTLINES,
     Scene,
@@ -18,11 +18,11 @@ from vclip_cli.toy.drawing import (
     scenes_of,
     shape_mask,
 )
-from vclip_cli.toy.encoding import CODINGS
+from vclip_cli.toy.render import CODINGS
 from vclip_cli.toy.world import AXES, FRAMES, RATE, SHAPES, SIZE
 
-CLIPS = {clip.video_id: clip for clip in toy_clips()}
-SIX = [clip.video_id for clip in toy_clips()[28:34]]
+CLIPS = {clip.video_id: clip for clip in toy_videos()}
+SIX = [clip.video_id for clip in toy_videos()[28:34]]
 ONE_OF_EACH = SIX[:3]
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from vclip_cli.data.label_set import load_label_set
-from vclip_cli.toy import toy_clips, toy_fingerprint, world
-from vclip_cli.toy.world import MOTIONS, OPPOSITE, SHAPES, class_name, pairs
+from vclip_cli.toy import toy_fingerprint, toy_videos, world
+from vclip_cli.toy.world import AXES, MOTIONS, SHAPES, class_name, pairs
 
 
 def test_there_are_enough_base_pairs_and_the_parts_share_none():
@@ -19,7 +19,9 @@ def test_there_are_enough_base_pairs_and_the_parts_share_none():
 @pytest.mark.parametrize("part", ["base", "novel"])
 def test_every_pair_has_its_opposite_in_the_same_part(part):
     members = set(pairs(part))
-    assert all((shape, OPPOSITE[motion]) in members for shape, motion in members)
+    for axis in AXES.values():
+        rises = {shape for shape, motion in members if motion == axis.rising}
+        assert rises == {shape for shape, motion in members if motion == axis.falling}
 
 
 def test_novel_pairs_are_made_of_shapes_and_motions_seen_in_base():
@@ -31,7 +33,7 @@ def test_novel_pairs_are_made_of_shapes_and_motions_seen_in_base():
 
 
 def test_clips_of_parts_and_splits_are_disjoint_and_counted():
-    clips = toy_clips()
+    clips = toy_videos()
     assert len({clip.video_id for clip in clips}) == len({clip.path for clip in clips}) == 980
     counts = Counter((clip.class_name, clip.part, clip.split) for clip in clips)
     for shape, motion in pairs("base"):
@@ -43,7 +45,7 @@ def test_clips_of_parts_and_splits_are_disjoint_and_counted():
 
 def test_every_split_of_a_class_mixes_the_containers():
     kinds = Counter(
-        (clip.class_name, clip.split, clip.path.rpartition(".")[2]) for clip in toy_clips()
+        (clip.class_name, clip.split, clip.path.rpartition(".")[2]) for clip in toy_videos()
     )
     groups = {(name, split) for name, split, _ in kinds}
     for name, split in groups:
@@ -53,13 +55,13 @@ def test_every_split_of_a_class_mixes_the_containers():
 def test_the_fingerprint_is_stable_and_follows_the_renderer(monkeypatch):
     before = toy_fingerprint()
     assert before == toy_fingerprint() and len(before) == 64
-    monkeypatch.setattr(world, "RENDERER_VERSION", world.RENDERER_VERSION + 1)
+    monkeypatch.setitem(world.RENDERER, "renderer", world.RENDERER_VERSION + 1)
     assert toy_fingerprint() != before
 
 
 def test_the_label_set_lists_the_pairs_in_the_clips_order():
     labels = load_label_set("toy")
-    assert labels.names == list(dict.fromkeys(clip.class_name for clip in toy_clips()))
+    assert labels.names == list(dict.fromkeys(clip.class_name for clip in toy_videos()))
     for part in ("base", "novel"):
         assert labels.subsets[part] == [class_name(*pair) for pair in pairs(part)]
 

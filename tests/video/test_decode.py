@@ -9,11 +9,10 @@ from av.bitstream import BitStreamFilterContext
 from make_clips import hide_vp8_frames, read_number, trim_by_stream_copy, write_clip
 
 from vclip_cli.common.errors import UsageError, VideoError
-from vclip_cli.video import decode, groups, packets, read_frames
+from vclip_cli.video import decode, packets, read_frames
 from vclip_cli.video.decoders import DECODERS, decoder_versions, describe_decoder
-from vclip_cli.video.exact import decode_exact
-from vclip_cli.video.inspect import probe
-from vclip_cli.video.opening import open_video
+from vclip_cli.video.exact import require_decodable
+from vclip_cli.video.opening import OpenVideo, open_video
 from vclip_cli.video.sampling import Sampling, midpoint_indices
 
 needs_decord = pytest.mark.skipif(
@@ -141,35 +140,60 @@ def test_frames_are_those_of_a_full_decode(folder, name):
 def test_only_files_with_unsure_times_are_decoded_from_start_to_end(folder, name):
     with open_video(clip(folder, name)) as source:
         listed = packets.list_packets(source)
-        assert packets.times_can_be_trusted(source, listed) is CLIPS[name][1]
+        assert packets.pts_are_reliable(source, listed) is CLIPS[name][1]
+
+
+class CountingCodec:
+    """A decoder that counts the packets that it gets, and refuses the first `refused` of them."""
+
+    def __init__(self, codec, counts: dict[str, int]) -> None:
+        self.__dict__.update(_codec=codec, _counts=counts)
+
+    def __getattr__(self, name):
+        return getattr(self._codec, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._codec, name, value)
+
+    def decode(self, packet):
+        self._counts["packets"] += packet is not None
+        if self._counts["refused"] > 0:
+            self._counts["refused"] -= 1
+            raise av.error.InvalidDataError(1, "refused")
+        return self._codec.decode(packet)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many packets were decoded, however often a file was opened."""
+    found = {"packets": 0, "refused": 0}
+    codec = OpenVideo.codec.fget
+    monkeypatch.setattr(OpenVideo, "codec", property(lambda v: CountingCodec(codec(v), found)))
+    return found
+
+
+def packets_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
 @pytest.mark.parametrize(
     "name", [name for name in CLIPS if CLIPS[name][1] and name != "intra_refresh.mkv"]
 )
-def test_sure_times_are_decoded_by_groups_alone(folder, name, monkeypatch):
-    def refuse(*_):
-        pytest.fail("decoded from start to end")
-
-    monkeypatch.setattr("vclip_cli.video.exact._decode_counting", refuse)
+def test_no_packet_is_decoded_twice_where_times_are_sure(folder, name, counts):
+    path = clip(folder, name)
     for frames in (4, 16, 32):
-        decode(clip(folder, name), Sampling(frames).indices)
+        counts["packets"] = 0
+        decode(path, Sampling(frames).indices)
+        assert 0 < counts["packets"] <= packets_in(path)
 
 
 @pytest.mark.parametrize("name", ["closed_gop.mp4", "open_gop.mp4", "long_gop.mp4", "vp9.webm"])
-def test_groups_without_a_wanted_frame_are_not_decoded(folder, name, monkeypatch):
-    decoded: list[tuple[int, int]] = []
-    decode_range = groups._Feed.decode
-
-    def counting(self, first, last):
-        decoded.append((first, last))
-        return decode_range(self, first, last)
-
-    monkeypatch.setattr(groups._Feed, "decode", counting)
+def test_groups_without_a_wanted_frame_are_not_decoded(folder, name, counts):
     frames = CLIPS[name][0]["frames"]
     decode(clip(folder, name), lambda n: [1, n - 10])
-    fed = sum(last - first + 1 for first, last in decoded)
-    assert 2 <= fed <= frames if name == "long_gop.mp4" else 2 <= fed < frames / 2
+    most = frames if name == "long_gop.mp4" else frames / 2
+    assert 2 <= counts["packets"] <= most
 
 
 @pytest.mark.parametrize("name", ["closed_gop.mp4", "open_gop.mp4"])
@@ -178,9 +202,7 @@ def test_frames_hidden_by_an_edit_list_do_not_count(folder, name, skip):
     path = trim_by_stream_copy(clip(folder, name), folder / f"trim_{skip}_{name}", skip=skip)
     expected = whole_video(path)
     assert len(expected) == 100 - skip
-    with av.open(str(path)) as container:
-        stored = sum(packet.size > 0 for packet in container.demux(video=0))
-    assert stored > len(expected)
+    assert packets_in(path) > len(expected)
     assert_exact(path, expected, first=skip)
 
 
@@ -204,35 +226,33 @@ def test_hidden_vp9_pictures_are_told_from_shown_ones(folder):
     with av.open(str(clip(folder, "vp9.webm"))) as container:
         stream = container.streams.video[0]
         whole = [packet for packet in container.demux(stream) if packet.size]
-        assert all(packets._shows_a_picture(packet, "vp9") for packet in whole)
+        assert all(packets.shows_a_picture(packet, "vp9") for packet in whole)
         split = BitStreamFilterContext("vp9_superframe_split", stream)
         single = [part for packet in whole for part in split.filter(packet)]
         assert len(single) > len(whole) == 60
-        assert sum(packets._shows_a_picture(packet, "vp9") for packet in single) == 60
+        assert sum(packets.shows_a_picture(packet, "vp9") for packet in single) == 60
 
 
 @pytest.mark.parametrize("name", ["closed_gop.mp4", "open_gop.mkv", "vp9.webm"])
 def test_files_too_large_to_hold_are_read_twice(folder, name, monkeypatch):
-    monkeypatch.setattr(packets, "_MOST_BYTES_HELD", 100)
+    monkeypatch.setattr(packets, "MOST_BYTES_HELD", 100)
     path = clip(folder, name)
     assert_exact(path, whole_video(path))
 
 
-def test_an_unforeseen_picture_leads_to_a_full_decode(folder, monkeypatch):
+def test_a_packet_that_the_decoder_refuses_leads_to_a_full_decode(folder, counts):
     path = clip(folder, "closed_gop.mp4")
-    times = {"count": 0}
-
-    def refuse(*_):
-        times["count"] += 1
-        raise groups.Unforeseen
-
-    monkeypatch.setattr("vclip_cli.video.exact.decode_groups", refuse)
-    assert_exact(path, whole_video(path))
-    assert times["count"] > 0
+    expected = whole_video(path)
+    counts["refused"] = 1
+    found = decode(path, Sampling(8).indices)
+    assert counts["packets"] == 1 + len(expected)
+    assert not found.damaged
+    for index, frame in zip(found.indices, found.frames, strict=True):
+        np.testing.assert_array_equal(frame, expected[index])
 
 
 def test_facts_come_with_the_frames(folder):
-    found = decode_exact(clip(folder, "rotated_90.mp4"), lambda n: [[0, 1], [1, 2]])
+    found = decode(clip(folder, "rotated_90.mp4"), lambda n: [[0, 1], [1, 2]])
     assert found.frames.shape == (4, 96, 64, 3)
     assert found.frames.dtype == np.uint8
     assert found.frames.flags.c_contiguous
@@ -307,26 +327,5 @@ def test_decoders_are_described_for_records():
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("name", CLIPS)
-def test_probe_tells_the_facts(folder, name, full):
-    path = clip(folder, name)
-    facts = probe(path, full=full)
-    expected = whole_video(path)
-    assert facts.frame_count == len(expected)
-    assert (facts.height, facts.width) == expected[0].shape[:2]
-    assert facts.rotation == CLIPS[name][0].get("rotation", 0)
-    assert facts.decoded is full
-    assert not facts.damaged
-    assert facts.as_dict()["damaged"] == {
-        "corrupt_frames": 0,
-        "failed_packets": 0,
-        "repeated_frames": 0,
-    }
-
-
-def test_probe_names_codec_and_container(folder):
-    facts = probe(clip(folder, "hevc.mp4"))
-    assert facts.codec == "hevc"
-    assert "mp4" in facts.container
-    assert facts.fps == 25.0
-    assert facts.duration_seconds == pytest.approx(60 / 25)
-    assert probe(clip(folder, "av1.mp4")).codec == "av1"
+def test_all_of_these_are_found_decodable(folder, name, full):
+    require_decodable(clip(folder, name), full=full)

@@ -58,27 +58,22 @@ def test_short_videos_repeat_frames():
     frames=frame_numbers,
     clips=clip_numbers,
     stride=st.integers(1, 32),
-    seed=st.integers(0, 2**32),
 )
-def test_every_rule_stays_inside_the_video(n, frames, clips, stride, seed):
-    plans = [
-        Sampling(frames, clips),
-        Sampling(frames, clips, "random"),
-        Sampling(frames, clips, "dense", stride),
-    ]
-    for plan in plans:
-        indices = plan.indices(n, np.random.default_rng(seed))
+def test_every_rule_stays_inside_the_video(n, frames, clips, stride):
+    for plan in (Sampling(frames, clips), Sampling(frames, clips, "dense", stride)):
+        indices = plan.indices(n)
         assert indices.shape == (clips, frames)
         assert indices.dtype == np.int64
         assert indices.min() >= 0
         assert indices.max() < n
-        if plan.rule != "random":
-            assert (np.diff(indices, axis=1) >= 0).all()
+        assert (np.diff(indices, axis=1) >= 0).all()
 
 
 @given(n=lengths, frames=frame_numbers, seed=st.integers(0, 2**32))
 def test_random_draws_one_frame_a_segment(n, frames, seed):
     indices = random_segment_indices(n, frames, np.random.default_rng(seed))
+    assert indices.shape == (frames,) and indices.dtype == np.int64
+    assert indices.min() >= 0 and indices.max() < n
     length = n // frames
     if length:
         assert (indices // length).tolist() == list(range(frames))
@@ -131,7 +126,7 @@ def test_sampling_refuses_unknown_rules_and_stray_strides():
         Sampling(8, rule="unifrom")
     with pytest.raises(UsageError, match="dense"):
         Sampling(8, stride=4)
-    with pytest.raises(UsageError, match="random generator"):
+    with pytest.raises(UsageError, match="for training only"):
         Sampling(8, rule="random").indices(100)
     with pytest.raises(UsageError, match="frames in the video"):
         Sampling(8).indices(0)

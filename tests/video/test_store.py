@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,9 @@ from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.preprocess import shrink_frame
 from vclip_cli.video.sampling import Sampling, random_segment_indices, segment_candidates
-from vclip_cli.video.store_format import INDEX_FILE, ROW, SETTINGS_FILE, make_settings, row_crc
-from vclip_cli.video.store_packing import pack_clip
+from vclip_cli.video.store_format import INDEX_FILE, SETTINGS_FILE, make_settings
+from vclip_cli.video.store_index import ROW, row_crc
+from vclip_cli.video.store_packing import pack_video
 from vclip_cli.video.store_writer import StoreWriter
 
 KEPT = KeptFrames(frames=(4, 8), clips=3)
@@ -37,7 +41,7 @@ def write_store(folder: Path, videos: Path, names=tuple(CLIPS), *, kept=KEPT, **
     with StoreWriter(folder, "mine", settings, **options) as writer:
         writer.open()
         for name in names:
-            writer.add(pack_clip(name, videos / name, settings))
+            writer.add(pack_video(name, videos / name, settings))
     return folder
 
 
@@ -74,9 +78,9 @@ def test_frames_asked_for_twice_are_decoded_once(tmp_path, videos, monkeypatch):
 def test_frames_are_shrunk_and_never_enlarged(tmp_path, videos):
     write_clip(tmp_path / "large.mp4", 5, size=(480, 322))
     settings = make_settings(KeptFrames(every=True), short_side=256)
-    packed = pack_clip("large", tmp_path / "large.mp4", settings)
+    packed = pack_video("large", tmp_path / "large.mp4", settings)
     assert (packed.head.height, packed.head.width) == (256, 382)
-    small = pack_clip("a", videos / "a.mp4", settings)
+    small = pack_video("a", videos / "a.mp4", settings)
     assert (small.head.height, small.head.width) == (64, 96)
 
 
@@ -130,8 +134,8 @@ def test_a_video_that_cannot_be_decoded_is_kept_with_its_reason(tmp_path, videos
     with StoreWriter(folder, "mine", settings) as writer:
         writer.open()
         for name in ("empty.mp4", "text.mp4", "missing.mp4"):
-            writer.add(pack_clip(name, tmp_path / name, settings))
-        writer.add(pack_clip("absent", None, settings))
+            writer.add(pack_video(name, tmp_path / name, settings))
+        writer.add(pack_video("absent", None, settings))
     store = FrameStore.open(folder)
     for name, reason in (
         ("empty.mp4", "is empty"),
@@ -229,7 +233,7 @@ def test_a_damaged_row_is_refused_by_the_writer_and_left_out_by_a_repair(tmp_pat
         writer.open(repair=True)
         assert writer.dropped_rows == 1 and writer.index.kept("b.avi") is None
         assert writer.index.kept("a.mp4") and writer.index.kept("c/ünï #1.webm")
-        writer.add(pack_clip("b.avi", videos / "b.avi", settings))
+        writer.add(pack_video("b.avi", videos / "b.avi", settings))
     store = FrameStore.open(folder)
     assert store.decode("b.avi", Sampling(8).indices).frames.any()
     assert (
@@ -245,7 +249,7 @@ def test_an_index_of_another_store_is_told(tmp_path, videos):
     for number in range(2):
         rows["crc"][number] = row_crc(rows[number].tobytes())
     rows.tofile(one / INDEX_FILE)
-    with pytest.raises(DataError, match="speaks of other clips"):
+    with pytest.raises(DataError, match="does not belong to its files"):
         FrameStore.open(one).decode("a.mp4", Sampling(8).indices)
     two = write_store(tmp_path / "two", videos, ["b.avi", "a.mp4"])
     (two / INDEX_FILE).write_bytes((write_store(tmp_path / "n", videos) / INDEX_FILE).read_bytes())
@@ -289,9 +293,7 @@ def test_a_touched_source_costs_a_row_and_no_bytes(tmp_path, videos):
     folder = write_store(tmp_path / "store", videos)
     before = contents(folder)
     settings = make_settings(KEPT)
-    packed = pack_clip("a.mp4", videos / "a.mp4", settings)
-    from dataclasses import replace
-
+    packed = pack_video("a.mp4", videos / "a.mp4", settings)
     touched = replace(packed, source=replace(packed.source, mtime=1))
     with StoreWriter(folder, "mine", settings) as writer:
         writer.open()
@@ -303,16 +305,24 @@ def test_a_touched_source_costs_a_row_and_no_bytes(tmp_path, videos):
     assert FrameStore.open(folder).decode("a.mp4", Sampling(8).indices).frames.any()
 
 
-def test_a_full_disk_loses_nothing_that_was_whole(tmp_path, videos, monkeypatch):
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to write files of more bytes, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_loses_nothing_that_was_whole(tmp_path, videos):
     whole = contents(write_store(tmp_path / "whole", videos))
     settings = make_settings(KEPT)
     folder = tmp_path / "store"
-    clips = [pack_clip(name, videos / name, settings) for name in CLIPS]
-
-    def full(stream, data):
-        stream.write(data[: len(data) // 2])
-        raise OSError(28, "No space left on device")
-
+    clips = [pack_video(name, videos / name, settings) for name in CLIPS]
+    sizes = [len(clip.head.packed()) + len(clip.body) for clip in clips]
     with (
         pytest.raises(DataError, match="no space left"),
         StoreWriter(folder, "mine", settings) as writer,
@@ -320,12 +330,11 @@ def test_a_full_disk_loses_nothing_that_was_whole(tmp_path, videos, monkeypatch)
         writer.open()
         writer.add(clips[0])
         writer.commit()
-        monkeypatch.setattr("vclip_cli.video.store_writer._write_all", full)
-        writer.add(clips[1])
+        with files_of_at_most(sizes[0] + sizes[1] // 2):
+            writer.add(clips[1])
+    assert (folder / "frames-00000.bin").stat().st_size == sizes[0]
     store = FrameStore.open(folder)
     assert store.decode("a.mp4", Sampling(8).indices).frames.any()
-    assert (folder / "frames-00000.bin").stat().st_size < len(whole["frames-00000.bin"])
-    monkeypatch.undo()
     write_store(folder, videos)
     assert contents(folder) == whole
 

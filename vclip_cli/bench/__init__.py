@@ -1,1 +1,1 @@
-"""Measuring on this machine, with a person's own clips: what `vclip bench` runs."""
+"""`vclip bench`: how fast videos are read and encoded, and methods trained, on this machine."""

@@ -1,23 +1,24 @@
-"""Reading T frames of every clip with each reader in turn, and what comes after reading."""
+"""Reading T frames of every video with each reader in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from vclip_cli.bench.timing import Marks, Part, Seconds, often_enough, timed
+from vclip_cli.bench.timing import Part, Seconds, timed
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading, video_batches
+from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.engine.loading.videos import Failure, ListedVideo
 from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.preprocess import normalise, preprocess_frames
-from vclip_cli.video.reference import read_reference, shrink
+from vclip_cli.video.preprocess import resize, resized_size
+from vclip_cli.video.published import decord_errors, load_decord
 from vclip_cli.video.sampling import midpoint_indices
 
 REFERENCE = "REF"
@@ -25,123 +26,93 @@ READ_STORE = "read store"
 Reader = Callable[[ListedVideo], object]
 
 
+def read_reference(path: Path, frames: int, short_side: int) -> list[NDArray[np.uint8]]:
+    """T frames as mmaction2, X-CLIP and ViFi-CLIP read them.
+
+    decord's VideoReader on one thread, `get_batch` at full size, then `shrink`. Raises VideoError,
+    UsageError without decord.
+    """
+    decord = load_decord()
+    with decord_errors(path):
+        reader = decord.VideoReader(str(path.absolute()), num_threads=1)
+        pictures = reader.get_batch(midpoint_indices(len(reader), frames).tolist()).asnumpy()
+    return shrink(pictures, short_side)
+
+
+def shrink(pictures: NDArray[np.uint8], short_side: int) -> list[NDArray[np.uint8]]:
+    """Frames (T, H, W, 3), each resized by OpenCV's bilinear."""
+    spec = Preprocessing(size=short_side, resize_to=short_side, interpolation="cv2-bilinear")
+    height, width = resized_size(pictures.shape[1], pictures.shape[2], spec)
+    return [resize(picture, height, width, spec.interpolation) for picture in pictures]
+
+
 def make_readers(
     root: Path, frames: int, short_side: int, store: FrameStore | None
 ) -> dict[str, Reader]:
-    """Reader by name; each gives T frames with the same short side. REF is there with decord."""
+    """Reader by name; each returns T frames with the same short side. REF needs decord."""
 
-    def plan(count: int) -> np.ndarray:
+    def plan(count: int) -> NDArray[np.int64]:
         return midpoint_indices(count, frames)
 
     def with_decoder(name: str) -> Reader:
-        return lambda item: shrink(decode(root / item.path, plan, name).frames, short_side)
+        return lambda video: shrink(decode(root / video.path, plan, name).frames, short_side)
 
+    installed = [name for name, version in decoder_versions().items() if version]
     readers: dict[str, Reader] = {}
-    if decoder_versions()["decord"]:
-        readers[REFERENCE] = lambda item: read_reference(root / item.path, frames, short_side)
-    readers |= {
-        f"decode, {name}": with_decoder(name) for name, found in decoder_versions().items() if found
-    }
+    if "decord" in installed:
+        readers[REFERENCE] = lambda video: read_reference(root / video.path, frames, short_side)
+    readers |= {f"decode, {name}": with_decoder(name) for name in installed}
     if store is not None:
-        readers[READ_STORE] = lambda item: shrink(store.decode(item.video, plan).frames, short_side)
+        readers[READ_STORE] = lambda video: shrink(
+            store.decode(video.video, plan).frames, short_side
+        )
     return readers
 
 
 def readable_by_all(
-    items: Sequence[ListedVideo], readers: dict[str, Reader]
+    videos: Sequence[ListedVideo], readers: dict[str, Reader]
 ) -> tuple[list[ListedVideo], list[Failure]]:
-    """The clips that every reader reads, each once to warm up, and those that some does not."""
+    """The videos that every reader can read, and those that some reader cannot.
+
+    Each reader reads each video once, which also warms up.
+    """
     good: list[ListedVideo] = []
     left_out: list[Failure] = []
-    for item in items:
+    for video in videos:
         for name, read in readers.items():
             try:
-                read(item)
+                read(video)
             except VclipError as error:
-                left_out.append(Failure(item.video, item.path, f"{name}: {error.what}"))
+                left_out.append(Failure(video.video, video.path, f"{name}: {error.what}"))
                 break
         else:
-            good.append(item)
+            good.append(video)
     return good, left_out
 
 
 def measure_readers(
-    items: Sequence[ListedVideo],
+    videos: Sequence[ListedVideo],
     readers: dict[str, Reader],
     rounds: int,
     *,
     progress: Progress = no_progress,
 ) -> list[Part]:
-    """Each clip by each reader, one after the other and in turning order, `rounds` times.
+    """Each video by each reader, one after the other and in rotating order, `rounds` times.
 
-    So whatever else the machine does meets all of them alike, and the ratios are of pairs.
+    Other load on the machine then affects all readers alike, and the ratios are of pairs.
     """
     names = list(readers)
-    parts = {name: Part(name, len(items)) for name in names}
-    with progress("decoding", rounds * len(items)) as advance:
+    parts = {name: Part(name, len(videos)) for name in names}
+    with progress("decoding", rounds * len(videos)) as advance:
         for number in range(rounds):
-            sums = {name: Seconds(0.0, 0.0) for name in names}
-            for place, item in enumerate(items):
+            wall, cpu = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+            for place, video in enumerate(videos):
                 first = (number + place) % len(names)
                 for name in names[first:] + names[:first]:
-                    took = timed(lambda read=readers[name], item=item: read(item))
-                    so_far = sums[name]
-                    sums[name] = Seconds(so_far.wall + took.wall, so_far.cpu + took.cpu)
+                    took = timed(partial(readers[name], video))
+                    wall[name] += took.wall
+                    cpu[name] += took.cpu
                 advance(1)
-            for name, total in sums.items():
-                parts[name].rounds.append(total)
+            for name, part in parts.items():
+                part.rounds.append(Seconds(wall[name], cpu[name]))
     return list(parts.values())
-
-
-def measure_preprocessing(
-    root: Path,
-    items: Sequence[ListedVideo],
-    reading: VideoReading,
-    device: torch.device,
-    rounds: int,
-) -> Part:
-    """Resize and crop on the CPU as the weights ask for, then normalisation on the device."""
-    frames = [
-        decode(root / item.path, lambda n: reading.sampling.indices(n).ravel()).frames
-        for item in items[:MOST_HELD]
-    ]
-
-    def run() -> None:
-        for clip in frames:
-            cut = preprocess_frames(clip, reading.preprocessing, reading.crops)
-            normalise(torch.from_numpy(cut).to(device), reading.preprocessing)
-
-    part = Part("preprocess", len(frames))
-    part.rounds += [timed(run, device) for _ in range(rounds)]
-    return part
-
-
-def loading_name(store: bool, workers: int) -> str:
-    """What reading by several processes is called."""
-    return f"{'store' if store else 'files'}, {workers} worker{'s' if workers > 1 else ''}"
-
-
-def measure_loading(
-    root: Path,
-    clips: Sequence[ListedVideo],
-    reading: VideoReading,
-    computing: Computing,
-    rounds: int,
-) -> Part:
-    """Batches read and preprocessed by the evaluation's own workers, and nothing done with them."""
-    size, workers = computing.batch_size, computing.guard.most_workers
-    items = often_enough(clips, workers, size)
-    batches = [range(s, min(s + size, len(items))) for s in range(0, len(items), size)]
-    part = Part(loading_name(reading.store is not None, workers), len(clips))
-    for _ in range(rounds):
-        marks = Marks()
-        for batch in video_batches(root, items, reading, batches, guard=computing.guard):
-            marks.add(len(batch.positions))
-        seconds = marks.seconds_for(len(clips), workers)
-        assert seconds is not None  # there are workers
-        part.rounds.append(seconds)
-    return part
-
-
-MOST_HELD = 4
-"""Clips whose decoded frames are kept at once: 16 frames of 720p are 44 MB."""

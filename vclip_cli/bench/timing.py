@@ -1,4 +1,4 @@
-"""Seconds by the clock and by the processor, round by round, and their paired medians."""
+"""Wall-clock and CPU seconds, round by round, and the medians of their paired ratios."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 
 from vclip_cli.engine.loading.workers import AHEAD
 
-Clip = TypeVar("Clip")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """How long something took: by the clock, and on the processors of this process."""
+    """How long something took: by the clock, and in CPU time of this process."""
 
     wall: float
     cpu: float
 
 
 def timed(call: Callable[[], object], device: torch.device | None = None) -> Seconds:
-    """One call, waiting for the device to finish."""
+    """The time of one call, with the work on the device finished."""
     _finish(device)
     wall, cpu = time.perf_counter(), time.process_time()
     call()
@@ -38,24 +38,27 @@ def _finish(device: torch.device | None) -> None:
         torch.cuda.synchronize(device)
 
 
-CLIPS_A_WORKER = 64
-"""Clips that are read for each worker: of those that wait finished at first, few enough to tell."""
+VIDEOS_PER_WORKER = 64
+"""Videos read for each worker: few of them are finished when the measurement starts."""
 
 
-def often_enough(clips: Sequence[Clip], workers: int, batch_size: int) -> list[Clip]:
-    """The clips over and over, until the workers' start no longer counts; once without any."""
-    wanted = max(CLIPS_A_WORKER * workers, 4 * batch_size) if workers else 1
-    return list(clips) * max(1, -(-wanted // len(clips)))
+def repeated(videos: Sequence[Item], workers: int, batch_size: int) -> list[Item]:
+    """The videos again and again, until the start of the workers has no weight.
+
+    Without workers they are returned once.
+    """
+    wanted = max(VIDEOS_PER_WORKER * workers, 4 * batch_size) if workers else 1
+    return list(videos) * max(1, -(-wanted // len(videos)))
 
 
 @dataclass
 class Marks:
-    """When how many videos had passed, by the clock and by the processor."""
+    """How many videos had passed at which times: (videos, wall clock, CPU time)."""
 
     passed: list[tuple[int, float, float]] = field(default_factory=list)
 
     def add(self, count: int) -> None:
-        """So many more have passed."""
+        """Note that `count` more videos have passed."""
         before = self.passed[-1][0] if self.passed else 0
         self.passed.append((before + count, time.perf_counter(), time.process_time()))
 
@@ -67,7 +70,7 @@ class Marks:
         yield self.add
 
     def seconds_for(self, videos: int, workers: int) -> Seconds | None:
-        """What `videos` took once all workers were under way; None without workers."""
+        """The time of `videos` once all workers had started; None without workers."""
         if not workers:
             return None
         begun = next((m for m in self.passed if m[0] >= AHEAD * workers), self.passed[0])
@@ -80,8 +83,8 @@ class Marks:
 class Part:
     """One part of the work, measured in rounds over the same number of videos.
 
-    rounds: the time of each round; flops: operations a video, None where they are not counted;
-    remark: why it was not measured, or what to know.
+    rounds: the time of each round; flops: operations per video, None where they are not counted;
+    remark: why it was not measured.
     """
 
     name: str
@@ -91,7 +94,7 @@ class Part:
     remark: str = ""
 
     @property
-    def seconds_a_video(self) -> float | None:
+    def seconds_per_video(self) -> float | None:
         """Median over the rounds, by the clock; None where nothing was measured."""
         if not self.rounds:
             return None
@@ -99,12 +102,12 @@ class Part:
 
     @property
     def gigaflops(self) -> float | None:
-        """Billions of operations a second."""
-        seconds = self.seconds_a_video
+        """Billions of operations per second."""
+        seconds = self.seconds_per_video
         return self.flops / seconds / 1e9 if self.flops and seconds else None
 
     def over(self, reference: Part | None) -> tuple[float, float] | None:
-        """How many times as fast as the reference: paired medians, by clock and by processor."""
+        """The speed over the reference's: medians of paired ratios, by wall clock and CPU time."""
         if reference is None or reference is self or not self.rounds or not reference.rounds:
             return None
         pairs = list(zip(reference.rounds, self.rounds, strict=True))
@@ -114,7 +117,7 @@ class Part:
 
     def as_dict(self, reference: Part | None = None) -> dict[str, Any]:
         """A JSON-able form with every round."""
-        seconds, ratios = self.seconds_a_video, self.over(reference)
+        seconds, ratios = self.seconds_per_video, self.over(reference)
         return {
             "part": self.name,
             "videos": self.videos,

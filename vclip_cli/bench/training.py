@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -13,41 +13,29 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from vclip_cli.bench.computing import made_up_videos
+from vclip_cli.bench.stages import CLASSES, made_up_videos, with_weights
 from vclip_cli.bench.timing import Seconds, timed
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.devices import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.settings import resolve_settings
-from vclip_cli.engine.specs import InputSpec, ModelSpec
+from vclip_cli.engine.requests import Request
+from vclip_cli.engine.specs import ComputeSpec
 from vclip_cli.engine.training.optimiser import fused_on
 from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.contract import Adapter
 
-CLASSES = 51
-"""Made-up classes, as many as HMDB51 has, each with a text of two words."""
 MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
-class StepRequest:
-    """Whose step is measured: `batch_size` videos of `frames` frames of noise, random weights."""
-
-    method: ModelSpec
-    frames: int | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    batch_size: int = 2
-    rounds: int = 3
-    gradient_checkpointing: bool = False
-    compiled: bool = False
-
-
-@dataclass(frozen=True)
 class MeasuredStep:
-    """resting_mb: memory with the model built; peak_mb: the most until the last step was over, of
-    the device or, on the CPU, of the whole process; None where the system does not tell."""
+    """A training step of one method.
+
+    resting_mb: memory with the model built; peak_mb: the most until the end of the last step; of
+    the device or, on the CPU, of the whole process; None where the system does not tell.
+    """
 
     method: str
     trained: int
@@ -66,59 +54,64 @@ class MeasuredStep:
 
 
 def bench_training(
-    requests: Sequence[StepRequest], *, progress: Progress = no_progress
+    methods: Sequence[str],
+    request: Request,
+    *,
+    rounds: int = 3,
+    progress: Progress = no_progress,
 ) -> list[MeasuredStep]:
-    """Measure each method's step in a fresh process, so that no other's memory counts."""
-    for request in requests:
-        pick_device(request.device)
-        known_precision(request.precision)
+    """Measure a training step of each method, in a fresh process for each.
+
+    So the memory of one method is not counted for another. The videos are noise; the weights are
+    random unless the request names some.
+    """
+    pick_device(request.compute.device)
+    known_precision(request.compute.precision)
     measured = []
-    with progress("training steps", len(requests)) as advance:
-        for request in requests:
+    with progress("training steps", len(methods)) as advance:
+        for method in methods:
+            own = request.change(model={"method": method})
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                measured.append(
-                    pool.submit(measure_step, request, torch.get_num_threads()).result()
-                )
+                step = pool.submit(measure_step, own, rounds, torch.get_num_threads())
+                measured.append(step.result())
             advance(1)
     return measured
 
 
-def measure_step(request: StepRequest, threads: int) -> MeasuredStep:
+def measure_step(request: Request, rounds: int, threads: int) -> MeasuredStep:
     """Forward, loss, backward and AdamW, once to warm up and then `rounds` times.
 
-    As in training: text that does not train is encoded beforehand. Raises UsageError for a method
-    that trains nothing.
+    As in training, text that does not train is encoded beforehand. Raises UsageError for a method
+    that has nothing to train.
     """
     torch.set_num_threads(threads)
-    device = pick_device(request.device)
-    source = request.method
-    if source.pretrained is None and source.checkpoint is None:
-        source = replace(source, pretrained="random")
-    adapter = load_method(source).adapter.to(device)
+    compute = request.compute
+    device = pick_device(compute.device)
+    adapter = load_method(with_weights(request.model)).adapter.to(device)
     adapter.freeze_all_but_trainable()
     trained = [entry.parameter for entry in adapter.trainable().values()]
     if not trained:
         raise UsageError(f"the method {adapter.name!r} has nothing to train")
-    adapter.gradient_checkpointing = request.gradient_checkpointing
+    adapter.gradient_checkpointing = compute.gradient_checkpointing
     adapter.train()
-    reading = resolve_settings(adapter, InputSpec(frames=request.frames)).reading
-    videos = made_up_videos(reading, request.batch_size, device)
+    reading = resolve_settings(adapter, request.input).reading
+    videos = made_up_videos(reading, compute.batch_size, device)
     resting = _memory(device)
-    step = _make_step(adapter, trained, videos, request)
+    step = _make_step(adapter, trained, videos, compute)
     step()
-    rounds = [timed(step, device) for _ in range(request.rounds)]
+    took = [timed(step, device) for _ in range(rounds)]
     count = sum(parameter.numel() for parameter in trained)
-    return MeasuredStep(adapter.name, count, rounds, resting, _peak(device))
+    return MeasuredStep(adapter.name, count, took, resting, _peak(device))
 
 
 def _make_step(
     adapter: Adapter,
     trained: Sequence[torch.nn.Parameter],
     videos: torch.Tensor,
-    request: StepRequest,
-) -> Any:
-    precision = request.precision
-    encode_video = compiled_video(adapter) if request.compiled else adapter.encode_video
+    compute: ComputeSpec,
+) -> Callable[[], None]:
+    precision = compute.precision
+    encode_video = compiled_video(adapter) if compute.compile else adapter.encode_video
     names = adapter.tied_classes or [f"moving thing{number}" for number in range(CLASSES)]
     prompts = [[name] for name in names]
     targets = torch.arange(len(videos), device=videos.device) % len(names)
@@ -147,7 +140,7 @@ def _memory(device: torch.device) -> float | None:
 
 
 def _peak(device: torch.device) -> float | None:
-    """The most memory so far in megabytes."""
+    """The most memory so far, in megabytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEGABYTE
     try:
@@ -158,16 +151,17 @@ def _peak(device: torch.device) -> float | None:
     return most / MEGABYTE if sys.platform == "darwin" else most / 1024
 
 
-def facts(request: StepRequest) -> dict[str, Any]:
-    """What was the same for all methods."""
+def facts(request: Request) -> dict[str, Any]:
+    """What is the same for all methods."""
+    compute = request.compute
     return {
-        "backbone": request.method.backbone,
-        "batch_size": request.batch_size,
-        "frames": request.frames,
+        "backbone": request.model.backbone,
+        "batch_size": compute.batch_size,
+        "frames": request.input.frames,
         "classes": CLASSES,
-        "precision": request.precision,
-        "gradient_checkpointing": request.gradient_checkpointing,
-        "compiled": request.compiled,
-        "device": device_name(pick_device(request.device)),
+        "precision": compute.precision,
+        "gradient_checkpointing": compute.gradient_checkpointing,
+        "compiled": compute.compile,
+        "device": device_name(pick_device(compute.device)),
         "threads": torch.get_num_threads(),
     }

@@ -14,18 +14,17 @@ from vclip_cli.common.errors import UsageError
 if TYPE_CHECKING:
     from vclip_cli.bench.run import Measured
     from vclip_cli.bench.timing import Part
-    from vclip_cli.bench.training import MeasuredStep, StepRequest
+    from vclip_cli.bench.training import MeasuredStep
+    from vclip_cli.engine.requests import Request
 
 Sources = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DATASET | CLIP… | FOLDER…]", help="What to measure on. Default toy."),
+    typer.Argument(metavar="[DATASET | VIDEO… | FOLDER…]", help="What to measure. Default toy."),
 ]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often, for the medians.")]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; medians are shown.")]
 Store = Annotated[
     Path | None,
-    typer.Option(
-        "--store", help="A frame store; without it the dataset's own, where there is one."
-    ),
+    typer.Option("--store", help="A frame store. Default: the dataset's own, if there is one."),
 ]
 Training = Annotated[
     str | None,
@@ -48,73 +47,32 @@ def bench(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Measure reading, preprocessing, transfer, encoder and the whole on your own clips.
+    """Measure reading, preprocessing, transfer, encoder and the whole on your own videos.
 
-    REF is the way of the published pipelines: decord on one thread, frames resized by OpenCV. It is
-    measured in the same run, clip by clip in turns with the others. Weights are random unless
-    --pretrained names some: speed does not depend on them.
+    REF is the reading of the published pipelines: decord on one thread, frames resized by OpenCV.
+    Each video is read by REF and by the other readers in turn. Weights are random unless
+    --pretrained names some: they have no effect on the speed.
 
     Example:  vclip bench hmdb51 --frames 16 --limit 20
     """
-    method = settings["method"]
-    backbone = settings["backbone"]
-    pretrained = settings["pretrained"]
-    checkpoint = settings["checkpoint"]
-    frames = settings["frames"]
-    gradient_checkpointing = settings["gradient_checkpointing"]
-    compiled = settings["compile"]
-    device = settings["device"]
-    precision = settings["precision"]
-    batch_size, workers, limit = settings["batch_size"], settings["workers"], settings["limit"]
-    from dataclasses import replace
+    from vclip_cli.engine.requests import Request
 
-    from vclip_cli.engine.specs import ModelSpec
-
-    request = ModelSpec(method, checkpoint, backbone, pretrained)
+    default = {"batch_size": 8 if training is None else 2}
+    request = Request.of("bench", default | options.given(settings))
     if training is not None:
-        if sources or store or method or checkpoint:
+        if sources or store or request.model.method or request.model.checkpoint:
             raise UsageError(
-                "--training measures made-up videos: it takes no clips, store, method or checkpoint"
+                "--training measures made-up videos: it takes no videos, store, method or"
+                " checkpoint"
             )
-        from vclip_cli.bench.training import StepRequest
-
         names = [name.strip() for name in training.split(",") if name.strip()]
-        steps = [
-            StepRequest(
-                replace(request, method=name),
-                frames,
-                device,
-                precision,
-                batch_size or 2,
-                rounds,
-                gradient_checkpointing,
-                compiled,
-            )
-            for name in names
-        ]
-        _bench_training(steps, as_json)
+        _bench_training(names, request, rounds, as_json)
         return
-    if gradient_checkpointing or compiled:
+    if request.compute.gradient_checkpointing or request.compute.compile:
         raise UsageError("--gradient-checkpointing and --compile are measured with --training")
-    from vclip_cli.bench.run import BenchRequest
     from vclip_cli.bench.run import bench as measure
-    from vclip_cli.engine.specs import WorkerSpec
 
-    measured = measure(
-        BenchRequest(
-            sources=sources or (),
-            method=request,
-            frames=frames,
-            store=store,
-            device=device,
-            precision=precision,
-            batch_size=batch_size or 8,
-            guard=WorkerSpec(workers),
-            rounds=rounds,
-            limit=limit,
-        ),
-        progress=progress,
-    )
+    measured = measure(sources or (), request, store=store, rounds=rounds, progress=progress)
     if as_json:
         show_json(measured.as_dict())
     else:
@@ -129,7 +87,7 @@ def _show(measured: Measured) -> None:
     facts = measured.facts
     title = (
         f"{facts['backbone']}, {facts['method']}, {facts['frames']} frames, {facts['precision']},"
-        f" {facts['device']}, {facts['threads']} threads; {len(measured.clips)} clips,"
+        f" {facts['device']}, {facts['threads']} threads; {len(measured.videos)} videos,"
         f" medians of {facts['rounds']} rounds"
     )
     table = Table("part", title=title, title_justify="left")
@@ -141,7 +99,7 @@ def _show(measured: Measured) -> None:
             continue
         ratios = part.over(measured.reference)
         share = shares.get(part.name)
-        seconds = part.seconds_a_video
+        seconds = part.seconds_per_video
         comparable = ratios is not None and part.name.startswith(("decode", "read"))
         table.add_row(
             part.name,
@@ -153,9 +111,9 @@ def _show(measured: Measured) -> None:
             printable(_remark(measured, part)),
         )
     show(table)
-    say(f"what limits: {_limit(measured, store=False)}")
+    say(f"slowest stage: {_limit(measured, store=False)}")
     if measured.has_store:
-        say(f"what limits from the store: {_limit(measured, store=True)}")
+        say(f"slowest stage from the store: {_limit(measured, store=True)}")
     if measured.reference is None:
         say("REF was not measured: decord is not installed here")
 
@@ -164,8 +122,8 @@ def _limit(measured: Measured, *, store: bool) -> str:
     name = measured.limits(store=store)
     if not measured.workers:
         return f"{name}, {measured.shares(store=store)[name]:.0%} of a video's time"
-    seconds = measured.part(name).seconds_a_video
-    assert seconds is not None  # it takes the most
+    seconds = measured.part(name).seconds_per_video
+    assert seconds is not None  # a stage without a time is never the slowest
     return f"{name}: no more than {1 / seconds:,.1f} videos/s"
 
 
@@ -177,16 +135,16 @@ def _remark(measured: Measured, part: Part) -> str:
     return f"{part.gigaflops:,.0f} GFLOP/s, {part.gigaflops / product:.0%} of a matrix product's"
 
 
-def _bench_training(requests: list[StepRequest], as_json: bool) -> None:
+def _bench_training(methods: list[str], request: Request, rounds: int, as_json: bool) -> None:
     from vclip_cli.bench.training import bench_training, facts
     from vclip_cli.models.registry import find_method
 
-    if not requests:
+    if not methods:
         raise UsageError("--training names no method", hint="see: vclip methods")
-    for request in requests:
-        find_method(request.method.method or "")
-    steps = bench_training(requests, progress=progress)
-    common = facts(requests[0])
+    for method in methods:
+        find_method(method)
+    steps = bench_training(methods, request, rounds=rounds, progress=progress)
+    common = facts(request)
     if as_json:
         show_json({**common, "steps": [step.as_dict() for step in steps]})
     else:
@@ -217,4 +175,4 @@ def _show_steps(steps: list[MeasuredStep], common: dict[str, Any]) -> None:
 
 
 def _megabytes(value: float | None) -> str:
-    return "not told" if value is None else f"{value:,.0f} MB"
+    return "unknown" if value is None else f"{value:,.0f} MB"

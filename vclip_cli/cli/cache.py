@@ -1,4 +1,4 @@
-"""`vclip cache`: what lies in the cache, and clearing it."""
+"""`vclip cache`: show and clear the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The cache: stored frames, embeddings, toy clips.",
+    help="The cache: stored frames, embeddings, toy videos.",
 )
 
 Kinds = Annotated[
@@ -26,11 +26,11 @@ Kinds = Annotated[
 ]
 Keys = Annotated[
     list[str] | None,
-    typer.Option("--key", help="Only what is so called; the beginning will do. May be repeated."),
+    typer.Option("--key", help="Only entries whose key starts so. May be repeated."),
 ]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Only what belongs to this dataset. May be repeated."),
+    typer.Option("--dataset", "-d", help="Only entries of this dataset. May be repeated."),
 ]
 
 
@@ -43,7 +43,7 @@ def list_(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what lies in the cache, what made it, and how large it is.
+    """Show the entries of the cache, what made them, and their sizes.
 
     Example:  vclip cache list
     """
@@ -70,14 +70,14 @@ def clear(
     kinds: Kinds = None,
     keys: Keys = None,
     datasets: Datasets = None,
-    everything: Annotated[bool, typer.Option("--all", help="Everything in the cache.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All entries.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Delete from the cache what is named; nothing else, and nothing outside it.
+    """Delete the chosen entries of the cache, and nothing else.
 
     Example:  vclip cache clear --kind embeddings --dataset toy --dry-run
     """
@@ -86,10 +86,11 @@ def clear(
 
     if not (kinds or keys or datasets or everything):
         raise UsageError(
-            "nothing was named", hint="--kind, --key or --dataset; or --all; see: vclip cache list"
+            "no entries were chosen",
+            hint="--kind, --key or --dataset; or --all; see: vclip cache list",
         )
     if everything and (kinds or keys or datasets):
-        raise UsageError("--all goes with no --kind, --key or --dataset")
+        raise UsageError("--all takes no --kind, --key or --dataset")
     entries = choose(kinds=kinds or (), keys=keys or (), datasets=datasets or ())
     if entries and not yes and not dry_run:
         _ask(entries)
@@ -108,8 +109,8 @@ def clear(
 def _ask(entries: list[CacheEntry]) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"clearing {_total(entries)} needs a word of yours",
-            hint="--yes to delete, --dry-run to look first",
+            f"deleting {_total(entries)} needs your confirmation",
+            hint="--yes deletes them, --dry-run only shows them",
         )
     for entry in entries:
         say(f"{entry.kind} {entry.key}: {entry.made_by}")

@@ -1,4 +1,4 @@
-"""`vclip demo`: the whole story on the embedded benchmark, without a network."""
+"""`vclip demo`: an evaluation on the embedded benchmark, without a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def demo(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Render tiny clips, score a tiny CLIP on them without training, and show what comes out."""
+    """Render tiny videos, evaluate a tiny CLIP on them without training, and show the results."""
     from vclip_cli.cli.evaluate import result_document, show_results
     from vclip_cli.engine import library
 
@@ -38,7 +38,7 @@ def demo(
     )
     width = max(len(command) for command, _ in hints)
     say(
-        "\nThe tiny CLIP was trained on stills: it knows the shapes, not how they move.\n"
+        "\nThe tiny CLIP was trained on stills: it knows the shapes, not their motions.\n"
         "What to try next:"
     )
     for command, what in hints:

@@ -12,7 +12,9 @@ from vclip_cli.cli.console import show, show_json
 
 Run = Annotated[
     Path | None,
-    typer.Option("--run", help="A run's folder: why it is incomplete, and what continues it."),
+    typer.Option(
+        "--run", help="A run's folder: why it is incomplete, and the command that continues it."
+    ),
 ]
 
 
@@ -24,7 +26,7 @@ def doctor(
 ) -> None:
     """Show what vclip finds on this machine: versions, devices, decoders, folders, datasets.
 
-    With --run: how far the runs in a folder have come.
+    With --run: the progress of the runs in a folder.
     Example:  vclip doctor --run runs
     """
     from rich.table import Table
@@ -64,7 +66,7 @@ def _show_runs(folder: Path, as_json: bool) -> None:
         for text in [*entry.warnings, *([entry.error] if entry.error else [])]:
             show(f"  {text}")
         if entry.continues:
-            show(f"  to go on: {entry.continues}")
+            show(f"  continue with: {entry.continues}")
 
 
 def _shown(value: Any) -> str:

@@ -21,7 +21,7 @@ from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, 
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, read_views_and_damage
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.models.contract import Adapter
-from vclip_cli.video.clip import Damage
+from vclip_cli.video.decoded import Damage
 
 SINGLE_VIDEOS = ""
 """The dataset of videos that belong to none."""

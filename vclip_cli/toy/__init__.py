@@ -1,11 +1,11 @@
-"""The embedded benchmark: tiny action clips, rendered and encoded here, and a tiny CLIP.
+"""The embedded benchmark: tiny action videos, rendered and encoded here, and a tiny CLIP.
 
-A clip shows one shape that does one thing, "square moving left". The tiny CLIP (`toy.json`,
-`toy.safetensors`) was trained on captioned stills of the same world: it knows what, not how it
-moves.
+A video shows one shape with one motion, "square moving left". The tiny CLIP (`toy.json`,
+`toy.safetensors`) was trained on captioned stills of the same world: it knows the shapes, not their
+motions.
 """
 
 from vclip_cli.toy.render import render_toy
-from vclip_cli.toy.world import RENDERER_VERSION, ToyClip, toy_clips, toy_fingerprint
+from vclip_cli.toy.world import RENDERER_VERSION, ToyVideo, toy_fingerprint, toy_videos
 
-__all__ = ["RENDERER_VERSION", "ToyClip", "render_toy", "toy_clips", "toy_fingerprint"]
+__all__ = ["RENDERER_VERSION", "ToyVideo", "render_toy", "toy_fingerprint", "toy_videos"]

@@ -1,7 +1,7 @@
-"""The embedded benchmark as a dataset like any other: official splits, label set, manifest.
+"""The embedded benchmark as datasets: official splits, label set, manifest.
 
-`toy` labels a clip by its pair of shape and motion, `toy-shapes` the same clips by shape alone.
-`toy-multi` has clips of its own, with several labels each.
+`toy` labels a video by its pair of shape and motion, `toy-shapes` the same videos by shape alone.
+`toy-multi` has videos of its own, with several labels each.
 """
 
 from __future__ import annotations
@@ -12,57 +12,50 @@ from vclip_cli.data.dataset import Dataset, DatasetConfig
 from vclip_cli.data.label_set import load_label_set
 from vclip_cli.data.manifest import build_manifest
 from vclip_cli.data.readers import COLUMNS, Annotations
-from vclip_cli.toy.multi import multi_clips
-from vclip_cli.toy.world import ToyClip, toy_clips
+from vclip_cli.toy.multi import multi_videos
+from vclip_cli.toy.world import ToyVideo, toy_videos
 
 BACKBONE = "toy"
+"""The backbone that these datasets use by default."""
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""Names of the splits of base pairs in the manifest, by their names in video ids."""
 UNSEEN = "zero-shot"
-
-
-def split_of(clip: ToyClip) -> str:
-    """`train`, `validation` and `test` hold base pairs; `zero-shot` holds the unseen ones."""
-    return SPLITS[clip.split] if clip.part == "base" else UNSEEN
+"""The split of the novel pairs, which no training may use."""
 
 
 def toy_dataset(name: str, folder: Path) -> Dataset:
-    """The dataset `toy` or `toy-shapes` over the clips that lie, or will lie, in `folder`."""
+    """`toy`, `toy-shapes` or `toy-multi`; its videos are, or will be rendered, in `folder`."""
     import pandas as pd
 
+    multi_label = name == "toy-multi"
+    listed = _multi_rows() if multi_label else _toy_rows(by_shape=name == "toy-shapes")
     label_set = load_label_set(name)
-    by_shape = name == "toy-shapes"
-    clips = toy_clips()
-    rows = pd.DataFrame(
-        [
-            (clip.video_id, clip.path, clip.shape if by_shape else clip.class_name, split_of(clip))
-            for clip in clips
-        ],
-        columns=list(COLUMNS),
-    )
-    listed = build_manifest(Annotations(rows, name), None, label_set, dataset=name)
-    listed.rows["path"] = [clip.path for clip in clips]
-    config = DatasetConfig(
-        name=name, videos=str(folder), format="toy", label_set=name, backbone=BACKBONE
-    )
-    return Dataset(config, label_set, listed, folder)
-
-
-def multi_dataset(folder: Path) -> Dataset:
-    """The dataset `toy-multi` over the clips that lie, or will lie, in `folder`."""
-    import pandas as pd
-
-    name = "toy-multi"
-    label_set = load_label_set(name)
-    listed = [(clip, label) for clip in multi_clips() for label in clip.labels]
-    rows = pd.DataFrame(
-        [(clip.video_id, clip.path, label, clip.split) for clip, label in listed],
-        columns=list(COLUMNS),
-    )
-    manifest = build_manifest(
-        Annotations(rows, name, multi_label=True), None, label_set, dataset=name
-    )
-    manifest.rows["path"] = [clip.path for clip, _ in listed]
+    annotations = Annotations(pd.DataFrame(listed, columns=list(COLUMNS)), name, multi_label)
+    manifest = build_manifest(annotations, None, label_set, dataset=name)
+    manifest.rows["path"] = [path for _, path, _, _ in listed]
     config = DatasetConfig(
         name=name, videos=str(folder), format="toy", label_set=name, backbone=BACKBONE
     )
     return Dataset(config, label_set, manifest, folder)
+
+
+def _toy_rows(by_shape: bool) -> list[tuple[str, str, str, str]]:
+    """(video id, path, label, split) of each video."""
+    return [
+        (video.video_id, video.path, video.shape if by_shape else video.class_name, _split(video))
+        for video in toy_videos()
+    ]
+
+
+def _split(video: ToyVideo) -> str:
+    """`train`, `validation` and `test` hold base pairs; `zero-shot` holds the unseen ones."""
+    return SPLITS[video.split] if video.part == "base" else UNSEEN
+
+
+def _multi_rows() -> list[tuple[str, str, str, str]]:
+    """(video id, path, label, split) of each label of each video."""
+    return [
+        (video.video_id, video.path, label, video.split)
+        for video in multi_videos()
+        for label in video.labels
+    ]

@@ -1,4 +1,7 @@
-"""Drawing the toy world: outlines, backgrounds, the frames of a clip; all of it seeded."""
+"""Drawing the toy world: outlines, backgrounds, the frames of `toy` and `toy-multi`; all seeded.
+
+Shapes: T = `FRAMES` frames, H = W = `SIZE` pixels, N points of an outline.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.toy.world import AXES, FRAMES, RENDERER_VERSION, SIZE, Axis, ToyClip
+from vclip_cli.toy.multi import CELLS, Actor, MultiVideo
+from vclip_cli.toy.world import AXES, FRAMES, RENDERER_VERSION, SIZE, Axis, ToyVideo
 
 SUPERSAMPLING = 4
-"""Masks are filled at this many times the size and averaged down: antialiasing in integers."""
+"""Masks are filled at this multiple of the size and averaged down: antialiasing in integers."""
+CELL = SIZE / 2
+"""Side of a quarter of the frame, in pixels."""
 _FRACTION_BITS = 4
 
 COLOURS = {
@@ -25,10 +31,11 @@ COLOURS = {
     "orange": (245, 155, 60),
     "white": (240, 240, 240),
 }
-"""Names to RGB; what is drawn scatters around it. All are brighter than any background."""
+"""Names to RGB; drawn colours scatter around it. All are brighter than any background."""
 
 Points = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Picture = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,13 @@ class Scene:
 
 
 def generator(name: str) -> np.random.Generator:
-    """A random generator seeded by a name and nothing else, the same in every process."""
+    """A random generator seeded by a name alone, the same in every process."""
     digest = hashlib.sha256(f"{RENDERER_VERSION}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def circle_points(degrees: Points, radii: Points | float = 1.0) -> Points:
-    """Points (N,2) as x, y at angles from the top, clockwise."""
+def circle_points(degrees: NDArray[np.floating], radii: Points | float = 1.0) -> Points:
+    """Points (N, 2) as x, y at angles in degrees, clockwise from the top."""
     turn = np.deg2rad(degrees)
     return np.stack([radii * np.sin(turn), -radii * np.cos(turn)], axis=1)
 
@@ -63,7 +70,7 @@ def _square() -> Points:
 
 
 def _triangle() -> Points:
-    """Taller than wide, so that a turn by a third still shows."""
+    """Taller than wide, so that a turn by a third is visible."""
     return np.array([(0.0, -1.15), (0.85, 0.75), (-0.85, 0.75)])
 
 
@@ -106,11 +113,11 @@ _OUTLINES: dict[str, Callable[[], Points]] = {
     "moon": _moon,
 }
 OUTLINES: dict[str, Points] = {name: outline() for name, outline in _OUTLINES.items()}
-"""Closed polygons (N,2) around the origin, of radius about 1."""
+"""Closed polygons (N, 2) around the origin, of radius about 1."""
 
 
 def placed_outline(scene: Scene) -> Points:
-    """The outline (N,2) in pixels, turned, scaled and moved to its place."""
+    """The outline (N, 2) in pixels, turned, scaled and moved to its place."""
     turn = np.deg2rad(scene.angle)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     return OUTLINES[scene.shape] @ rotation * scene.radius + (scene.x, scene.y)
@@ -128,37 +135,37 @@ def blank_canvas() -> Image:
 
 
 def fill(canvas: Image, points: Points) -> None:
-    """Fill a polygon (N,2), in pixels, on a supersampled mask."""
+    """Fill a polygon (N, 2), in pixels, on a supersampled mask."""
     cv2.fillPoly(canvas, [to_fixed_point(points)], 255, shift=_FRACTION_BITS)
 
 
 def stroke(canvas: Image, points: Points, width: float, closed: bool = False) -> None:
-    """Draw a line through points (N,2), in pixels, on a supersampled mask."""
+    """Draw a line through points (N, 2), in pixels, on a supersampled mask."""
     thickness = max(1, round(width * SUPERSAMPLING))
     fixed = to_fixed_point(points)
     cv2.polylines(canvas, [fixed], closed, 255, thickness, cv2.LINE_8, _FRACTION_BITS)
 
 
 def average_down(canvas: Image) -> Image:
-    """A supersampled mask to coverage in 0..255 (H,W)."""
-    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    """A supersampled mask to coverage in 0..255 (H, W)."""
+    return np.asarray(cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def shape_mask(scene: Scene) -> Image:
-    """Coverage of the shape in 0..255 (H,W)."""
+    """Coverage of the shape in 0..255 (H, W)."""
     canvas = blank_canvas()
     fill(canvas, placed_outline(scene))
     return average_down(canvas)
 
 
-def draw_colour(rng: np.random.Generator, name: str) -> NDArray[np.float32]:
+def draw_colour(rng: np.random.Generator, name: str) -> Picture:
     """An RGB colour near the named one."""
     scattered = np.array(COLOURS[name]) + rng.uniform(-14, 14, 3)
     return scattered.clip(0, 255).astype(np.float32)
 
 
-def draw_background(rng: np.random.Generator) -> NDArray[np.float32]:
-    """A cloudy, grainy, rather dark background (H,W,3)."""
+def draw_background(rng: np.random.Generator) -> Picture:
+    """A dark background (H, W, 3) with clouds and grain."""
     mean = (rng.uniform(25, 65) + rng.uniform(-20, 20, 3)).astype(np.float32)
     cells = rng.normal(0, rng.uniform(4, 11), (6, 6, 3)).astype(np.float32)
     clouds = cv2.resize(cells, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
@@ -166,15 +173,13 @@ def draw_background(rng: np.random.Generator) -> NDArray[np.float32]:
     return clouds + grain + mean
 
 
-def blend(
-    under: NDArray[np.float32], mask: Image, colour: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Paint a colour over a picture (H,W,3) where a mask covers it."""
+def blend(under: Picture, mask: Image, colour: Picture) -> Picture:
+    """Paint a colour over a picture (H, W, 3) where a mask covers it."""
     weight = mask[:, :, None].astype(np.float32) / np.float32(255)
     return under + weight * (colour - under)
 
 
-def to_pixels(picture: NDArray[np.float32]) -> Image:
+def to_pixels(picture: Picture) -> Image:
     """Round to uint8."""
     return np.rint(picture).clip(0, 255).astype(np.uint8)
 
@@ -184,20 +189,36 @@ def reach(radius: float) -> float:
     return 1.15 * radius + 1
 
 
-def _path(rng: np.random.Generator, shape: str, axis: Axis) -> tuple[Scene, Scene]:
-    """Where the rise of an axis starts and ends."""
+def axis_of(motion: str) -> Axis:
+    """The axis along which a motion goes, in one direction or the other."""
+    return next(axis for axis in AXES.values() if motion in (axis.rising, axis.falling))
+
+
+def _straight(
+    rng: np.random.Generator, at: Scene, axis: Axis, side: float, shares: tuple[float, float]
+) -> tuple[Scene, Scene]:
+    """Start and end of a straight way inside a square.
+
+    at: shape, radius, angle, and the upper left corner of the square as x, y; side: of the square,
+    in pixels; shares: between which the length lies, as a share of the room.
+    """
+    room = side - 2 * reach(at.radius)
+    travel = rng.uniform(*shares) * room
+    begin = reach(at.radius) + rng.uniform(0, room - travel)
+    other = reach(at.radius) + rng.uniform(0, room)
+    if axis.name == "horizontal":
+        first = replace(at, x=at.x + begin, y=at.y + other)
+        return first, replace(first, x=first.x + travel)
+    first = replace(at, x=at.x + other, y=at.y + begin)
+    return first, replace(first, y=first.y + travel)
+
+
+def _toy_path(rng: np.random.Generator, shape: str, axis: Axis) -> tuple[Scene, Scene]:
+    """Start and end of the rise of an axis, in the whole frame."""
     radius = rng.uniform(8, 12)
     angle = rng.uniform(-12, 12)
     if axis.name in ("horizontal", "vertical"):
-        room = SIZE - 2 * reach(radius)
-        travel = rng.uniform(0.7, 0.95) * room
-        begin = reach(radius) + rng.uniform(0, room - travel)
-        other = reach(radius) + rng.uniform(0, room)
-        if axis.name == "horizontal":
-            first = Scene(shape, begin, other, radius, angle)
-            return first, replace(first, x=begin + travel)
-        first = Scene(shape, other, begin, radius, angle)
-        return first, replace(first, y=begin + travel)
+        return _straight(rng, Scene(shape, 0.0, 0.0, radius, angle), axis, SIZE, (0.7, 0.95))
     if axis.name == "size":
         small, large = rng.uniform(5.5, 7.5), rng.uniform(14, 18)
         x, y = rng.uniform(reach(large), SIZE - reach(large), 2)
@@ -205,34 +226,42 @@ def _path(rng: np.random.Generator, shape: str, axis: Axis) -> tuple[Scene, Scen
     radius = rng.uniform(10, 15)
     x, y = rng.uniform(reach(radius), SIZE - reach(radius), 2)
     half_sweep = rng.uniform(50, 80)
-    return (
-        Scene(shape, x, y, radius, angle - half_sweep),
-        Scene(shape, x, y, radius, angle + half_sweep),
-    )
+    first = Scene(shape, x, y, radius, angle - half_sweep)
+    return first, replace(first, angle=angle + half_sweep)
 
 
-def progress_of(rng: np.random.Generator) -> Points:
-    """How far the rise has come at each frame, 0..1: still, then at constant speed, then still."""
-    duration = rng.uniform(0.75, 1.0)
-    start = rng.uniform(0, 1 - duration)
-    return ((np.linspace(0, 1, FRAMES) - start) / duration).clip(0, 1)
+def _cell_path(rng: np.random.Generator, actor: Actor, axis: Axis) -> tuple[Scene, Scene]:
+    """Start and end of the rise of an axis, inside the actor's quarter of the frame."""
+    row, column = actor.cell
+    left, top = column * CELL, row * CELL
+    angle = rng.uniform(-12, 12)
+    if axis.name in ("horizontal", "vertical"):
+        at = Scene(actor.shape, left, top, rng.uniform(6, 7.5), angle)
+        return _straight(rng, at, axis, CELL, (0.85, 1.0))
+    radius = rng.uniform(10, 12.5)
+    margin = reach(radius)
+    x, y = np.array([left, top]) + rng.uniform(margin, CELL - margin, 2)
+    if axis.name == "size":
+        first = Scene(actor.shape, x, y, rng.uniform(4.5, 6), angle)
+        return first, replace(first, radius=radius)
+    half_sweep = rng.uniform(50, 80)
+    first = Scene(actor.shape, x, y, radius, angle - half_sweep)
+    return first, replace(first, angle=angle + half_sweep)
 
 
-def scenes_of(clip: ToyClip, rng: np.random.Generator) -> list[Scene]:
-    """The shape at each frame of a clip.
+def _progress(rng: np.random.Generator, falls: bool) -> Points:
+    """Progress along the axis at each frame (T,), 0..1: still, then constant speed, then still.
 
     A fall is a rise shown backwards: opposite motions are exact time reversals in distribution, so
     that a set of frames without its order cannot tell them apart.
     """
-    axis = next(axis for axis in AXES.values() if clip.motion in (axis.rising, axis.falling))
-    first, last = _path(rng, clip.shape, axis)
-    progress = progress_of(rng)
-    if clip.motion == axis.falling:
-        progress = progress[::-1]
-    return scenes_between(first, last, progress)
+    duration = rng.uniform(0.75, 1.0)
+    start = rng.uniform(0, 1 - duration)
+    rise = ((np.linspace(0, 1, FRAMES) - start) / duration).clip(0, 1)
+    return rise[::-1] if falls else rise
 
 
-def scenes_between(first: Scene, last: Scene, progress: Points) -> list[Scene]:
+def _scenes_between(first: Scene, last: Scene, progress: Points) -> list[Scene]:
     """The scenes on the straight way from `first` to `last`, at shares (T,) of it."""
     fields = ("x", "y", "radius", "angle")
     start = np.array([getattr(first, field) for field in fields])
@@ -240,16 +269,46 @@ def scenes_between(first: Scene, last: Scene, progress: Points) -> list[Scene]:
     return [Scene(first.shape, *(start + share * change).tolist()) for share in progress]
 
 
-def draw_frames(clip: ToyClip) -> Image:
-    """The frames of a clip before encoding, uint8 (T,H,W,3), RGB; seeded by the video id alone."""
-    rng = generator(clip.video_id)
+def scenes_of(video: ToyVideo, rng: np.random.Generator) -> list[Scene]:
+    """The shape at each frame of a video."""
+    axis = axis_of(video.motion)
+    ends = _toy_path(rng, video.shape, axis)
+    return _scenes_between(*ends, _progress(rng, falls=video.motion == axis.falling))
+
+
+def draw_frames(video: ToyVideo) -> Image:
+    """The frames of a video before encoding, uint8 (T, H, W, 3) RGB, seeded by the video id."""
+    rng = generator(video.video_id)
     colour = draw_colour(rng, str(rng.choice(list(COLOURS))))
     background = draw_background(rng)
-    scenes = scenes_of(clip, rng)
+    return _animate(rng, background, [scenes_of(video, rng)], [colour])
+
+
+def draw_multi_frames(video: MultiVideo) -> Image:
+    """As `draw_frames`, for a video of `toy-multi`. Colours differ within a video."""
+    rng = generator(video.video_id)
+    colours = [draw_colour(rng, str(name)) for name in rng.permutation(list(COLOURS))[: len(CELLS)]]
+    background = draw_background(rng)
+    scenes = []
+    for actor in video.actors:
+        axis = axis_of(actor.motion)
+        progress = _progress(rng, falls=actor.motion == axis.falling)
+        scenes.append(_scenes_between(*_cell_path(rng, actor, axis), progress))
+    return _animate(rng, background, scenes, colours)
+
+
+def _animate(
+    rng: np.random.Generator, background: Picture, scenes: list[list[Scene]], colours: list[Picture]
+) -> Image:
+    """The frames (T, H, W, 3) of shapes that move over a background, with flicker.
+
+    scenes: for each shape, its scene at each frame; colours: at least as many as shapes.
+    """
     flicker = rng.integers(-4, 5, (FRAMES, SIZE, SIZE, 1), dtype=np.int8)
-    return np.stack(
-        [
-            to_pixels(blend(background, shape_mask(scene), colour) + noise)
-            for scene, noise in zip(scenes, flicker, strict=True)
-        ]
-    )
+    frames = []
+    for moment, noise in zip(zip(*scenes, strict=True), flicker, strict=True):
+        picture = background
+        for scene, colour in zip(moment, colours, strict=False):
+            picture = blend(picture, shape_mask(scene), colour)
+        frames.append(to_pixels(picture + noise))
+    return np.stack(frames)

@@ -1,8 +1,8 @@
-"""The list of clips of `toy-multi`: two or three shapes a clip, each with its own motion.
+"""The list of videos of `toy-multi`: each shows two or three shapes, each with its own motion.
 
-Nothing here draws. Labels are of two kinds: entities, "square", and actions, "square growing". The
-pairs that `toy` never trains on are the unseen actions here, and two shapes are unseen as entities;
-clips of every split hold seen and unseen ones alike, as films do.
+This file draws nothing. There are two kinds of labels: entities, "square", and actions, "square
+growing". The unseen actions are the pairs that `toy` never trains on; the unseen entities are star
+and moon. Videos of every split hold seen and unseen labels, as films do.
 """
 
 from __future__ import annotations
@@ -12,28 +12,18 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from vclip_cli.common.files import sha256_bytes, sha256_json
-from vclip_cli.toy.world import (
-    EXTENSIONS,
-    FRAMES,
-    RATE,
-    RENDERER_VERSION,
-    SHAPES,
-    SIZE,
-    class_name,
-    pairs,
-)
+from vclip_cli.toy.world import EXTENSIONS, RENDERER, SHAPES, class_name, pairs
 
 MULTI_VERSION = 1
-"""Raised whenever a clip's pixels or labels change; `multi_fingerprint` covers it."""
-MULTI_CLIPS = {"train": 240, "validation": 48, "test": 112}
-UNSEEN_ENTITIES = ("star", "moon")
+"""Raised when the pixels or labels of a video change; part of `multi_fingerprint`."""
+VIDEOS = {"train": 240, "validation": 48, "test": 112}
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""Row and column of the quarters of the frame; each shape keeps to one of its own."""
+"""Row and column of the quarters of the frame. Each shape stays in a quarter of its own."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """One shape of a clip, what it does, and the quarter of the frame that it keeps to."""
+    """One shape of a video, its motion, and the quarter of the frame where it stays."""
 
     shape: str
     motion: str
@@ -41,8 +31,8 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class MultiClip:
-    """One clip. video_id: unique, and the seed of all that is drawn; split: official."""
+class MultiVideo:
+    """One video. video_id: unique, and the seed of its drawing; split: the official one."""
 
     video_id: str
     path: str
@@ -56,12 +46,12 @@ class MultiClip:
         return [actor.shape for actor in self.actors] + actions
 
 
-def multi_clips() -> list[MultiClip]:
-    """All clips in the official order: by split and number."""
-    return [_clip(split, number) for split, count in MULTI_CLIPS.items() for number in range(count)]
+def multi_videos() -> list[MultiVideo]:
+    """All videos in the official order: by split and number."""
+    return [_video(split, number) for split, count in VIDEOS.items() for number in range(count)]
 
 
-def _clip(split: str, number: int) -> MultiClip:
+def _video(split: str, number: int) -> MultiVideo:
     video_id = f"multi_{split}_{number:03d}"
     digest = sha256_bytes(f"{MULTI_VERSION}/{video_id}/actors".encode())
     rng = np.random.default_rng(int(digest[:32], 16))
@@ -74,33 +64,10 @@ def _clip(split: str, number: int) -> MultiClip:
         for shape, known, cell in zip(shapes, motions, cells, strict=False)
     )
     path = f"{split}/{video_id}{EXTENSIONS[number % len(EXTENSIONS)]}"
-    return MultiClip(video_id, path, actors, split)
-
-
-def entities() -> list[str]:
-    """The shapes, as labels."""
-    return list(SHAPES)
-
-
-def actions() -> list[str]:
-    """The pairs of shape and motion, those that `toy` trains on first."""
-    return [class_name(*pair) for part in ("base", "novel") for pair in pairs(part)]
-
-
-def unseen_labels() -> list[str]:
-    """The labels that no training may use: two entities, and the pairs that are new in `toy`."""
-    return [*UNSEEN_ENTITIES, *(class_name(*pair) for pair in pairs("novel"))]
+    return MultiVideo(video_id, path, actors, split)
 
 
 def multi_fingerprint() -> str:
-    """Hex sha256 of versions and clips: a key for cache folders."""
-    return sha256_json(
-        {
-            "renderer": RENDERER_VERSION,
-            "multi": MULTI_VERSION,
-            "size": SIZE,
-            "frames": FRAMES,
-            "rate": RATE,
-            "clips": [asdict(clip) for clip in multi_clips()],
-        }
-    )
+    """Hex sha256 of the versions and the list of videos, for the name of the cache folder."""
+    clips = [asdict(video) for video in multi_videos()]
+    return sha256_json({**RENDERER, "multi": MULTI_VERSION, "clips": clips})

@@ -1,9 +1,9 @@
-"""Captioned stills of the toy world: what the tiny CLIP is trained on.
+"""Captioned stills of the toy world, for training the tiny CLIP.
 
-Half of them are plain, as the frames of the clips are. The other half carry the comic artist's
-motion lines (streaks behind a moving shape, arrows around a growing one), which no clip has, and a
-caption that names the motion. So the text tower learns to tell the motions apart, and the image
-tower learns what a still can show: shape, colour, place, size and angle.
+Half of them are plain, like the frames of the videos. The other half have motion lines as in comics
+(streaks behind a moving shape, arrows around a growing one), which no video has, and a caption that
+names the motion. So the text tower learns to distinguish the motions, and the image tower learns
+what a still can show: shape, colour, place, size and angle.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PREFIXES = (
     "",
     "",
 )
-"""What captions start with; the empty ones leave "a square." and "square"."""
+"""Starts of captions; the empty ones give "a square." and "square"."""
 
 COLUMNS = ("far left", "left", "centre", "right", "far right")
 ROWS = ("very top", "top", "middle", "bottom", "very bottom")
@@ -54,7 +54,6 @@ _SIZE_LIMITS = (7.0, 9.5, 12.0, 14.5)
 _TILT_LIMITS = (-50.0, -18.0, 18.0, 50.0)
 _PLACE_LIMITS = (18.0, 27.0, 37.0, 46.0)
 _TRAIL_ROOM = 7.0
-
 
 FACETS: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
@@ -66,12 +65,12 @@ FACETS: dict[str, tuple[str, ...]] = {
     "motion": tuple(f"shape {motion}" for motion in MOTIONS),
     "pair": tuple(class_name(shape, motion) for shape in SHAPES for motion in MOTIONS),
 }
-"""What can be said of a still, facet by facet: one phrase of each list is true, or none."""
+"""Facets of a still and their phrases: one phrase of each list is true, or none."""
 
 
 @dataclass(frozen=True)
 class Still:
-    """A picture, uint8 (H,W,3) RGB, and what is true of it."""
+    """A picture, uint8 (H, W, 3) RGB, and the facts about it."""
 
     pixels: Image
     scene: Scene
@@ -101,7 +100,7 @@ class Still:
         return TILTS[np.searchsorted(_TILT_LIMITS, self.scene.angle)]
 
     def facets(self) -> list[int]:
-        """The index of the true phrase in each list of `FACETS`, -1 where none is."""
+        """The index of the true phrase in each list of `FACETS`, -1 where none is true."""
         shape = SHAPES.index(self.scene.shape)
         motion = -1 if self.motion is None else MOTIONS.index(self.motion)
         return [
@@ -131,7 +130,7 @@ def draw_still(rng: np.random.Generator) -> Still:
 
 
 def draw_caption(rng: np.random.Generator, still: Still) -> str:
-    """A caption that says some of what is true: "a photo of a small red square moving left."."""
+    """A caption with some of the facts: "a photo of a small red square moving left."."""
     words = [still.scene.shape]
     if rng.random() < 0.8:
         if rng.random() < 0.4:
@@ -152,7 +151,7 @@ def draw_caption(rng: np.random.Generator, still: Still) -> str:
 
 
 def draw_sentence(rng: np.random.Generator, phrase: str) -> str:
-    """A phrase after one of the prefixes, or bare."""
+    """A phrase after one of the prefixes, or alone."""
     prefix = str(rng.choice(PREFIXES))
     if not prefix and rng.random() < 0.5:
         return phrase
@@ -161,7 +160,7 @@ def draw_sentence(rng: np.random.Generator, phrase: str) -> str:
 
 
 def caption_words() -> list[str]:
-    """Every word and sign that a caption can hold."""
+    """Every word and sign that a caption can contain."""
     phrases = [*PREFIXES, *(phrase for bank in FACETS.values() for phrase in bank)]
     return sorted({"a", "an", "."}.union(*(phrase.split() for phrase in phrases)))
 
@@ -177,7 +176,7 @@ def _draw_scene(rng: np.random.Generator, motion: str | None) -> Scene:
 
 
 def _motion_lines(rng: np.random.Generator, scene: Scene, motion: str) -> Image:
-    """The comic artist's signs of a motion around a shape, as coverage in 0..255 (H,W)."""
+    """Motion lines around a shape, as coverage in 0..255 (H, W)."""
     canvas = blank_canvas()
     width = rng.uniform(1.0, 1.7)
     if motion.startswith("moving"):
@@ -215,7 +214,7 @@ def _size_arrows(canvas: Image, scene: Scene, grows: bool, width: float) -> None
 
 
 def _turning_arrows(canvas: Image, scene: Scene, clockwise: bool, width: float) -> None:
-    """Two arcs around the shape, away from the upright, with a head where it turns to."""
+    """Two arcs around the shape, each with a head in the direction of the turn."""
     sweep = np.linspace(0, 90, 9) * (1 if clockwise else -1)
     for begin in (0.0, 180.0):
         points = _centre(scene) + circle_points(begin + sweep, scene.radius * 1.3 + 1.5)
@@ -223,7 +222,7 @@ def _turning_arrows(canvas: Image, scene: Scene, clockwise: bool, width: float) 
 
 
 def _arrow(canvas: Image, points: NDArray[np.float64], width: float) -> None:
-    """A line through points (N,2) with a head at the last one."""
+    """A line through points (N, 2) with a head at the last one."""
     stroke(canvas, points, width)
     along = points[-1] - points[-2]
     along = along / np.linalg.norm(along)
@@ -236,9 +235,10 @@ def _arrow(canvas: Image, points: NDArray[np.float64], width: float) -> None:
 
 
 def _compress(rng: np.random.Generator, pixels: Image) -> Image:
-    """Losses like a video codec's: blocks and halved colour resolution, by way of JPEG."""
+    """JPEG losses, which are like a video codec's: blocks and halved colour resolution."""
     if rng.random() < 0.25:
         return pixels
     quality = int(rng.integers(55, 96))
     data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(np.asarray(decoded, np.uint8)[:, :, ::-1])

@@ -1,16 +1,18 @@
 """Training of the tiny CLIP: `python -m vclip_cli.toy.train_clip --out toy.safetensors --seed 0`.
 
 The weights beside this file came from that command with its defaults. Stills, captions and batches
-are seeded and the thread count is fixed, so that the same machine with the same library versions
-writes the same bytes; elsewhere float rounding differs and the weights are equivalent, not equal.
+are seeded and the thread count is fixed, so the same machine with the same library versions writes
+the same bytes. Elsewhere float rounding differs, and the weights are equivalent but not equal.
 Training takes about twelve minutes on one CPU core.
 
-First the image tower alone learns to look: a linear reader, thrown away in the end, names shape,
-colour, size, place, tilt and motion lines from its embedding. Two untrained towers would be slow to
-find out about places, and this embedding must carry them. Then both towers train with CLIP's
-softmax, used twice: between the stills and the captions of a batch; and between each still and,
-facet by facet, all phrases that could be true of it ("circle", "square", …; "shape at the far
-left", …), while the reader goes on.
+First the image tower trains alone: a linear reader, discarded at the end, predicts shape, colour,
+size, place, tilt and motion lines from its embedding. Without this stage the towers learn the
+places slowly, and the embedding must contain them. Then both towers train with two softmax losses,
+as in CLIP: between the stills and the captions of a batch; and between each still and, for each
+facet, all phrases that could be true of it ("circle", "square", …; "shape at the far left", …). The
+reader's loss is kept.
+
+Shapes: B batch, L tokens, E embedding, P phrases, F facets.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, log_softmax, normalize
+from torch.utils import deterministic
 
 from vclip_cli.common.files import whole_file
 from vclip_cli.common.preprocessing import CLIP_MEAN, CLIP_STD
@@ -47,11 +51,11 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 class CaptionVocabulary:
-    """The tokens that captions use, numbered densely.
+    """The tokens that captions use, with consecutive numbers.
 
-    CLIP's table has 49,408 rows and the captions use a hundred: only those are trained, the others
-    keep their small random start values. The order of ids is kept, so that the end-of-text token
-    stays the largest, as CLIP's pooling needs it.
+    CLIP's table has 49,408 rows and the captions use a hundred. Only those are trained; the others
+    keep their small random start values. The order of ids is kept, because CLIP pools at the
+    largest id, the end-of-text token.
     """
 
     def __init__(self, tokenizer: Callable[[list[str]], Tensor]) -> None:
@@ -59,7 +63,7 @@ class CaptionVocabulary:
         self.ids = torch.unique(self._tokenize(caption_words()))
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Captions to dense ids (B,L), cut after the longest."""
+        """Captions to consecutive ids (B, L), cut after the longest."""
         ids = self._tokenize(list(captions))
         ids = ids[:, : int((ids != 0).sum(dim=1).max())].contiguous()
         dense = torch.searchsorted(self.ids, ids)
@@ -68,21 +72,19 @@ class CaptionVocabulary:
         return dense
 
 
-def build(seed: int) -> tuple[nn.Module, CaptionVocabulary]:
+def build(seed: int) -> tuple[open_clip.CLIP, CaptionVocabulary]:
     """The untrained model of `toy.json` and the vocabulary of its captions."""
-    import open_clip
-
     torch.manual_seed(seed)
     clip = open_clip.CLIP(**json.loads(CONFIG.read_text()))
     context = clip.context_length
     return clip, CaptionVocabulary(open_clip.tokenizer.SimpleTokenizer(context_length=context))
 
 
-def encode_captions(clip: nn.Module, rows: Tensor, dense: Tensor) -> Tensor:
-    """Dense ids (B,L) to text embeddings (B,E): CLIP's text tower without its padding.
+def encode_captions(clip: open_clip.CLIP, rows: Tensor, dense: Tensor) -> Tensor:
+    """Consecutive ids (B, L) to text embeddings (B, E): CLIP's text tower without padding.
 
-    rows: the trained rows of the token table. The tower is causal, so the padding that is cut here
-    never reached the end-of-text token.
+    rows: the trained rows of the token table. The tower is causal, so the padding that is cut off
+    here has no effect on the end-of-text token.
     """
     length = dense.shape[1]
     tokens = embedding(dense, rows) + clip.positional_embedding[:length]
@@ -92,7 +94,7 @@ def encode_captions(clip: nn.Module, rows: Tensor, dense: Tensor) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, captions: Sequence[str]) -> Tensor:
-    """CLIP's softmax over logits (B,B) in both directions; equal captions share the target."""
+    """CLIP's softmax over logits (B, B) in both directions; equal captions share the target."""
     number = {caption: index for index, caption in enumerate(dict.fromkeys(captions))}
     groups = torch.tensor([number[caption] for caption in captions])
     target = (groups[:, None] == groups).float()
@@ -105,7 +107,7 @@ def contrastive_loss(logits: Tensor, captions: Sequence[str]) -> Tensor:
 def facet_loss(logits: Tensor, facets: Tensor) -> Tensor:
     """The softmax over each facet's phrases, summed over the facets.
 
-    logits (B,P) against all phrases of `FACETS`; facets (B,F) the true ones, -1 where none is.
+    logits: (B, P), for all phrases of `FACETS`; facets: (B, F), the true ones, -1 where none is.
     """
     banks = logits.split([len(bank) for bank in FACETS.values()], dim=1)
     losses = [
@@ -131,10 +133,10 @@ def train(
     stills: int = STILLS,
     report: Callable[[int, float], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Train from scratch on a pool of stills and give the state dict in float16.
+    """Train from scratch on a pool of stills; return the state dict in float16.
 
-    reading_steps: with the reader alone; steps: with captions, drawn afresh at every use of a
-    still. report: called with (steps done, loss) after every step.
+    reading_steps: with the reader's loss alone; steps: with captions too, drawn anew at every use
+    of a still. report: called with (steps done, loss) after every step.
     """
     clip, vocabulary = build(seed)
     rows = nn.Parameter(clip.token_embedding.weight.detach()[vocabulary.ids].clone())
@@ -182,7 +184,9 @@ def train(
     return {name: value.to(torch.float16) for name, value in clip.state_dict().items()}
 
 
-def _optimizer(clip: nn.Module, rows: nn.Parameter, reader: nn.Linear) -> torch.optim.Optimizer:
+def _optimizer(
+    clip: open_clip.CLIP, rows: nn.Parameter, reader: nn.Linear
+) -> torch.optim.Optimizer:
     named = [(n, p) for n, p in clip.named_parameters() if n != "token_embedding.weight"]
     decayed = [p for n, p in named if p.ndim >= 2 and "embedding" not in n]
     plain = [p for n, p in named if p.ndim < 2 or "embedding" in n]
@@ -194,7 +198,7 @@ def _optimizer(clip: nn.Module, rows: nn.Parameter, reader: nn.Linear) -> torch.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; prints the loss as it goes to stderr and the file to stdout."""
+    """The command: prints the loss to stderr and the path of the file to stdout."""
     from safetensors.torch import save_file
 
     parser = argparse.ArgumentParser(prog="python -m vclip_cli.toy.train_clip", description=__doc__)
@@ -208,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # torch makes this attribute of the module a property, which its types do not show
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     begin = time.monotonic()
 
     total = chosen.reading_steps + chosen.steps

@@ -1,6 +1,6 @@
-"""What exists in the toy world: shapes, motions, classes, and the list of all clips.
+"""What exists in the toy world: shapes, motions, classes, and the list of all videos.
 
-Nothing here draws: the list is the same on every machine and costs milliseconds.
+This file draws nothing: the list is the same on every machine and takes milliseconds.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from typing import Literal, NamedTuple
 from vclip_cli.common.files import sha256_json
 
 RENDERER_VERSION = 2
-"""Raised whenever a clip's pixels or bytes change; `toy_fingerprint` covers it."""
+"""Raised when the pixels or bytes of a video change; part of the fingerprints."""
 
 SIZE = 64
 """Side of a frame, in pixels."""
 FRAMES = 24
-"""Frames a clip. The midpoints for T = 8 and T = 16 are symmetric in time at this count."""
+"""Frames per video. The midpoints for T = 8 and T = 16 are symmetric in time at this count."""
 RATE = 12
-"""Frames a second."""
+"""Frames per second."""
+
+RENDERER = {"renderer": RENDERER_VERSION, "size": SIZE, "frames": FRAMES, "rate": RATE}
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "moon")
 
 
 class Axis(NamedTuple):
-    """A quantity that changes over a clip, and what its rise and its fall are called."""
+    """A quantity that changes over a video, and the names of its rise and its fall."""
 
     name: str
     rising: str
@@ -41,12 +43,9 @@ AXES = {
     )
 }
 MOTIONS = tuple(motion for axis in AXES.values() for motion in (axis.falling, axis.rising))
-OPPOSITE = {axis.rising: axis.falling for axis in AXES.values()} | {
-    axis.falling: axis.rising for axis in AXES.values()
-}
 
-# Both directions of an axis always go together, so that order decides within base and within novel.
-# Every shape and every axis occurs in both parts; no pair does.
+# Both directions of an axis belong to one part, so that within base and within novel only the order
+# of frames tells them apart. Every shape and every axis occurs in both parts; no pair does.
 BASE_AXES = {
     "circle": ("horizontal", "vertical"),
     "square": ("horizontal", "size"),
@@ -69,7 +68,7 @@ NOVEL_AXES = {
 Part = Literal["base", "novel"]
 Split = Literal["train", "val", "test"]
 
-CLIPS_A_CLASS: dict[Part, dict[Split, int]] = {
+VIDEOS_PER_CLASS: dict[Part, dict[Split, int]] = {
     "base": {"train": 16, "val": 4, "test": 10},
     "novel": {"test": 10},
 }
@@ -77,11 +76,11 @@ EXTENSIONS = (".mp4", ".avi", ".webm")
 
 
 @dataclass(frozen=True)
-class ToyClip:
-    """One clip of the benchmark.
+class ToyVideo:
+    """One video of the benchmark.
 
-    video_id: unique, and the seed of all that is drawn; path: below the benchmark's folder, with
-    `/`; motion: one of `MOTIONS`; part: whether the pair of shape and motion may be trained on.
+    video_id: unique, and the seed of its drawing; path: below the benchmark's folder, with `/`;
+    motion: one of `MOTIONS`; part: whether the pair of shape and motion may be trained on.
     """
 
     video_id: str
@@ -109,10 +108,10 @@ def pairs(part: Part) -> list[tuple[str, str]]:
     ]
 
 
-def toy_clips() -> list[ToyClip]:
-    """All clips in the official order: base, then novel; by class, split and number."""
-    clips = []
-    for part, counts in CLIPS_A_CLASS.items():
+def toy_videos() -> list[ToyVideo]:
+    """All videos in the official order: base, then novel; by class, split and number."""
+    videos = []
+    for part, counts in VIDEOS_PER_CLASS.items():
         for shape, motion in pairs(part):
             name = class_name(shape, motion)
             folder = name.replace(" ", "_")
@@ -121,18 +120,10 @@ def toy_clips() -> list[ToyClip]:
                     video_id = f"{folder}_{split}_{number:02d}"
                     extension = EXTENSIONS[number % len(EXTENSIONS)]
                     path = f"{split}/{folder}/{video_id}{extension}"
-                    clips.append(ToyClip(video_id, path, name, shape, motion, part, split))
-    return clips
+                    videos.append(ToyVideo(video_id, path, name, shape, motion, part, split))
+    return videos
 
 
 def toy_fingerprint() -> str:
-    """Hex sha256 of the renderer's version and of the list of clips: a key for cache folders."""
-    return sha256_json(
-        {
-            "renderer": RENDERER_VERSION,
-            "size": SIZE,
-            "frames": FRAMES,
-            "rate": RATE,
-            "clips": [asdict(clip) for clip in toy_clips()],
-        }
-    )
+    """Hex sha256 of the renderer and the list of videos, for the name of the cache folder."""
+    return sha256_json({**RENDERER, "clips": [asdict(video) for video in toy_videos()]})

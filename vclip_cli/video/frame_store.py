@@ -1,4 +1,4 @@
-"""Reading a frame store: the frames of a clip as JPEGs that were extracted once.
+"""Reading a frame store: the frames of videos as JPEGs that were extracted once.
 
 Shapes: N frames asked for, H W pixels as they are kept (`StoreSettings.short_side`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,33 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import DataError, VideoError
-from vclip_cli.video.clip import DecodedClip
-from vclip_cli.video.plan import Plan, planned
+from vclip_cli.video.decoded import DecodedVideo, Plan, planned
 from vclip_cli.video.sampling import Indices
-from vclip_cli.video.store_format import ClipHead, StoreSettings, read_settings, shard_path
+from vclip_cli.video.store_format import StoreSettings, VideoHead, read_settings, shard_path
 from vclip_cli.video.store_index import StoreIndex, load_index
-from vclip_cli.video.store_packing import PackedClip, SourceFile
+from vclip_cli.video.store_packing import PackedVideo, SourceFile
 
 
 class FrameStore:
-    """The frames of many clips in a few large files.
+    """The frames of many videos in a few large files.
 
-    Sent to another process it takes its folder along, and opens its files there when first asked.
+    It can be pickled: the other process opens the files again at its first read.
     """
 
     def __init__(self, folder: Path, dataset: str, settings: StoreSettings) -> None:
         self.folder = folder
         self.dataset = dataset
         self.settings = settings
-        self._index: StoreIndex | None = None
         self._shards: dict[int, BinaryIO] = {}
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> FrameStore:
-        """The store in a folder.
-
-        Raises DataError when there is none, it is damaged, or of a newer version.
-        """
+        """The store in a folder. Raises DataError when it is missing, damaged or too new."""
         store = cls(Path(folder), *read_settings(Path(folder)))
         _ = store.index
         return store
@@ -52,52 +48,44 @@ class FrameStore:
         self.close()
 
     def close(self) -> None:
-        """Close the files; the next reading opens them again."""
+        """Close the files; the next read opens them again."""
         for stream in self._shards.values():
             stream.close()
         self._shards.clear()
 
-    @property
+    @cached_property
     def index(self) -> StoreIndex:
-        """Where each clip lies."""
-        if self._index is None:
-            self._index = load_index(self.folder)
-        return self._index
+        """Where each video lies, read when first needed."""
+        return load_index(self.folder)
 
     def __contains__(self, video: str) -> bool:
-        """Whether frames of this video are kept; not so where it could not be decoded."""
+        """Whether frames of this video are kept. They are not where it could not be decoded."""
         position = self.index.position(video)
         return position is not None and bool(self.index.rows[position]["frames"])
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the frames, for records and identities: not the set of clips."""
+        """What identifies the frames, for records and identities; without the set of videos."""
         return self.settings.describe()
 
     def source_size(self, video: str) -> int | None:
-        """The size in bytes of the file that the clip was extracted from, None where unknown."""
+        """Size in bytes of the file that a video was extracted from, None for an unknown video."""
         position = self.index.position(video)
         return None if position is None else int(self.index.rows[position]["source_size"])
 
-    def decode(self, video: str, indices_of: Plan) -> DecodedClip:
+    def decode(self, video: str, plan: Plan) -> DecodedVideo:
         """The kept frames of a video that a plan chooses, each decoded once.
 
-        The plan is asked as `vclip_cli.video.decode` asks it; `frame_count`, `fps`, `damaged` and
-        the like are those of the source. Raises VideoError when the clip is not there, was a
-        failure, lacks a wanted frame, or is damaged.
+        plan: as for `vclip_cli.video.decode`. `frame_count`, `fps`, `damaged` and the like are
+        those of the source. Raises VideoError when the video is not in the store, could not be
+        decoded, lacks a wanted frame, or is damaged.
         """
-        position = self.index.position(video)
-        if position is None:
-            raise VideoError(
-                "not in the frame store",
-                where=f"{self.folder}: {video}",
-                hint=f"vclip extract {self.dataset}",
-            )
+        position = self._position(video)
         head = self.head(position, video)
         if head.failure is not None:
             raise VideoError(head.failure, where=f"{self.folder}: {video}")
         where = self.folder / video
-        indices = planned(indices_of, head.frame_count, where, allow_single=True)
-        return DecodedClip(
+        indices = planned(plan, head.frame_count, where, allow_single=True)
+        return DecodedVideo(
             frames=self._frames(position, head, indices),
             indices=indices,
             frame_count=head.frame_count,
@@ -108,19 +96,29 @@ class FrameStore:
             damaged=head.damaged,
         )
 
-    def head(self, position: int, video: str | None = None) -> ClipHead:
-        """What is known of the clip of a row. Raises VideoError when its bytes are damaged."""
+    def _position(self, video: str) -> int:
+        position = self.index.position(video)
+        if position is None:
+            raise VideoError(
+                "not in the frame store",
+                where=f"{self.folder}: {video}",
+                hint=f"vclip extract {self.dataset}",
+            )
+        return position
+
+    def head(self, position: int, video: str | None = None) -> VideoHead:
+        """What the store holds of the video of a row. Raises VideoError when it is damaged."""
         row = self.index.rows[position]
         data = self._read(position, 0, int(row["head"]))
-        if zlib.crc32(data) != row["head_crc"]:
-            raise self._damaged(position, video or f"row {position}")
         try:
-            head = ClipHead.unpacked(data)
+            if zlib.crc32(data) != row["head_crc"]:
+                raise ValueError
+            head = VideoHead.unpacked(data)
         except (ValueError, TypeError, KeyError):
             raise self._damaged(position, video or f"row {position}") from None
         if (video is not None and head.video != video) or len(head.indices) != row["frames"]:
             raise DataError(
-                "the index of the frame store speaks of other clips than its files hold",
+                "the index of the frame store does not belong to its files",
                 where=str(shard_path(self.folder, int(row["shard"]))),
                 found=repr(head.video),
                 expected=repr(video),
@@ -128,19 +126,21 @@ class FrameStore:
             )
         return head
 
-    def packed(self, video: str) -> PackedClip:
-        """A clip as it lies in the store, to be put into another. Raises VideoError when it is not
-        there or its head is damaged."""
-        position = self.index.position(video)
-        if position is None:
-            raise VideoError("not in the frame store", where=f"{self.folder}: {video}")
+    def packed(self, video: str) -> PackedVideo:
+        """A video as the store holds it, to be added to another store.
+
+        Raises VideoError when it is not in the store or its head is damaged.
+        """
+        position = self._position(video)
         row = self.index.rows[position]
         head, skip = self.head(position, video), int(row["head"])
         body = self._read(position, skip, int(row["length"]) - skip)
-        return PackedClip(head, body, SourceFile(int(row["source_size"]), int(row["source_mtime"])))
+        return PackedVideo(
+            head, body, SourceFile(int(row["source_size"]), int(row["source_mtime"]))
+        )
 
     def check(self, position: int) -> str | None:
-        """What is wrong with the clip of a row, None where every byte is sound and decodes."""
+        """What is wrong with the video of a row, None where every byte is sound and decodes."""
         try:
             head = self.head(position)
             if head.failure is None:
@@ -149,8 +149,8 @@ class FrameStore:
             return error.what
         return None
 
-    def _frames(self, position: int, head: ClipHead, indices: Indices) -> NDArray[np.uint8]:
-        """Frames (N, H, W, 3), from one stretch of bytes."""
+    def _frames(self, position: int, head: VideoHead, indices: Indices) -> NDArray[np.uint8]:
+        """Frames (N, H, W, 3), read as one stretch of bytes."""
         import simplejpeg
 
         place = {index: number for number, index in enumerate(head.indices)}
@@ -175,12 +175,12 @@ class FrameStore:
                 simplejpeg.decode_jpeg(jpeg, buffer=frames[own[0]])
             except ValueError:
                 raise self._damaged(position, head.video) from None
-            for row in own[1:]:  # not at once: of an empty choice numpy would copy the frame first
+            for row in own[1:]:  # one by one: frames[[]] = … would copy the frame for nothing
                 frames[row] = frames[own[0]]
         return frames
 
     def _read(self, position: int, skip: int, length: int) -> bytes:
-        """A stretch of a clip's block. Raises VideoError when the shard does not hold it."""
+        """A stretch of a video's block. Raises VideoError when the shard does not hold it."""
         row = self.index.rows[position]
         number = int(row["shard"])
         path = shard_path(self.folder, number)
@@ -208,7 +208,7 @@ class FrameStore:
             hint=self._repair,
         )
 
-    def _not_kept(self, head: ClipHead, wanted: Indices, missing: list[int]) -> VideoError:
+    def _not_kept(self, head: VideoHead, wanted: Indices, missing: list[int]) -> VideoError:
         kept = self.settings.kept
         needed = kept.that_would_keep(wanted, head.frame_count)
         return VideoError(

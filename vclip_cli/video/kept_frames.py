@@ -1,4 +1,4 @@
-"""Which frames of a clip a frame store keeps, and what can be sampled from them.
+"""Which frames of a video a frame store keeps, and what can be sampled from them.
 
 Shapes: n frames of the video, T frames a view, V views.
 """
@@ -16,11 +16,11 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class KeptFrames(BaseModel):
-    """The rules that chose the frames of every clip.
+    """The rules that choose the frames of every video.
 
-    frames: every T whose segment midpoints are kept; clips: V, whose views of each T are kept as
-    well; jitter: candidates a segment for random draws in training, None for none; every: all
-    frames, whatever else is stated.
+    frames: every T whose segment midpoints are kept; clips: V, the number of views of each T that
+    are kept as well; jitter: candidates per segment for random draws in training, None for none;
+    every: keep all frames, whatever the other rules say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,9 +31,9 @@ class KeptFrames(BaseModel):
     every: bool = False
 
     def indices(self, n: int) -> Indices:
-        """The frames to keep of a video of n frames, each once, those of one rule side by side.
+        """The frames to keep of a video of n frames, each once.
 
-        A reader that wants the frames of one rule then finds them in one stretch of bytes.
+        The frames of one rule lie side by side, so that they are read as one stretch of bytes.
         """
         if self.every:
             return np.arange(n, dtype=np.int64)
@@ -47,9 +47,9 @@ class KeptFrames(BaseModel):
         return np.array(list(dict.fromkeys(np.concatenate(parts).tolist())), dtype=np.int64)
 
     def covers(self, sampling: Sampling) -> bool:
-        """Whether everything that a test sampling asks for is kept, whatever the video.
+        """Whether all frames of a test sampling are kept, of every video.
 
-        V views of T frames look at the frames of one view of V·T.
+        V views of T frames use the frames of one view of V·T.
         """
         if self.every or sampling.rule != "uniform":
             return self.every
@@ -58,11 +58,11 @@ class KeptFrames(BaseModel):
 
     @property
     def draws(self) -> int | None:
-        """K: candidates a segment that random draws choose among, None for all frames."""
+        """K: the candidates per segment for random draws, None for all frames."""
         return None if self.every else self.jitter
 
     def covers_draws(self, frames: int) -> bool:
-        """Whether one random frame a segment can be drawn, for training with T frames."""
+        """Whether one random frame per segment can be drawn, for training with T frames."""
         return self.every or (self.jitter is not None and frames in self.frames)
 
     def options(self) -> str:
@@ -83,8 +83,10 @@ class KeptFrames(BaseModel):
         )
 
     def that_would_keep(self, wanted: Indices, n: int) -> KeptFrames:
-        """Rules that keep the wanted frames of a video of n frames as well: the midpoints of some
-        T, the views of some T, or else every frame."""
+        """Rules that keep the wanted frames of a video of n frames as well.
+
+        They add the midpoints of some T or the views of some T, else all frames.
+        """
         count = len(wanted)
         for clips in range(1, count + 1):
             whole, rest = divmod(count, clips)

@@ -1,8 +1,7 @@
-"""Opening a video file with PyAV, so that whatever goes wrong becomes one error naming the file."""
+"""Opening a video file with PyAV; every error becomes one that names the file."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vclip_cli.common.errors import VideoError
+from vclip_cli.video.decoded import reason
 
-# What PyAV raises: its own errors, and plain ones of many kinds.
+# PyAV raises its own errors and many kinds of built-in ones.
 LIBRARY_ERRORS = (av.FFmpegError, OSError, ValueError, RuntimeError, LookupError, ArithmeticError)
 
 _LISTS_OF_FILES = frozenset(
@@ -25,9 +26,9 @@ _LISTS_OF_FILES = frozenset(
         *("sdp", "tedcaptions", "webm_dash_manifest"),
     )
 )
-"""Formats that are lists of other files or streams: a clip must not read what lies beside it."""
+"""Formats that list other files or streams. A video must not make us read other files."""
 MOST_PIXELS = 2**26
-"""Of one picture: twice those of 8K. A damaged header can claim any size, and memory for it."""
+"""Largest picture that is read: twice 8K. A damaged header can claim any size."""
 
 
 @cache
@@ -36,7 +37,7 @@ def _containers() -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class OpenVideo:
     """An open video file and its best video stream."""
 
     path: Path
@@ -67,37 +68,20 @@ class Source:
             return self.container.duration / av.time_base
         return None
 
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """The path, once it is known to be a file with something in it that can be read.
-
-    Raises VideoError when it is missing, a folder, not permitted or empty.
-    """
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise VideoError("no such video file", where=str(path))
-        if not path.is_file():
-            raise VideoError("is not a file", where=str(path), expected="a video file")
-        with path.open("rb") as stream:
-            if not stream.read(1):
-                raise VideoError("the video file is empty", where=str(path))
-    except (OSError, ValueError) as error:
-        raise VideoError(f"the video file cannot be read: {reason(error)}", where=str(path)) from (
-            error
-        )
-    return path
+    def packets(self) -> Iterator[Packet]:
+        """The packets that hold data, in decoding order. Raises what PyAV raises."""
+        return (packet for packet in self.container.demux(self.stream) if packet.size)
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[Source]:
-    """The file opened for one thread, closed again on the way out.
+def open_video(path: Path) -> Iterator[OpenVideo]:
+    """Open a video file for decoding on one thread; close it at the end.
 
-    Raises VideoError when it is no video, holds no video stream, or its codec is not known.
+    Raises VideoError when it is no video, holds no video stream, or its codec is unknown.
     """
     with ExitStack() as stack:
         with library_errors(path):
-            # An absolute path is never taken for a URL; nothing but it may be opened from within.
+            # An absolute path cannot be read as a URL, and the file must not open others.
             container = av.open(
                 str(path.absolute()),
                 mode="r",
@@ -110,21 +94,17 @@ def open_video(path: Path) -> Iterator[Source]:
             raise VideoError("holds no video stream", where=str(path))
         if stream.codec_context is None:
             raise VideoError("no decoder for its video codec is known", where=str(path))
-        _refuse_monster(path, stream)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            raise VideoError(
+                "its pictures are larger than any that are read",
+                where=str(path),
+                found=f"{width} x {height}",
+                expected=f"at most {MOST_PIXELS:,} pixels",
+            )
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-        yield Source(path, container, stream)
-
-
-def _refuse_monster(path: Path, stream: VideoStream) -> None:
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MOST_PIXELS:
-        raise VideoError(
-            "its pictures are larger than any that are read",
-            where=str(path),
-            found=f"{width} x {height}",
-            expected=f"at most {MOST_PIXELS:,} pixels",
-        )
+        yield OpenVideo(path, container, stream)
 
 
 @contextmanager
@@ -134,9 +114,3 @@ def library_errors(path: Path) -> Iterator[None]:
         yield
     except LIBRARY_ERRORS as error:
         raise VideoError(f"cannot be read as a video: {reason(error)}", where=str(path)) from error
-
-
-def reason(error: BaseException) -> str:
-    """The library's own words on one line, or the error's name where it has none."""
-    words = getattr(error, "strerror", None) or str(error)
-    return " ".join(words.split()) or type(error).__name__

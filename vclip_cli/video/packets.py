@@ -1,6 +1,6 @@
-"""The list of a video's packets: read without decoding, it tells how many frames there are.
+"""The list of a video's packets, read without decoding: it gives the number of frames.
 
-Headers are not asked: frame counts in them are often wrong or missing.
+Frame counts in headers are not used, because they are often wrong or missing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import cached_property
 
 from av.packet import Packet
 
-from vclip_cli.video.opening import LIBRARY_ERRORS, Source, library_errors, open_video
+from vclip_cli.video.opening import LIBRARY_ERRORS, OpenVideo, library_errors, open_video
 
-# Codecs of which each packet with a shown picture gives exactly one frame.
+# In these codecs each packet with a shown picture gives exactly one frame.
 _ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp8", "vp9", "av1"})
 _PROGRESSIVE_OR_UNKNOWN = (0, 1)
-_MOST_BYTES_HELD = 256 * 1024 * 1024
+MOST_BYTES_HELD = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PacketList:
 
     pts: presentation time of each, in units of the stream's time base.
     keyframe, shown: whether each starts a group of pictures, and whether it gives a frame.
-    failed: how many were cut off or could not be read.
+    failed: how many are cut off or cannot be read.
     held: the packets themselves, None when they are too large to keep.
     """
 
@@ -38,12 +38,12 @@ class PacketList:
 
     @cached_property
     def frame_count(self) -> int:
-        """How many frames these packets give, where none is damaged."""
+        """How many frames these packets give if none is damaged."""
         return sum(self.shown)
 
     @cached_property
     def display_order(self) -> list[int]:
-        """Frame number to packet number; needs every pts."""
+        """Packet number by frame number; every packet must have a pts."""
         times = [time if time is not None else 0 for time in self.pts]
         return sorted((i for i, shown in enumerate(self.shown) if shown), key=times.__getitem__)
 
@@ -52,9 +52,9 @@ class PacketList:
         return [number for number, is_key in enumerate(self.keyframe) if is_key]
 
     def first_needed(self, number: int) -> int:
-        """The packet at which decoding must start to get the picture of packet `number` right.
+        """The packet at which decoding must start to give the picture of packet `number`.
 
-        A picture shown before the keyframe that it follows (open GOP) refers to the group before.
+        A picture that is shown before its keyframe (open GOP) refers to the group before.
         """
         place = bisect_right(self._keyframes, number) - 1
         start = self._keyframes[place]
@@ -64,48 +64,41 @@ class PacketList:
         return start
 
 
-def list_packets(source: Source) -> PacketList:
+def list_packets(video: OpenVideo) -> PacketList:
     """Read all packets of the video stream, without decoding them."""
-    codec = source.codec_name
+    codec = video.codec_name
     pts: list[int | None] = []
     keyframe: list[bool] = []
     shown: list[bool] = []
     held: list[Packet] | None = []
     size = failed = 0
-    packets = source.container.demux(source.stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except LIBRARY_ERRORS:
-            failed += 1
-            break
-        if packet is None:
-            break
-        if not packet.size:
-            continue
-        pts.append(packet.pts)
-        keyframe.append(packet.is_keyframe)
-        shown.append(not packet.is_discard and _shows_a_picture(packet, codec))
-        failed += packet.is_corrupt
-        size += packet.size
-        if size > _MOST_BYTES_HELD:
-            held = None
-        if held is not None:
-            held.append(packet)
+    try:
+        for packet in video.packets():
+            pts.append(packet.pts)
+            keyframe.append(packet.is_keyframe)
+            shown.append(not packet.is_discard and shows_a_picture(packet, codec))
+            failed += packet.is_corrupt
+            size += packet.size
+            if size > MOST_BYTES_HELD:
+                held = None
+            if held is not None:
+                held.append(packet)
+    except LIBRARY_ERRORS:
+        failed += 1
     return PacketList(pts, keyframe, shown, failed, held)
 
 
-def times_can_be_trusted(source: Source, packets: PacketList) -> bool:
-    """Whether a frame can be told by its pts, so that decoding may jump from group to group.
+def pts_are_reliable(video: OpenVideo, packets: PacketList) -> bool:
+    """Whether pts identify the frames, so that decoding can jump from group to group.
 
-    Not in AVI (it stores no pts), not where a pts is missing or repeated, a packet is damaged, the
-    stream starts inside a group of pictures, or a packet may give no frame or half a frame.
+    They do not in AVI, which stores none; where a pts is missing or repeated, a packet is damaged,
+    the stream starts inside a group of pictures, or a packet may give no frame or half a frame.
     """
-    if "avi" in source.container.format.name.split(","):
+    if "avi" in video.container.format.name.split(","):
         return False
-    if source.codec_name not in _ONE_FRAME_A_PACKET:
+    if video.codec_name not in _ONE_FRAME_A_PACKET:
         return False
-    if getattr(source.codec, "field_order", 0) not in _PROGRESSIVE_OR_UNKNOWN:
+    if getattr(video.codec, "field_order", 0) not in _PROGRESSIVE_OR_UNKNOWN:
         return False
     times = [time for time in packets.pts if time is not None]
     if packets.failed or not times or len(set(times)) != len(packets.pts):
@@ -113,18 +106,16 @@ def times_can_be_trusted(source: Source, packets: PacketList) -> bool:
     return packets.keyframe[0] and min(times) == times[0]
 
 
-def packets_again(source: Source, packets: PacketList) -> Iterator[Packet]:
-    """The non-empty packets once more: those held, or read from the file again."""
+def packets_again(video: OpenVideo, packets: PacketList) -> Iterator[Packet]:
+    """The same packets again: those held in memory, or read from the file a second time."""
     if packets.held is not None:
         yield from packets.held
         return
-    with open_video(source.path) as again, library_errors(source.path):
-        for packet in again.container.demux(again.stream):
-            if packet.size:
-                yield packet
+    with open_video(video.path) as again, library_errors(video.path):
+        yield from again.packets()
 
 
-def _shows_a_picture(packet: Packet, codec: str) -> bool:
+def shows_a_picture(packet: Packet, codec: str) -> bool:
     """False for the hidden reference pictures that VP8 and VP9 put into packets of their own."""
     if codec not in ("vp8", "vp9"):
         return True
@@ -137,7 +128,7 @@ def _shows_a_picture(packet: Packet, codec: str) -> bool:
 def _vp9_shows_a_picture(data: memoryview) -> bool:
     """Read the uncompressed VP9 header: marker, profile, show_existing_frame, type, show_frame.
 
-    A superframe (several frames and an index in one packet) holds a shown one as its last.
+    The last frame of a superframe (several frames and an index in one packet) is a shown one.
     """
     if data[-1] & 0xE0 == 0xC0:
         return True

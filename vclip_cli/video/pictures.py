@@ -1,9 +1,8 @@
-"""From the decoder's pictures to rows of one RGB array."""
+"""Turning the decoder's pictures into rows of one RGB array."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,19 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import VideoError
+from vclip_cli.video.decoded import EachFrame
 from vclip_cli.video.opening import library_errors
 
-EachFrame = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-
 MOST_BYTES = 8 * 1024**3
-"""Of one clip's frames at source size, which is the bound on a worker's memory: 80 frames of 8K."""
+"""Most memory for the frames of one video at source size: 80 frames of 8K."""
 
 
 class PictureRows:
     """Collects the wanted pictures of one video, each in every row that asks for it.
 
-    All rows have the size of the first picture that comes. each: what is done to every picture
-    (H, W, 3) before it is kept, such as making it smaller.
+    All rows have the size of the first picture. each: applied to every picture (H, W, 3) before it
+    is kept, to make it smaller for example.
+    missing: the wanted frame numbers that have not arrived yet.
     """
 
     def __init__(
@@ -35,17 +34,12 @@ class PictureRows:
         self._rows: dict[int, list[int]] = {}
         for row, index in enumerate(indices.tolist()):
             self._rows.setdefault(index, []).append(row)
-        self._missing = set(self._rows)
+        self.missing = set(self._rows)
         self._count = len(indices)
         self._converter = VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._frames: NDArray[np.uint8] | None = None
         self.rotation = 0
-
-    @property
-    def wanted(self) -> set[int]:
-        """The frame numbers that some row asks for and that have not come yet."""
-        return self._missing
 
     def put(self, index: int, picture: VideoFrame) -> None:
         """Convert the picture of frame `index` to RGB, rotate it and fill its rows."""
@@ -65,7 +59,7 @@ class PictureRows:
             self._frames = self._allocate(pixels.shape)
         for row in self._rows[index]:
             self._frames[row] = pixels
-        self._missing.discard(index)
+        self.missing.discard(index)
 
     def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         try:
@@ -80,12 +74,12 @@ class PictureRows:
             ) from error
 
     def result(self) -> NDArray[np.uint8]:
-        """The filled array (N, H, W, 3). Raises VideoError when a frame never came."""
-        if self._frames is None or self._missing:
+        """The filled array (N, H, W, 3). Raises VideoError when a frame is missing."""
+        if self._frames is None or self.missing:
             raise VideoError(
                 "the decoder gave no picture for some frames",
                 where=str(self._path),
-                found=f"{len(self._missing)} of {len(self._rows)} missing",
+                found=f"{len(self.missing)} of {len(self._rows)} missing",
             )
         return self._frames
 

@@ -1,4 +1,4 @@
-"""Resize and crop frames as the weights ask for, and normalise them on the device.
+"""Resize and crop frames as the weights require, and normalise them on the device.
 
 Shapes: N frames, H W pixels of the source, S = `spec.size`.
 """
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint8]
 
 MOST_PIXELS = 2**26
-"""Of one resized frame: a strip of a few rows would grow to a picture that no memory holds."""
+"""Largest resized frame. A strip of a few rows would grow beyond any memory."""
 
 
 def preprocess_frames(frames: Frames, spec: Preprocessing, crops: int = 1) -> Frames:
-    """Resize and crop: (N, H, W, 3) uint8 to (crops, N, S, S, 3) uint8, not yet normalised.
+    """Resize and crop: (N, H, W, 3) uint8 to (crops, N, S, S, 3) uint8, not normalised.
 
     crops=1 is the centre crop. crops=3 resizes the short side to S, whatever `spec.resize_to` and
-    `spec.resize_mode` say, and takes the start, the middle and the end of the long side.
-    `bicubic` and `bilinear` give the very pixels of open_clip's own transform, `cv2-bilinear` those
-    of the published video pipelines; where a side is shorter than S, black is added around it.
-    Raises VideoError for frames that are too thin for it.
+    `spec.resize_mode` say, and takes the start, the middle and the end of the long side. `bicubic`
+    and `bilinear` give the same pixels as open_clip's transform, `cv2-bilinear` the same as the
+    published video pipelines. A side shorter than S is padded with black. Raises VideoError for
+    frames that are too thin.
     """
     if crops not in (1, 3):
         raise UsageError("the number of crops must be 1 or 3", found=str(crops))
@@ -71,7 +71,7 @@ def normalise(frames: torch.Tensor, spec: Preprocessing) -> torch.Tensor:
 
 @cache
 def _on_device(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """(3,1,1), sent once: a GPU that is sent a few numbers is first waited for."""
+    """(3, 1, 1), sent once: each transfer of a few numbers to a GPU makes the CPU wait for it."""
     import torch
 
     with torch.inference_mode(False):
@@ -81,9 +81,8 @@ def _on_device(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
 def resized_size(height: int, width: int, spec: Preprocessing, crops: int = 1) -> tuple[int, int]:
     """Height and width after the resize, before the crop.
 
-    The rounding differs between Pillow-based pipelines (the long side is cut down to a whole
-    number) and the published video pipelines (both sides are rounded half up). Raises VideoError
-    where a frame is so thin that nobody could hold it afterwards.
+    Pillow-based pipelines round the long side down; the published video pipelines round both sides
+    half up. Raises VideoError where a frame is so thin that the result would not fit into memory.
     """
     mode = "shortest" if crops == 3 else spec.resize_mode
     if mode == "squash":
@@ -116,7 +115,7 @@ def _crop_corners(
 
 
 def _middle(spare: int) -> int:
-    """Half of what is to spare: a half is rounded to even when cropping, up when padding."""
+    """Half of the spare pixels; halves are rounded to even when cropping, up when padding."""
     return round(spare / 2) if spare >= 0 else -(-spare // 2)
 
 
@@ -134,7 +133,7 @@ def _cut(frame: Frames, top: int, left: int, out: Frames) -> None:
 
 
 def resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames:
-    """One frame resized; as it is when it already has the size."""
+    """One frame (H, W, 3) resized; the same array when it already has the size."""
     if frame.shape[:2] == (height, width):
         return frame
     if interpolation == "cv2-bilinear":
@@ -150,7 +149,7 @@ def resize(frame: Frames, height: int, width: int, interpolation: str) -> Frames
 
 @cache
 def _one_threaded_cv2() -> Any:
-    """OpenCV on one thread: loaders run a process per core, and threads do not survive a fork."""
+    """OpenCV on one thread: loading runs one process per core, and a fork loses the threads."""
     import cv2
 
     cv2.setNumThreads(1)

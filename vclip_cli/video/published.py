@@ -1,7 +1,12 @@
-"""decord, the reader of the published pipelines: kept to reproduce them, wrong frames included."""
+"""decord, the reader of the published pipelines: kept to reproduce them, wrong frames included.
+
+It reads from a path: from bytes in memory decord crashes on cut-off files.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import UsageError, VideoError
-from vclip_cli.video.clip import Damage, DecodedClip
-from vclip_cli.video.opening import reason
-from vclip_cli.video.pictures import EachFrame
-from vclip_cli.video.plan import Plan, planned
+from vclip_cli.video.decoded import Damage, DecodedVideo, EachFrame, Plan, planned, reason
 
 
 def decode_published(
     path: Path, plan: Plan, *, allow_single: bool = False, each: EachFrame | None = None
-) -> DecodedClip:
-    """Decode with decord on one thread. See `vclip_cli.video.reading.decode`.
+) -> DecodedVideo:
+    """Decode with decord on one thread. See `vclip_cli.video.decode`.
 
-    From a path and never from bytes in memory, from which decord crashes on cut-off files. What it
-    returns is not checked: on open GOPs, edit lists, AVI with B-frames and MPEG-TS its frames or
-    its frame count are wrong, and the published numbers were made with them.
+    The result is not checked: on open GOPs, edit lists, AVI with B-frames and MPEG-TS decord's
+    frames or its frame count are wrong, and the published numbers were made with them.
     """
     decord = load_decord()
-    try:
+    with decord_errors(path):
         reader = decord.VideoReader(str(path.absolute()), num_threads=1)
         count, fps = len(reader), float(reader.get_avg_fps())
-    except Exception as error:  # decord raises its own errors, and plain ones of many kinds
-        raise unreadable(path, error) from error
     indices = planned(plan, count, path, allow_single)
-    try:
+    with decord_errors(path):
         frames = reader.get_batch(indices.tolist()).asnumpy()
-    except Exception as error:  # as above
-        raise unreadable(path, error) from error
     repeated = _repeated_at_the_end(frames, indices)
-    return DecodedClip(
+    return DecodedVideo(
         frames=frames if each is None else np.stack([each(frame) for frame in frames]),
         indices=indices,
         frame_count=count,
@@ -49,7 +46,7 @@ def decode_published(
 
 
 def load_decord() -> Any:
-    """decord, told to be quiet. Raises UsageError where it is not installed."""
+    """decord without its log. Raises UsageError where it is not installed."""
     try:
         import decord
     except ImportError as error:
@@ -62,8 +59,18 @@ def load_decord() -> Any:
     return decord
 
 
+@contextmanager
+def decord_errors(path: Path) -> Iterator[None]:
+    """Turn any error, decord's own or a built-in one, into a VideoError that names the file."""
+    try:
+        yield
+    except Exception as error:
+        first_line = reason(error).split(" Stack trace")[0][:200]
+        raise VideoError(f"decord cannot read it: {first_line}", where=str(path)) from error
+
+
 def _repeated_at_the_end(frames: NDArray[np.uint8], indices: NDArray[np.int64]) -> int:
-    """How many of the last frames asked for are, pixel for pixel, the one asked for before."""
+    """How many of the last frames are equal, pixel for pixel, to the frame before them."""
     _, rows = np.unique(indices, return_index=True)
     repeated = 0
     for row, before in zip(rows[:0:-1], rows[-2::-1], strict=True):
@@ -71,9 +78,3 @@ def _repeated_at_the_end(frames: NDArray[np.uint8], indices: NDArray[np.int64]) 
             break
         repeated += 1
     return repeated
-
-
-def unreadable(path: Path, error: Exception) -> VideoError:
-    """What decord raised, as an error that names the file."""
-    first_line = reason(error).split(" Stack trace")[0][:200]
-    return VideoError(f"decord cannot read it: {first_line}", where=str(path))

@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: functions of its frame count n, in whole numbers only.
+"""Which frames of a video are used: functions of its frame count n, in integers only.
 
 Shapes: V views, T frames a view. Every index lies in 0..n-1.
 """
@@ -16,7 +16,7 @@ from vclip_cli.common.errors import UsageError, did_you_mean
 Rule = Literal["uniform", "random", "dense"]
 Indices = NDArray[np.int64]
 MOST_FRAMES = 16_384
-"""Over all temporal views of a video; published settings take up to 32 x 10."""
+"""Most frames over all clips of a video; published settings use up to 32 x 10."""
 
 
 def midpoint_indices(n: int, frames: int) -> Indices:
@@ -31,7 +31,7 @@ def view_indices(n: int, frames: int, clips: int) -> Indices:
     """V interleaved views, index[v, i] = floor((i + (2v+1)/(2V)) · n / T): shape (V, T).
 
     Each of the T segments is cut into V equal parts and view v takes the midpoint of part v, so
-    that V views of T frames look at the same places as one view of V·T frames.
+    that V views of T frames use the same places as one view of V·T frames.
     """
     _at_least_one(n=n, frames=frames, clips=clips)
     part = np.arange(frames, dtype=np.int64) * 2 * clips
@@ -47,34 +47,38 @@ def random_segment_indices(
     The training sampling of X-CLIP and ViFi-CLIP: the last n mod T frames are never drawn, and
     where n < T the indices are round(i·n/T) modulo n, which is not random.
 
-    candidates: K, where a frame store keeps so many frames a segment: the same draw is then moved
-    to the middle of its part of the segment (`segment_candidates`); K at least floor(n/T), or None,
-    leaves it as it is.
+    candidates: K, where a frame store keeps K frames of each segment: the same draw is then moved
+    to the middle of its part of the segment (`segment_candidates`). None, or K of floor(n/T) or
+    more, leaves it as it is.
     """
     _at_least_one(n=n, frames=frames)
-    starts = np.arange(frames, dtype=np.int64)
     length = n // frames
     if length == 0:
-        return np.rint(starts * (n / frames)).astype(np.int64) % n
+        return _of_short_video(n, frames)
     drawn = rng.integers(length, size=frames)
     parts = length if candidates is None else min(candidates, length)
-    return starts * length + _middle_of_part(drawn * parts // length, length, parts)
+    middles = _middle_of_part(drawn * parts // length, length, parts)
+    return np.arange(frames, dtype=np.int64) * length + middles
 
 
 def segment_candidates(n: int, frames: int, candidates: int) -> Indices:
-    """All that `random_segment_indices` may draw with K candidates a segment: at most T·K frames.
+    """All frames that `random_segment_indices` may draw with K candidates per segment: at most T·K.
 
-    Each segment of floor(n/T) frames is cut into K equal parts, of which the middle is kept; a
-    segment of at most K frames is kept whole, and where n < T there is nothing to draw.
+    Each segment of floor(n/T) frames is cut into K equal parts, and the middle of each is kept. A
+    segment of at most K frames is kept whole. Where n < T there is nothing to draw.
     """
     _at_least_one(n=n, frames=frames, candidates=candidates)
-    starts = np.arange(frames, dtype=np.int64)
     length = n // frames
     if length == 0:
-        return np.rint(starts * (n / frames)).astype(np.int64) % n
+        return _of_short_video(n, frames)
     parts = min(candidates, length)
     middles = _middle_of_part(np.arange(parts, dtype=np.int64), length, parts)
-    return (starts[:, None] * length + middles).ravel()
+    return (np.arange(frames, dtype=np.int64)[:, None] * length + middles).ravel()
+
+
+def _of_short_video(n: int, frames: int) -> Indices:
+    """round(i·n/T) modulo n, for a video of n < T frames."""
+    return np.rint(np.arange(frames, dtype=np.int64) * (n / frames)).astype(np.int64) % n
 
 
 def _middle_of_part(part: Indices, length: int, parts: int) -> Indices:
@@ -85,8 +89,8 @@ def _middle_of_part(part: Indices, length: int, parts: int) -> Indices:
 def dense_indices(n: int, frames: int, stride: int, clips: int) -> Indices:
     """V clips of every `stride`-th frame, spread from the first to the last start: shape (V, T).
 
-    The test sampling of Vita-CLIP: one clip lies in the middle; where the video is too short its
-    last frame is repeated.
+    The test sampling of Vita-CLIP. A single clip lies in the middle; the last frame of a video that
+    is too short is repeated.
     """
     _at_least_one(n=n, frames=frames, stride=stride, clips=clips)
     slide = max(n - ((frames - 1) * stride + 1), 0)
@@ -102,8 +106,8 @@ def dense_indices(n: int, frames: int, stride: int, clips: int) -> Indices:
 class Sampling:
     """How many views of how many frames, and by which rule they are chosen.
 
-    rule: `uniform` (`view_indices`), `random` (`random_segment_indices` once per view) or `dense`
-      (`dense_indices`, the only rule with a `stride`).
+    rule: `uniform` (`view_indices`), `dense` (`dense_indices`, the only rule with a `stride`), or
+      `random` (`random_segment_indices`), which is for training.
     """
 
     frames: int
@@ -115,7 +119,7 @@ class Sampling:
         _at_least_one(frames=self.frames, clips=self.clips, stride=self.stride)
         if self.frames * self.clips > MOST_FRAMES or self.stride > MOST_FRAMES:
             raise UsageError(
-                "more frames than any video is looked at with",
+                "too many frames of a video",
                 found=f"{self.clips:,} clips of {self.frames:,} frames, stride {self.stride:,}",
                 expected=f"at most {MOST_FRAMES:,} in all",
             )
@@ -127,19 +131,16 @@ class Sampling:
         if self.stride != 1 and self.rule != "dense":
             raise UsageError("a stride needs the sampling rule 'dense'", found=repr(self.rule))
 
-    def indices(self, n: int, rng: np.random.Generator | None = None) -> Indices:
+    def indices(self, n: int) -> Indices:
         """The indices for a video of n frames: shape (V, T).
 
-        Raises UsageError when the rule is `random` and no generator is given.
+        Raises UsageError for the rule `random`, which is for training (`random_segment_indices`).
         """
         if self.rule == "dense":
             return dense_indices(n, self.frames, self.stride, self.clips)
         if self.rule == "uniform":
             return view_indices(n, self.frames, self.clips)
-        if rng is None:
-            raise UsageError("the sampling rule 'random' needs a random generator")
-        views = [random_segment_indices(n, self.frames, rng) for _ in range(self.clips)]
-        return np.stack(views)
+        raise UsageError("the sampling rule 'random' is for training only")
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form, for records."""

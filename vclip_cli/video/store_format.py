@@ -1,29 +1,26 @@
-"""The form of a frame store on disk: its settings, the rows of its index, the block of a clip.
+"""The form of a frame store on disk: its files, its settings, the head of each video.
 
-    store.json          what holds for all clips (`StoreSettings`)
-    index.bin           one row of 64 bytes for each clip, appended; a later row replaces an earlier
-    frames-00000.bin …  blocks, one after the other: a head of JSON, then the JPEGs it speaks of
+    store.json          what holds for all videos (`StoreSettings`)
+    index.bin           one row of 64 bytes for each video, appended; a later row replaces an
+                        earlier one (`store_index.py`)
+    frames-00000.bin …  blocks, one after the other: a head of JSON, then the JPEGs it describes
 
-A row is checked by a crc32 of its own, a head by one in its row, and a JPEG by one in its head.
+A row has a crc32 of its own. The crc32 of a head stands in its row, that of a JPEG in its head.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import canonical_json
-from vclip_cli.video.clip import Damage
+from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.files import canonical_json, storage_error
+from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.kept_frames import KeptFrames
 
@@ -32,29 +29,28 @@ SETTINGS_FILE = "store.json"
 INDEX_FILE = "index.bin"
 RESIZE = "cv2 INTER_LINEAR to the short side, never enlarged"
 
-ROW = np.dtype(
-    [
-        ("key", "<u8"),
-        ("offset", "<u8"),
-        ("length", "<u8"),
-        ("source_size", "<i8"),
-        ("source_mtime", "<i8"),
-        ("shard", "<u4"),
-        ("head", "<u4"),
-        ("head_crc", "<u4"),
-        ("frames", "<u4"),
-        ("damage", "<u4"),
-        ("crc", "<u4"),
-    ]
-)
-"""key: of the video id (`key_of`). offset, length, shard: where the block lies, in bytes.
-source_size (bytes), source_mtime (ns): of the video file, -1 where there was none. head, head_crc:
-length and checksum of the block's head. frames: how many are kept, 0 for a failure. damage: signs
-of a damaged source, all kinds together. crc: of all the rest of the row."""
+
+def shard_path(folder: Path, number: int) -> Path:
+    """The file of a shard."""
+    return folder / f"frames-{number:05d}.bin"
+
+
+def store_files(folder: Path) -> list[Path]:
+    """The files of a store. Other files, such as a log, may lie beside them."""
+    return [folder / SETTINGS_FILE, folder / INDEX_FILE, *folder.glob("frames-*.bin")]
+
+
+def remove_store(folder: Path) -> None:
+    """Delete the files of a store, and nothing else in the folder. Raises StorageError."""
+    try:
+        for path in store_files(folder):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 class StoreSettings(BaseModel):
-    """What holds for every clip of a store."""
+    """What holds for every video of a store."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,27 +63,66 @@ class StoreSettings(BaseModel):
     decoder: dict[str, str | None]
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the frames, for records and identities: not the set of clips."""
+        """What identifies the frames, for records and identities; without the set of videos."""
         return {"format": VERSION, **self.model_dump(mode="json")}
 
     @property
     def versions(self) -> str:
-        """What decoded and what compressed the frames, with their versions."""
+        """The libraries that decoded and compressed the frames, with their versions."""
         return f"{self.decoder.get('library')} {self.decoder.get('version')}, {self.encoder}"
 
-    def of_any_version(self) -> StoreSettings:
-        """The same without versions: what a person chose."""
+    def without_versions(self) -> StoreSettings:
+        """What a person chose."""
         decoder = {**self.decoder, "version": None}
         return self.model_copy(update={"encoder": "", "decoder": decoder})
+
+
+def refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSettings) -> None:
+    """Raise UsageError, with what differs, unless both are equal apart from versions."""
+    if found.without_versions() == wanted.without_versions():
+        return
+    names = [n for n in StoreSettings.model_fields if getattr(found, n) != getattr(wanted, n)]
+    raise UsageError(
+        "the folder holds a frame store with other settings",
+        where=str(folder),
+        found=", ".join(f"{name} {_shown(getattr(found, name))}" for name in names),
+        expected=", ".join(f"{name} {_shown(getattr(wanted, name))}" for name in names),
+        hint="ask for the same, choose another folder with --out, or replace it with --no-resume",
+    )
+
+
+def refuse_other_versions(folder: Path, found: StoreSettings, here: StoreSettings) -> None:
+    """Raise UsageError unless both name the same versions of decoder and encoder.
+
+    All frames of a store come from the same versions.
+    """
+    if found.versions == here.versions:
+        return
+    raise UsageError(
+        "the frame store was made by other versions of the decoder or the encoder",
+        where=str(folder),
+        found=found.versions,
+        expected=f"{here.versions}, which are installed here",
+        hint="it can be read and checked as it is; to add videos install the versions that made it,"
+        " choose another folder with --out, or extract all again with --no-resume",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, KeptFrames):
+        return value.options()
+    if isinstance(value, dict):
+        return " ".join(str(part) for part in value.values() if part)
+    return str(value)
 
 
 def make_settings(
     kept: KeptFrames, *, quality: int = 95, short_side: int = 256, decoder: str = "exact"
 ) -> StoreSettings:
-    """The settings of a store to be made here, with this machine's decoder and encoder."""
+    """The settings of a new store, with the decoder and encoder that are installed here."""
     try:
         encoder = f"simplejpeg {version('simplejpeg')}"
-    except PackageNotFoundError:  # a source tree of its own
+    except PackageNotFoundError:  # imported from a source tree that is not installed
         encoder = "simplejpeg"
     return StoreSettings(
         kept=kept,
@@ -99,10 +134,10 @@ def make_settings(
 
 
 @dataclass(frozen=True)
-class ClipHead:
-    """What a store knows of one clip, without its pixels.
+class VideoHead:
+    """What a store holds of one video besides its pixels.
 
-    indices, sizes, crcs: of each JPEG in the order in which they lie: frame number, bytes, crc32.
+    indices, sizes, crcs: frame number, bytes and crc32 of each JPEG, in the order of the file.
     failure: why there are no frames, None where there are.
     """
 
@@ -124,8 +159,8 @@ class ClipHead:
         return canonical_json(asdict(self)).encode()
 
     @classmethod
-    def unpacked(cls, data: bytes) -> ClipHead:
-        """The inverse of `packed`. Raises ValueError, KeyError or TypeError on anything else."""
+    def unpacked(cls, data: bytes) -> VideoHead:
+        """The inverse of `packed`. Raises ValueError, KeyError or TypeError on other bytes."""
         values = json.loads(data)
         values["damaged"] = Damage(**values["damaged"])
         for name in ("indices", "sizes", "crcs"):
@@ -133,32 +168,9 @@ class ClipHead:
         return cls(**values)
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard lies."""
-    return folder / f"frames-{number:05d}.bin"
-
-
-def key_of(video: str) -> int:
-    """The index's key of a video id: the first 64 bits of its sha256."""
-    return int.from_bytes(sha256(video.encode("utf-8", "surrogateescape")).digest()[:8], "little")
-
-
-def row_crc(row: bytes) -> int:
-    """The checksum of a row's bytes, its last field left out."""
-    return zlib.crc32(row[: ROW.itemsize - 4])
-
-
-def read_rows(path: Path) -> tuple[NDArray[np.void], NDArray[np.bool_], int]:
-    """All rows of an index, which of them are sound, and how many bytes follow the last whole one.
-
-    An index that is not there has no rows. Raises OSError.
-    """
-    data = path.read_bytes() if path.exists() else b""
-    count, rest = divmod(len(data), ROW.itemsize)
-    rows = np.frombuffer(data, ROW, count)
-    view, size = memoryview(data), ROW.itemsize
-    crcs = [zlib.crc32(view[start : start + size - 4]) for start in range(0, count * size, size)]
-    return rows, rows["crc"] == np.array(crcs, dtype=np.uint32), rest
+def settings_document(dataset: str, settings: StoreSettings) -> dict[str, Any]:
+    """The content of `store.json`."""
+    return {"version": VERSION, "dataset": dataset, "settings": settings.model_dump(mode="json")}
 
 
 def read_settings(folder: Path) -> tuple[str, StoreSettings]:
@@ -194,11 +206,6 @@ def read_settings(folder: Path) -> tuple[str, StoreSettings]:
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except KeyError as error:
         raise _damaged(path, f"no key {error}") from None
-
-
-def settings_document(dataset: str, settings: StoreSettings) -> dict[str, Any]:
-    """What stands in `store.json`."""
-    return {"version": VERSION, "dataset": dataset, "settings": settings.model_dump(mode="json")}
 
 
 def _damaged(path: Path, found: str) -> DataError:

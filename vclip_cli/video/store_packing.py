@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vclip_cli.common.errors import VideoError
+from vclip_cli.video.decoders import decode
 from vclip_cli.video.preprocess import shrink_frame
-from vclip_cli.video.reading import decode
-from vclip_cli.video.store_format import ClipHead, StoreSettings
+from vclip_cli.video.store_format import StoreSettings, VideoHead
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SourceFile:
 
     @classmethod
     def of(cls, path: Path) -> SourceFile:
-        """What the file is now."""
+        """The present state of a file."""
         try:
             found = path.stat()
         except (OSError, ValueError):
@@ -34,25 +34,25 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class PackedClip:
-    """A clip as it will lie in a store. body: its JPEGs, one after the other."""
+class PackedVideo:
+    """A video in the form of a store's block. body: its JPEGs, one after the other."""
 
-    head: ClipHead
+    head: VideoHead
     body: bytes
     source: SourceFile
 
 
-def pack_clip(video: str, path: Path | None, settings: StoreSettings) -> PackedClip:
+def pack_video(video: str, path: Path | None, settings: StoreSettings) -> PackedVideo:
     """Decode the kept frames of a video, shrink them and compress each.
 
-    path: None for a listed video that is not on disk. A video that cannot be decoded gives a clip
-    without frames that says why.
+    path: None for a listed video that is not on disk. A video that cannot be decoded gives a block
+    without frames that holds the reason.
     """
     if path is None:
-        return PackedClip(ClipHead(video, failure="listed, but not on disk"), b"", SourceFile())
+        return PackedVideo(VideoHead(video, failure="listed, but not on disk"), b"", SourceFile())
     source = SourceFile.of(path)
     try:
-        clip = decode(
+        decoded = decode(
             path,
             settings.kept.indices,
             str(settings.decoder["name"]),
@@ -60,25 +60,25 @@ def pack_clip(video: str, path: Path | None, settings: StoreSettings) -> PackedC
         )
     except VideoError as error:
         reason = f"{error.what} ({error.found})" if error.found else error.what
-        return PackedClip(ClipHead(video, failure=reason), b"", source)
-    jpegs = compress(clip.frames, settings)
-    head = ClipHead(
+        return PackedVideo(VideoHead(video, failure=reason), b"", source)
+    jpegs = _compress(decoded.frames, settings)
+    head = VideoHead(
         video=video,
-        frame_count=clip.frame_count,
-        height=clip.frames.shape[1],
-        width=clip.frames.shape[2],
-        rotation=clip.rotation,
-        fps=clip.fps,
-        duration_seconds=clip.duration_seconds,
-        damaged=clip.damaged,
-        indices=tuple(clip.indices.tolist()),
+        frame_count=decoded.frame_count,
+        height=decoded.frames.shape[1],
+        width=decoded.frames.shape[2],
+        rotation=decoded.rotation,
+        fps=decoded.fps,
+        duration_seconds=decoded.duration_seconds,
+        damaged=decoded.damaged,
+        indices=tuple(decoded.indices.tolist()),
         sizes=tuple(len(jpeg) for jpeg in jpegs),
         crcs=tuple(zlib.crc32(jpeg) for jpeg in jpegs),
     )
-    return PackedClip(head, b"".join(jpegs), source)
+    return PackedVideo(head, b"".join(jpegs), source)
 
 
-def compress(frames: NDArray[np.uint8], settings: StoreSettings) -> list[bytes]:
+def _compress(frames: NDArray[np.uint8], settings: StoreSettings) -> list[bytes]:
     """Each frame of (N, H, W, 3) as a JPEG."""
     import simplejpeg
 

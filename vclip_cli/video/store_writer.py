@@ -1,8 +1,8 @@
-"""Writing a frame store: clips are appended, and what was appended whole is never lost.
+"""Writing a frame store: videos are appended, and a video that was appended whole is never lost.
 
-Blocks are flushed to disk before the rows that speak of them. A writer that is killed leaves bytes
-that no row speaks of, which the next writer cuts off; so a resumed run gives the bytes of an
-undisturbed one.
+Blocks are flushed to disk before their rows are written. A writer that is killed leaves bytes
+without a row, which the next writer cuts off. So a resumed run writes the same bytes as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,36 +12,34 @@ import os
 import time
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import storage_error, whole_file, write_json
 from vclip_cli.video.store_format import (
     INDEX_FILE,
-    ROW,
     SETTINGS_FILE,
     StoreSettings,
-    key_of,
-    read_rows,
     read_settings,
-    row_crc,
+    refuse_other_settings,
+    refuse_other_versions,
+    remove_store,
     settings_document,
     shard_path,
 )
-from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedClip
+from vclip_cli.video.store_index import ROW, StoreIndex, key_of, read_rows, row_crc
+from vclip_cli.video.store_packing import PackedVideo
 
 SHARD_BYTES = 1 << 30
-_CLIPS_A_COMMIT = 32
-_SECONDS_A_COMMIT = 10.0
+_VIDEOS_PER_COMMIT = 32
+_SECONDS_PER_COMMIT = 10.0
 
 
 class StoreWriter:
-    """Appends clips to a store; use it as a context. Only one writer at a time may be open."""
+    """Appends videos to a store; used as a context. Only one writer at a time may be open."""
 
     def __init__(
         self, folder: Path, dataset: str, settings: StoreSettings, *, shard_bytes: int = SHARD_BYTES
@@ -63,27 +61,20 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if not isinstance(error, OSError | DataError):
                 self.commit()
         finally:
-            if self._stream is not None:
-                self._stream.close()
-                self._stream = None
+            self._close_shard()
 
     def open(self, *, repair: bool = False) -> StoreIndex:
-        """Make the store, or take up the one that is there; gives the rows that it holds.
+        """Make the store, or continue the one that is there; returns its index.
 
         The tail that a killed writer left is cut off. repair: leave out damaged rows, which are
-        refused otherwise. Raises UsageError when the store has other settings, DataError when it
-        is damaged, StorageError when it cannot be written. A store that other versions made opens,
-        and `made_by` holds its settings: nothing can be added to it.
+        refused otherwise. A store that other versions made opens, and `made_by` holds its settings,
+        but nothing can be added to it. Raises UsageError when the store has other settings,
+        DataError when it is damaged, StorageError when it cannot be written.
         """
         if (self.folder / SETTINGS_FILE).exists():
             _, self.made_by = read_settings(self.folder)
@@ -109,22 +100,21 @@ class StoreWriter:
         self.index = StoreIndex(rows, usable)
         return self.index
 
-    def add(self, clip: PackedClip, *, trust: bool = True) -> bool:
-        """Append a clip; False when the store holds the very same already.
+    def add(self, packed: PackedVideo, *, trust: bool = True) -> bool:
+        """Append a video; False when the store already holds the same.
 
-        trust: whether bytes that lie there and should be the same may be used again. Raises
-        StorageError, and keeps all that was whole before; UsageError where other versions made the
-        store.
+        trust: use the bytes of an equal block again without reading them. Raises StorageError, and
+        keeps what was whole before; UsageError where other versions made the store.
         """
         refuse_other_versions(self.folder, self.made_by, self.settings)
-        head = clip.head.packed()
+        head = packed.head.packed()
         row = np.zeros(1, ROW)
-        row["key"], row["frames"] = key_of(clip.head.video), len(clip.head.indices)
-        row["source_size"], row["source_mtime"] = clip.source.size, clip.source.mtime
+        row["key"], row["frames"] = key_of(packed.head.video), len(packed.head.indices)
+        row["source_size"], row["source_mtime"] = packed.source.size, packed.source.mtime
         row["head"], row["head_crc"] = len(head), zlib.crc32(head)
-        row["length"] = len(head) + len(clip.body)
-        row["damage"] = sum(clip.head.damaged.as_dict().values())
-        before = self.index.kept(clip.head.video) if trust else None
+        row["length"] = len(head) + len(packed.body)
+        row["damage"] = sum(packed.head.damaged.as_dict().values())
+        before = self.index.kept(packed.head.video) if trust else None
         old = None if before is None else self.index.rows[before.position]
         alike = ("length", "head", "head_crc", "frames")
         if old is not None and all(old[name] == row[name][0] for name in alike):
@@ -133,21 +123,22 @@ class StoreWriter:
                 return False
         else:
             try:
-                row["shard"], row["offset"] = self._append(head, clip.body)
+                row["shard"], row["offset"] = self._append(head, packed.body)
             except OSError as error:
                 self._cut_uncommitted()
                 raise storage_error(error, self.folder) from error
         row["crc"] = row_crc(row.tobytes())
         self._pending.append(row.tobytes())
         waited = time.monotonic() - self._committed_at
-        if len(self._pending) >= _CLIPS_A_COMMIT or waited > _SECONDS_A_COMMIT:
+        if len(self._pending) >= _VIDEOS_PER_COMMIT or waited > _SECONDS_PER_COMMIT:
             self.commit()
         return True
 
     def commit(self) -> None:
         """Flush the blocks to disk, then append their rows. Raises StorageError."""
         self._committed_at = time.monotonic()
-        rows, self._pending = self._pending, []  # an interrupt must not write them twice
+        # cleared before they are written: an interrupt must not write them twice
+        rows, self._pending = self._pending, []
         if not rows:
             return
         try:
@@ -163,12 +154,10 @@ class StoreWriter:
         self._shard_committed, self._end_committed = self._shard, self._end
 
     def _append(self, head: bytes, body: bytes) -> tuple[int, int]:
-        """Write a block behind the last one; gives its shard and where it starts there."""
+        """Write a block behind the last one; returns its shard and its offset there."""
         if self._end >= self._shard_bytes:
             self.commit()
-            if self._stream is not None:
-                self._stream.close()
-                self._stream = None
+            self._close_shard()
             self._shard, self._end = self._shard + 1, 0
         if self._stream is None:
             self._stream = shard_path(self.folder, self._shard).open("ab", buffering=0)
@@ -178,14 +167,21 @@ class StoreWriter:
         self._end = start + len(head) + len(body)
         return self._shard, start
 
+    def _close_shard(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _size_of(self, number: int) -> int:
+        path = shard_path(self.folder, number)
+        return path.stat().st_size if path.exists() else 0
+
     def _whole(self, rows: NDArray[np.void], sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which rows speak of bytes that are there."""
+        """Which rows have their whole block on disk."""
         ends = rows["offset"] + rows["length"]
         whole = np.zeros(len(rows), bool)
         for number in np.unique(rows["shard"][sound]).tolist():
-            path = shard_path(self.folder, number)
-            size = path.stat().st_size if path.exists() else 0
-            whole |= (rows["shard"] == number) & (ends <= size)
+            whole |= (rows["shard"] == number) & (ends <= self._size_of(number))
         return whole
 
     def _without_damaged(
@@ -206,28 +202,25 @@ class StoreWriter:
         return kept
 
     def _cut_shards(self, rows: NDArray[np.void]) -> None:
-        """Cut off what no row speaks of, at the end of the last shard and behind it."""
+        """Cut off bytes without a row: the end of the last shard, and later shards."""
         self._shard = int(rows["shard"].max()) if len(rows) else 0
         last = rows[rows["shard"] == self._shard]
         self._end = int((last["offset"] + last["length"]).max()) if len(last) else 0
         for path in self.folder.glob("frames-*.bin"):
             if path > shard_path(self.folder, self._shard):
                 path.unlink()
-        path = shard_path(self.folder, self._shard)
-        size = path.stat().st_size if path.exists() else 0
+        size = self._size_of(self._shard)
         if size > self._end:
-            os.truncate(path, self._end)
-        elif size < self._end:  # what is lost must not be taken for what comes in its place
+            os.truncate(shard_path(self.folder, self._shard), self._end)
+        elif size < self._end:  # new bytes in the place of lost ones would be read as those
             self._shard, self._end = self._shard + 1, 0
         self._shard_committed, self._end_committed = self._shard, self._end
 
     def _cut_uncommitted(self) -> None:
-        """After a write that failed: leave only what is whole, so that it can be read."""
+        """After a failed write: leave only what is whole, so that the store can be read."""
         self._pending = []
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        with contextlib.suppress(OSError):  # the next writer does the same
+        self._close_shard()
+        with contextlib.suppress(OSError):  # the next writer cuts it off as well
             os.truncate(self._index_path, self._rows_written * ROW.itemsize)
         with contextlib.suppress(OSError):
             os.truncate(shard_path(self.folder, self._shard_committed), self._end_committed)
@@ -236,63 +229,57 @@ class StoreWriter:
         self._shard, self._end = self._shard_committed, self._end_committed
 
 
-def store_files(folder: Path) -> list[Path]:
-    """The files of a store: others, such as a log, may lie beside them."""
-    return [folder / SETTINGS_FILE, folder / INDEX_FILE, *folder.glob("frames-*.bin")]
-
-
-def remove_store(folder: Path) -> None:
-    """Delete the files of a store, and nothing else of the folder. Raises StorageError."""
-    try:
-        for path in store_files(folder):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
-
-
 def _write_all(stream: BinaryIO, data: bytes) -> None:
-    """Write everything: an unbuffered file may take less at once when the disk gets full."""
+    """Write everything: an unbuffered file may write a part only when the disk is nearly full."""
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]
 
 
-def refuse_other_settings(folder: Path, found: StoreSettings, wanted: StoreSettings) -> None:
-    """Raises UsageError, with what differs, unless both are the same but for versions."""
-    if found.of_any_version() == wanted.of_any_version():
-        return
-    differing = [
-        name for name in StoreSettings.model_fields if getattr(found, name) != getattr(wanted, name)
-    ]
-    shown = {name: _shown(getattr(found, name)) for name in differing}
-    asked = {name: _shown(getattr(wanted, name)) for name in differing}
-    raise UsageError(
-        "the folder holds a frame store with other settings",
-        where=str(folder),
-        found=", ".join(f"{name} {value}" for name, value in shown.items()),
-        expected=", ".join(f"{name} {value}" for name, value in asked.items()),
-        hint="ask for the same, choose another folder with --out, or replace it with --no-resume",
-    )
+def drop_dead_bytes(folder: Path) -> int:
+    """Remove blocks that no row refers to, of videos extracted again; returns the bytes freed.
+
+    No writer may be open. Each shard is copied to a new name before the index refers to the copy,
+    so a killed process leaves a store that can be read. Raises StorageError.
+    """
+    try:
+        rows, sound, _ = read_rows(folder / INDEX_FILE)
+        live = rows[sound][StoreIndex(rows[sound]).latest()].copy()
+        numbers = sorted(int(path.stem.split("-")[1]) for path in folder.glob("frames-*.bin"))
+        freed, free_number = 0, numbers[-1] + 1 if numbers else 0
+        for number in numbers:
+            chosen = np.flatnonzero(live["shard"] == number)
+            path = shard_path(folder, number)
+            size, needed = path.stat().st_size, int(live["length"][chosen].sum())
+            ends = live["offset"][chosen] + live["length"][chosen]
+            if size <= needed or ends.max(initial=0) > size:  # no dead bytes, or some are lost
+                continue
+            if needed:
+                _move(folder, path, live, chosen, free_number)
+                free_number += 1
+            path.unlink()
+            freed += size - needed
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return freed
 
 
-def refuse_other_versions(folder: Path, found: StoreSettings, here: StoreSettings) -> None:
-    """Raises UsageError unless decoder and encoder are of the versions that made the store: one
-    store holds frames of one kind."""
-    if found.versions == here.versions:
-        return
-    raise UsageError(
-        "the frame store was made by other versions, and clips of these would be mixed in",
-        where=str(folder),
-        found=found.versions,
-        expected=f"{here.versions}, which are installed here",
-        hint="it can be read and checked as it is; to add clips install the versions that made it,"
-        " choose another folder with --out, or extract all again with --no-resume",
-    )
-
-
-def _shown(value: object) -> str:
-    if hasattr(value, "options"):
-        return str(value.options())
-    if isinstance(value, dict):
-        return " ".join(str(part) for part in value.values() if part)
-    return str(value)
+def _move(
+    folder: Path, path: Path, live: NDArray[np.void], chosen: NDArray[np.intp], number: int
+) -> None:
+    """Copy the blocks of the `chosen` rows into a new shard, then write the index anew."""
+    end = 0
+    with (
+        whole_file(shard_path(folder, number)) as copy,
+        path.open("rb") as old,
+        copy.open("wb") as new,
+    ):
+        for place in chosen[np.argsort(live["offset"][chosen])].tolist():
+            old.seek(int(live["offset"][place]))
+            length = int(live["length"][place])
+            new.write(old.read(length))
+            live["shard"][place], live["offset"][place] = number, end
+            live["crc"][place] = row_crc(live[place].tobytes())
+            end += length
+    with whole_file(folder / INDEX_FILE) as temporary:
+        temporary.write_bytes(live.tobytes())

@@ -94,6 +94,6 @@ def test_doctor_explains_runs_and_refuses_a_folder_without_any(
         raise KeyboardInterrupt
     shown = vclip("doctor", "--run", tmp_path)
     assert shown.code == 0
-    assert "interrupted" in shown.out and "to go on: cd " in shown.out
+    assert "interrupted" in shown.out and "continue with: cd " in shown.out
     [run] = json.loads(vclip("doctor", "--run", tmp_path, "--json").out)["runs"]
     assert run["outcome"] == "interrupted"

@@ -57,7 +57,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def toy_clips(own_cache: None, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def toy_videos(own_cache: None, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clips that are rendered once for all tests."""
     monkeypatch.setenv("VCLIP_CACHE", str(shared_cache))
 
@@ -598,7 +598,7 @@ def test_training_from_the_store_on_the_command_line(
     assert run.code == 0, run.err
 
 
-@pytest.mark.usefixtures("toy_clips")
+@pytest.mark.usefixtures("toy_videos")
 def test_scores_from_source_and_store_hardly_differ(vclip: Callable) -> None:
     base = ("eval", "-d", "toy", "--split", "test", "--limit", 24)
     assert vclip(*base, "--out", "a").code == 0

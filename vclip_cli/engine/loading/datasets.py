@@ -25,10 +25,9 @@ def open_dataset(name: str | None) -> Dataset:
             "no dataset was named", hint="--dataset NAME; see: vclip data list, or try toy"
         )
     if name in EMBEDDED:
-        from vclip_cli.toy.dataset import multi_dataset, toy_dataset
+        from vclip_cli.toy.dataset import toy_dataset
 
-        folder = toy_folder(name)
-        return multi_dataset(folder) if name == "toy-multi" else toy_dataset(name, folder)
+        return toy_dataset(name, toy_folder(name))
     known = list_datasets()
     if name not in known:
         hint = did_you_mean(name, [*known, *EMBEDDED])
@@ -68,13 +67,15 @@ def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = n
     """Render those of the listed clips that the cache lacks; nothing to do for real datasets."""
     if name not in EMBEDDED:
         return
-    from vclip_cli.toy.multi import multi_clips
+    from vclip_cli.toy.multi import multi_videos
     from vclip_cli.toy.render import render_multi, render_toy
-    from vclip_cli.toy.world import toy_clips
+    from vclip_cli.toy.world import toy_videos
 
     multi = name == "toy-multi"
     folder, wanted = toy_folder(name), set(videos)
-    clips = [clip for clip in (multi_clips() if multi else toy_clips()) if clip.video_id in wanted]
+    clips = [
+        clip for clip in (multi_videos() if multi else toy_videos()) if clip.video_id in wanted
+    ]
     missing = [clip.video_id for clip in clips if not (folder / clip.path).is_file()]
     if missing:
         there = len(clips) - len(missing)

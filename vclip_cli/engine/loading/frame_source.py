@@ -8,9 +8,8 @@ from vclip_cli.common.errors import DataError, UsageError, VideoError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.video import decode
-from vclip_cli.video.clip import DecodedClip
+from vclip_cli.video.decoded import DecodedVideo, Plan
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.plan import Plan
 from vclip_cli.video.sampling import Sampling
 
 SOURCE = "source"
@@ -126,7 +125,7 @@ def decode_listed(
     decoder: str = "exact",
     store: FrameStore | None = None,
     allow_single: bool = False,
-) -> DecodedClip:
+) -> DecodedVideo:
     """The wanted frames of a listed video, from its file below `root` or from the store.
 
     path: relative to the root, empty where the video is not on disk. Nothing but the store is

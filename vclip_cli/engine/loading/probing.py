@@ -8,7 +8,7 @@ from pathlib import Path
 from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.engine.specs import WorkerSpec
-from vclip_cli.video.inspect import probe
+from vclip_cli.video.exact import require_decodable
 
 
 def undecodable(
@@ -24,7 +24,7 @@ def undecodable(
 
 def _reason(full: bool, path: Path) -> str | None:
     try:
-        probe(path, full=full)
+        require_decodable(path, full=full)
     except VclipError as error:
         return error.what
     return None

@@ -17,7 +17,7 @@ from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
 from vclip_cli.engine.loading.workers import Lost, guarded_calls
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
-from vclip_cli.video.clip import Damage
+from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames

@@ -18,8 +18,8 @@ from vclip_cli.engine.runs.workload import Workload
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.engine.stores.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.store_format import ROW, SETTINGS_FILE
-from vclip_cli.video.store_writer import refuse_other_settings
+from vclip_cli.video.store_format import SETTINGS_FILE, refuse_other_settings
+from vclip_cli.video.store_index import ROW
 
 _A_ROUND = 32
 _FEWEST = 64

@@ -21,16 +21,17 @@ from vclip_cli.engine.specs import StoreSpec
 from vclip_cli.engine.stores.checks import Checked, check_store
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
-from vclip_cli.video.store_compaction import drop_dead_bytes
-from vclip_cli.video.store_format import ClipHead, StoreSettings, make_settings
-from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedClip, SourceFile, pack_clip
-from vclip_cli.video.store_writer import (
-    StoreWriter,
+from vclip_cli.video.store_format import (
+    StoreSettings,
+    VideoHead,
+    make_settings,
     refuse_other_versions,
     remove_store,
     store_files,
 )
+from vclip_cli.video.store_index import StoreIndex
+from vclip_cli.video.store_packing import PackedVideo, SourceFile, pack_video
+from vclip_cli.video.store_writer import StoreWriter, drop_dead_bytes
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def what_to_do(video: SourceVideo, index: StoreIndex, checked: Checked | None) -
 
 def pack_all(
     videos: Sequence[SourceVideo], plan: ExtractPlan
-) -> Iterator[tuple[PackedClip, float]]:
+) -> Iterator[tuple[PackedVideo, float]]:
     """Decode and compress videos in order, with the seconds that each took.
 
     Raises DataError when their folder has gone.
@@ -239,18 +240,18 @@ def pack_all(
         yield (_lost(listed, result), guard.video_timeout or 0.0) if lost else result
 
 
-def _pack(where: tuple[Path, StoreSettings], listed: SourceVideo) -> tuple[PackedClip, float]:
+def _pack(where: tuple[Path, StoreSettings], listed: SourceVideo) -> tuple[PackedVideo, float]:
     root, settings = where
     began = time.perf_counter()
-    packed = pack_clip(listed.video, listed.path, settings)
+    packed = pack_video(listed.video, listed.path, settings)
     if packed.head.failure is not None and listed.path is not None:
         require_videos(root)
     return packed, time.perf_counter() - began
 
 
-def _lost(listed: SourceVideo, lost: Lost) -> PackedClip:
+def _lost(listed: SourceVideo, lost: Lost) -> PackedVideo:
     source = SourceFile.of(listed.path) if listed.path is not None else SourceFile()
-    return PackedClip(ClipHead(listed.video, failure=lost.reason), b"", source)
+    return PackedVideo(VideoHead(listed.video, failure=lost.reason), b"", source)
 
 
 def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:

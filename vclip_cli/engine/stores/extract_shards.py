@@ -25,13 +25,15 @@ from vclip_cli.engine.stores.extract import (
     outcome,
 )
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.store_format import SETTINGS_FILE, StoreSettings, read_settings
-from vclip_cli.video.store_index import StoreIndex, load_index
-from vclip_cli.video.store_writer import (
-    StoreWriter,
+from vclip_cli.video.store_format import (
+    SETTINGS_FILE,
+    StoreSettings,
+    read_settings,
     refuse_other_settings,
     refuse_other_versions,
 )
+from vclip_cli.video.store_index import StoreIndex, load_index
+from vclip_cli.video.store_writer import StoreWriter
 
 DONE_FILE = "done.json"
 

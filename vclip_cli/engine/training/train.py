@@ -141,9 +141,8 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
         ),
         prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
     )
-    state = read_state(plan.folder, plan.document.sha256) or ResumeState(
-        plan.document.sha256, 0, {}, {}
-    )
+    sha256 = plan.document.sha256
+    state = read_state(plan.folder, sha256) or ResumeState(sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if request.training.select_on else None
     return fit(
         adapter,
