@@ -1,4 +1,4 @@
-"""SIGTERM, as a scheduler sends it, and Ctrl-C, put off until a step of training is whole."""
+"""SIGTERM and Ctrl-C, put off until the work is at a good place."""
 
 from __future__ import annotations
 
