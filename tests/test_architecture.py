@@ -1,8 +1,8 @@
 """The layout of the package: who may import whom, what may be heavy, sizes, and the top level.
 
 A room is a folder of the package with all that lies below it: `data`, `video`, `models`, `results`,
-`common`, `toy`, `report`, `bench`, `cli`. `engine` is the hall where the rooms meet: each of its
-folders is a room of its own, and its single files (`specs.py`, `sweep.py`, …) form one more.
+`common`, `toy`, `report`, `bench`, `library`, `cli`. `engine` is the hall where the rooms meet:
+each of its folders is a room of its own, and its single files (`specs.py`, …) form one more.
 `errors` is a public alias of `common/errors.py`.
 """
 
@@ -34,7 +34,8 @@ FLOORS = {
     "toy": 2,
     "engine": 3,
     **dict.fromkeys(("report", "bench"), 4),
-    "cli": 5,
+    "library": 5,
+    "cli": 6,
 }
 """A room imports only rooms of lower floors."""
 TOY_MAY_IMPORT = {"common", "data", "video"}
@@ -46,11 +47,9 @@ HALL_FLOORS = {
     "encoding": 4,
     **dict.fromkeys(("training", "evaluation", "stores"), 5),
     **dict.fromkeys(("verification", "sweep", "predict", "splits"), 6),
-    "load_model": 7,
-    "library": 8,
 }
 """The same inside `engine`, for folders and single files."""
-GUESTS = {"report", "bench", "cli"}
+GUESTS = {"report", "bench", "library", "cli"}
 """Rooms that may import the public library, `vclip_cli` itself; others take `__version__` alone."""
 
 HEAVY = ("torch", "open_clip", "pandas", "sklearn", "torchvision", "cv2", "av", "pydantic")

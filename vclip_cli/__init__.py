@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vclip_cli import errors
     from vclip_cli.data.protocol import list_protocols as protocols
-    from vclip_cli.engine.library import (
+    from vclip_cli.library.functions import (
         add_dataset,
         datasets,
         dry_run,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vclip_cli.models.registry import list_methods as methods
     from vclip_cli.video import read_frames
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ELSEWHERE = {
     "errors": ("vclip_cli.errors", None),
@@ -44,7 +44,7 @@ _ELSEWHERE = {
     "protocols": ("vclip_cli.data.protocol", "list_protocols"),
     "read_frames": ("vclip_cli.video", "read_frames"),
 }
-_LIBRARY = "vclip_cli.engine.library"
+_LIBRARY = "vclip_cli.library.functions"
 
 __all__ = [
     "add_dataset",

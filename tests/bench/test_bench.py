@@ -22,9 +22,9 @@ from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.engine.requests import Request
+from vclip_cli.engine.specs import InputSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.video.decoders import decoder_versions
-from vclip_cli.video.sampling import Sampling
 
 QUICK = ("--backbone", "toy", "--frames", 2, "--rounds", 2)
 HAS_DECORD = decoder_versions()["decord"] is not None
@@ -203,7 +203,7 @@ def test_ratios_are_medians_of_pairs() -> None:
 
 
 def test_operations_are_those_that_are_carried_out() -> None:
-    reading = VideoReading(Sampling(frames=4), Preprocessing(size=32))
+    reading = VideoReading(InputSpec(frames=4, preprocessing=Preprocessing(size=32)))
     adapter = ClipAdapter(tiny_backbone())
     videos = made_up_videos(reading, 1, torch.device("cpu"))
     width, tokens, frames = 64, 5, 4

@@ -10,11 +10,8 @@ import pytest
 
 from vclip_cli.data.dataset import load_dataset
 from vclip_cli.data.label_set import load_label_set
-from vclip_cli.engine.encoding.embedding_shares import share_of_items
-from vclip_cli.engine.loading.videos import ListedVideo
-from vclip_cli.engine.runs.parts import part_size, videos_per_process
-from vclip_cli.engine.runs.shards import Shard
-from vclip_cli.engine.runs.workload import Workload
+from vclip_cli.engine.runs.parts import Division
+from vclip_cli.engine.runs.shards import Shard, Workload
 
 PROCESSES = 64
 OWN = """
@@ -64,8 +61,9 @@ def test_every_process_is_told_the_clips_that_it_would_do(
     assert work["seconds"] == pytest.approx(-(-clips // PROCESSES) / 25)
 
     batch = 24  # whole batches make parts of 72 videos
-    items = [ListedVideo(video, "") for video in kinetics600]
-    real = [len(share_of_items(items, share, batch)) for share in shares]
+    division = Division(clips, batch)
+    assert division.size == 72
+    real = [len(division.positions_of(share)) for share in shares]
     small = ("--backbone", "toy", "--batch-size", batch)
     ran = vclip("embed", "kinetics600", *small, "--frames", 8, *plan)
     assert ran.code == 0, ran.err
@@ -79,9 +77,8 @@ def test_every_process_is_told_the_clips_that_it_would_do(
     ran = vclip("eval", "-d", "kinetics600", "-p", "all-of-it", *small, *plan[:-2])
     assert ran.code == 0, ran.err
     [document] = json.loads(ran.out)["plans"]
-    starts = range(0, clips, part_size(batch))
     scored = [
-        sum(min(part_size(batch), clips - start) for start in share.of(starts)) for share in shares
+        sum(min(72, clips - start) for start in share.of(range(0, clips, 72))) for share in shares
     ]
     assert document["work"]["videos_per_process"] == scored == real
     assert document["tests"][0]["bytes_of_scores"] == clips * 600 * 4
@@ -90,9 +87,9 @@ def test_every_process_is_told_the_clips_that_it_would_do(
 
 
 def test_few_videos_leave_processes_without_any() -> None:
-    assert videos_per_process(130, 16, 3) == [64, 64, 2]
-    assert videos_per_process(3, 8, 4) == [3, 0, 0, 0]
-    assert videos_per_process(0, 8, 2) == [0, 0]
+    assert Division(130, 16).videos_per_process(3) == [64, 64, 2]
+    assert Division(3, 8).videos_per_process(4) == [3, 0, 0, 0]
+    assert Division(0, 8).videos_per_process(2) == [0, 0]
 
 
 def test_the_time_is_that_of_the_process_with_the_most() -> None:
@@ -102,7 +99,7 @@ def test_the_time_is_that_of_the_process_with_the_most() -> None:
     assert str(Workload([6250] * 64, 0.25)) == (
         "64 processes, 6,250 each: 6.9 hours at 0.25 a second and process"
     )
-    assert str(Workload([7])) == "one process, 7 clips"
+    assert str(Workload([7])) == "one process, 7 videos"
     assert Workload([7]).seconds is None
 
 

@@ -31,7 +31,7 @@ from make_datasets import write_videos
 
 from vclip_cli.common.errors import DataError, WeightsError
 from vclip_cli.data.split import read_split
-from vclip_cli.engine.training.state import STATE_FILE, read_state
+from vclip_cli.engine.training.outcome import STATE_FILE, read_state
 
 SECONDS = 10
 MEBIBYTES = 600

@@ -11,7 +11,7 @@ from mutate_clips import CONTAINERS, KINDS, mutants, write_good
 from worker_calls import decode_one
 
 from vclip_cli.common.errors import VideoError
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.specs import WorkerSpec
 from vclip_cli.video import read_frames
 
@@ -21,8 +21,8 @@ SECONDS = 20
 def _decode_all(paths: Sequence[Path], workers: int) -> list[tuple[str, str]]:
     """Each path's outcome."""
     keys = [str(path) for path in paths]
-    results = list(guarded_calls(decode_one, 8, keys, WorkerSpec(workers, SECONDS)))
-    return [("lost", found.reason) if isinstance(found, Lost) else found for found in results]
+    results = list(call_in_workers(decode_one, 8, keys, WorkerSpec(workers, SECONDS)))
+    return [("lost", found.reason) if isinstance(found, FailedCall) else found for found in results]
 
 
 def _check(folder: Path, count: int, workers: int, seed: int) -> Counter[tuple[str, str]]:

@@ -37,9 +37,8 @@ from vclip_cli.engine.encoding.embedding_files import (
     read_header,
     write_shard,
 )
-from vclip_cli.engine.loading.videos import Failure
-from vclip_cli.engine.runs.parts import Scores, read_part, write_part
-from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state, write_state
+from vclip_cli.engine.runs.parts import FailedVideo, Scores, read_part, write_part
+from vclip_cli.engine.training.outcome import STATE_FILE, ResumeState, read_state, write_state
 from vclip_cli.models.checkpoint import read_checkpoint
 from vclip_cli.models.tensors import read_tensor_file, state_dict_of
 from vclip_cli.results.predictions import read_predictions, write_predictions
@@ -199,7 +198,7 @@ def _legacy(folder: Path) -> Path:
 
 def _part(folder: Path) -> Path:
     scores = np.ones((2, 3), np.float32)
-    part = Scores(["a", "b"], scores, [Failure("c", "c.mp4", "no")])
+    part = Scores(["a", "b"], scores, [FailedVideo("c", "c.mp4", "no")])
     write_part(folder, 0, part)
     return folder / "00000000.safetensors"
 
@@ -322,7 +321,7 @@ FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
 @given(st.lists(NAMES, min_size=1, max_size=5, unique=True), st.data())
 def test_parts_read_back_equal(videos: list[str], data: st.DataObject) -> None:
     values = data.draw(st.lists(FLOATS, min_size=len(videos), max_size=len(videos)))
-    failures = [Failure(name, f"{name}.mp4", name[::-1]) for name in videos]
+    failures = [FailedVideo(name, f"{name}.mp4", name[::-1]) for name in videos]
     write_part(Path(), 64, Scores(videos, np.array(values, np.float32)[:, None], failures))
     again = read_part(Path(), 64)
     assert again is not None and (again.videos, again.failures) == (videos, failures)

@@ -15,9 +15,9 @@ from tiny_clip import BUILDS, FRAMES, random_video, tiny_backbone
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.resources import cache_folder
+from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.loading.datasets import toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
-from vclip_cli.report import clip_pass
 from vclip_cli.report.attention import attention_of_first, watch_attention
 from vclip_cli.report.material import ClipAttention, Missing
 from vclip_cli.report.strips import SMALL, make_strip
@@ -161,7 +161,7 @@ def test_a_run_becomes_a_page(vclip: Callable, monkeypatch: pytest.MonkeyPatch) 
     def never(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(clip_pass, "embed", never)  # what was read before is not read again
+    monkeypatch.setattr(Encoder, "vectors", never)  # what was read before is not read again
     ran = vclip("report", "run", "--out", "second.html")
     assert ran.code == 0, ran.err
     assert "second.html" in ran.out

@@ -22,6 +22,8 @@ def behave(shared, key):
     if key == "grow":
         hoard = [bytearray(b"x" * 50_000_000) for _ in range(100)]
         return len(hoard)
+    if key == "grow for a moment":
+        return len(b"x" * 90_000_000)  # freed again within milliseconds
     if key == "no memory":
         raise MemoryError
     if key == "terminated":

@@ -13,7 +13,8 @@ from vclip_cli.bench.timing import Part, Seconds, timed
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.loading.videos import Failure, ListedVideo
+from vclip_cli.engine.loading.videos import ListedVideo
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.video import decode
 from vclip_cli.video.decoders import decoder_versions
 from vclip_cli.video.frame_store import FrameStore
@@ -71,19 +72,19 @@ def make_readers(
 
 def readable_by_all(
     videos: Sequence[ListedVideo], readers: dict[str, Reader]
-) -> tuple[list[ListedVideo], list[Failure]]:
+) -> tuple[list[ListedVideo], list[FailedVideo]]:
     """The videos that every reader can read, and those that some reader cannot.
 
     Each reader reads each video once, which also warms up.
     """
     good: list[ListedVideo] = []
-    left_out: list[Failure] = []
+    left_out: list[FailedVideo] = []
     for video in videos:
         for name, read in readers.items():
             try:
                 read(video)
             except VclipError as error:
-                left_out.append(Failure(video.video, video.path, f"{name}: {error.what}"))
+                left_out.append(FailedVideo(video.video, video.path, f"{name}: {error.what}"))
                 break
         else:
             good.append(video)

@@ -22,13 +22,13 @@ from vclip_cli.bench.stages import Stages, loading_name, with_weights
 from vclip_cli.bench.timing import Part
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.devices import device_name, known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, device_name, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.encoding.settings import resolve_settings
-from vclip_cli.engine.loading.videos import Failure, ListedVideo
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
+from vclip_cli.engine.runs.parts import FailedVideo
 
 SHORT_SIDE = 256
 LIMIT = 8
@@ -41,7 +41,7 @@ class Measured:
 
     parts: list[Part]
     videos: list[ListedVideo]
-    left_out: list[Failure]
+    left_out: list[FailedVideo]
     facts: dict[str, Any]
     workers: int = 0
 
@@ -103,25 +103,23 @@ def bench(
     dataset's own where there is one. Raises DataError when there is no sound video, UsageError for
     unknown names.
     """
-    device = pick_device(request.compute.device)
-    precision = known_precision(request.compute.precision)
+    compute = resolve_compute(request.compute)
     source = find_source(sources, request.run.limit or LIMIT, progress=progress)
     model = with_weights(request.model)
     method = load_method(model, default_backbone=source.backbone)
-    adapter = method.adapter.to(device)
-    reading = resolve_settings(adapter, request.input).reading
+    encoder = Encoder(method.adapter, compute, request.workers)
+    reading = resolve_settings(method.adapter.to(encoder.device), request.input).reading
     videos, left_out = sound_videos(source, reading.sampling.frames, progress=progress)
     frame_store = find_store(store, source, reading.sampling, videos)
     readers = make_readers(source.root, reading.sampling.frames, SHORT_SIDE, frame_store)
     videos, unreadable = readable_by_all(videos, readers)
     if not videos:
         raise DataError("no video can be read by all readers", found=unreadable[0].reason)
-    computing = Computing(device, precision, request.compute.batch_size, request.workers)
-    stages = Stages(adapter, source.root, videos, reading, computing, rounds)
+    stages = Stages(encoder, VideoSet(source.root, videos, reading), rounds)
     parts = measure_readers(videos, readers, rounds, progress=progress)
     if frame_store is None:
         parts.append(Part(READ_STORE, remark="not measured: no frame store"))
-    parts += [stages.preprocessing(), stages.transfer(), *stages.encoder()]
+    parts += [stages.preprocessing(), stages.transfer(), *stages.encoding()]
     for from_one in [stages] if frame_store is None else [stages, stages.from_store(frame_store)]:
         if stages.workers:
             parts.append(from_one.loading())
@@ -143,7 +141,7 @@ def _facts(
         "batch_size": request.compute.batch_size,
         "workers": stages.workers,
         "precision": request.compute.precision,
-        "device": device_name(stages.computing.device),
+        "device": device_name(stages.encoder.device),
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
         "libraries": library_versions(),

@@ -12,9 +12,9 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import list_datasets
 from vclip_cli.data.videos_on_disk import scan_videos
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE
-from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-from vclip_cli.engine.loading.frame_source import default_store
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, failure_of
+from vclip_cli.engine.loading.datasets import EMBEDDED, default_store, open_dataset, prepare_videos
+from vclip_cli.engine.loading.videos import ListedVideo, failed_video
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.video import decode
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import Sampling, midpoint_indices
@@ -86,25 +86,25 @@ def _spread(items: Sequence[Item], limit: int) -> list[Item]:
 
 def sound_videos(
     source: VideoSource, frames: int, *, progress: Progress = no_progress
-) -> tuple[list[ListedVideo], list[Failure]]:
+) -> tuple[list[ListedVideo], list[FailedVideo]]:
     """Decode each video once: those that can be measured, and those that cannot, with the reason.
 
     The files are then in the page cache. Damaged videos are left out, because decoders differ in
     the time that they spend on damage. Raises DataError when no video is sound.
     """
     sound: list[ListedVideo] = []
-    left_out: list[Failure] = []
+    left_out: list[FailedVideo] = []
     with progress("checking the videos", len(source.videos)) as advance:
         for video in source.videos:
             try:
                 decoded = decode(source.root / video.path, lambda n: midpoint_indices(n, frames))
             except VclipError as error:
-                left_out.append(failure_of(video.video, video.path, error))
+                left_out.append(failed_video(video.video, video.path, error))
             else:
                 if decoded.damaged:
                     counts = decoded.damaged.as_dict().items()
                     signs = ", ".join(f"{name} {count}" for name, count in counts if count)
-                    left_out.append(Failure(video.video, video.path, f"damaged: {signs}"))
+                    left_out.append(FailedVideo(video.video, video.path, f"damaged: {signs}"))
                 else:
                     sound.append(video)
             advance(1)

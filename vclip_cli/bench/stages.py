@@ -16,9 +16,10 @@ from torch import Tensor
 from vclip_cli.bench.timing import Marks, Part, repeated, timed
 from vclip_cli.common.long_work import Progress
 from vclip_cli.engine.encoding.costs import counted_operations
-from vclip_cli.engine.encoding.devices import PRECISIONS, autocast
-from vclip_cli.engine.encoding.scoring import Computing, Pass, encode_text, score_videos
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
+from vclip_cli.engine.encoding.encoder import PRECISIONS, Encoder
+from vclip_cli.engine.encoding.passes import score_videos
+from vclip_cli.engine.loading.videos import VideoReading, VideoSet, video_batches
+from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.specs import ModelSpec
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video import decode
@@ -40,28 +41,37 @@ MOST_HELD = 4
 class Stages:
     """What all stages are measured with."""
 
-    adapter: Adapter
-    root: Path
-    videos: list[ListedVideo]
-    reading: VideoReading
-    computing: Computing
+    encoder: Encoder
+    videos: VideoSet
     rounds: int
 
     def from_store(self, store: FrameStore) -> Stages:
         """The same with the frames of a store."""
-        return replace(self, reading=replace(self.reading, store=store))
+        return replace(
+            self, videos=replace(self.videos, reading=replace(self.reading, store=store))
+        )
+
+    @property
+    def reading(self) -> VideoReading:
+        """How the videos are read."""
+        return self.videos.reading
 
     @property
     def workers(self) -> int:
         """How many processes read videos; 0 for this one."""
-        return self.computing.guard.most_workers
+        return self.encoder.workers.most_workers
+
+    @property
+    def batch_size(self) -> int:
+        """Videos a batch."""
+        return self.encoder.compute.batch_size
 
     def preprocessing(self) -> Part:
         """Resize and crop on the CPU as the weights require, then normalisation on the device."""
-        spec, device = self.reading.preprocessing, self.computing.device
+        spec, device = self.reading.preprocessing, self.encoder.device
         frames = [
-            decode(self.root / video.path, self.reading.sampling.indices).frames
-            for video in self.videos[:MOST_HELD]
+            decode(self.videos.root / video.path, self.reading.sampling.indices).frames
+            for video in self.videos.videos[:MOST_HELD]
         ]
 
         def run() -> None:
@@ -75,7 +85,7 @@ class Stages:
 
     def transfer(self) -> Part:
         """A batch of uint8 frames from pinned memory to the device; only where that is a GPU."""
-        batch, device = self.computing.batch_size, self.computing.device
+        batch, device = self.batch_size, self.encoder.device
         part = Part("transfer", batch)
         if device.type != "cuda":
             part.remark = "not measured: no GPU"
@@ -92,28 +102,28 @@ class Stages:
         return part
 
     @torch.inference_mode()
-    def encoder(self) -> tuple[Part, Part]:
+    def encoding(self) -> tuple[Part, Part]:
         """Videos through the image side, and a large matrix product beside it, in turns.
 
         One video at a time on a CPU, as in an evaluation, and a batch on a GPU.
         """
-        device, precision = self.computing.device, self.computing.precision
-        batch = 1 if device.type == "cpu" else self.computing.batch_size
+        device = self.encoder.device
+        batch = 1 if device.type == "cpu" else self.batch_size
         videos = made_up_videos(self.reading, batch, device)
         rows, inner, columns = PRODUCT if device.type == "cpu" else LARGE_PRODUCT
-        dtype = PRECISIONS[precision] or torch.float32
+        dtype = PRECISIONS[self.encoder.compute.precision] or torch.float32
         left = torch.randn(rows, inner, device=device, dtype=dtype)
         right = torch.randn(inner, columns, device=device, dtype=dtype)
 
         def encode() -> None:
-            with autocast(device, precision):
-                self.adapter.encode_video(videos)
+            with self.encoder.computing():
+                self.encoder.adapter.encode_video(videos)
 
         def multiply() -> None:
             for _ in range(PRODUCTS):
                 left @ right
 
-        encoder = Part("encoder", batch, flops=count_flops(self.adapter, videos) / batch)
+        encoder = Part("encoder", batch, flops=count_flops(self.encoder.adapter, videos) / batch)
         product = Part("matrix product", PRODUCTS, flops=2.0 * rows * inner * columns)
         encode()
         multiply()
@@ -124,15 +134,12 @@ class Stages:
 
     def loading(self) -> Part:
         """Batches read and preprocessed by the evaluation's own workers, and then discarded."""
-        size = self.computing.batch_size
-        items = repeated(self.videos, self.workers, size)
-        batches = [range(s, min(s + size, len(items))) for s in range(0, len(items), size)]
+        videos = self._repeated()
+        batches = Division(len(videos), self.batch_size).batches()
         part = Part(loading_name(self.reading.store is not None, self.workers), len(self.videos))
         for _ in range(self.rounds):
             marks = Marks()
-            for batch in video_batches(
-                self.root, items, self.reading, batches, guard=self.computing.guard
-            ):
+            for batch in video_batches(videos, batches, self.encoder.workers):
                 marks.add(len(batch.positions))
             seconds = marks.seconds_for(len(self.videos), self.workers)
             assert seconds is not None  # there are workers
@@ -144,32 +151,31 @@ class Stages:
 
         The class texts are encoded beforehand. Workers are measured once all have started.
         """
-        names = self.adapter.tied_classes or [f"class {number}" for number in range(CLASSES)]
-        text = encode_text(self.adapter, [[name] for name in names], self.computing)
+        classes = [f"class {number}" for number in range(CLASSES)]
+        text = self.encoder.encode_text(
+            [[name] for name in self.encoder.adapter.tied_classes or classes]
+        )
         name = "end to end" if self.reading.store is None else "end to end, store"
         part = Part(name, len(self.videos))
-        items = repeated(self.videos, self.workers, self.computing.batch_size)
+        videos = self._repeated()
 
         def score(folder: str, marks: Marks) -> None:
-            score_videos(
-                self.adapter,
-                text,
-                self.root,
-                items,
-                self.reading,
-                self.computing,
-                Pass(Path(folder)),
-                progress=marks.progress,
-            )
+            score_videos(self.encoder, text, videos, Path(folder), progress=marks.progress)
 
         with progress(part.name, self.rounds) as advance:
             for _ in range(self.rounds):
                 marks = Marks()
                 with tempfile.TemporaryDirectory() as folder:
-                    whole = timed(partial(score, folder, marks), self.computing.device)
+                    whole = timed(partial(score, folder, marks), self.encoder.device)
                 part.rounds.append(marks.seconds_for(len(self.videos), self.workers) or whole)
                 advance(1)
         return part
+
+    def _repeated(self) -> VideoSet:
+        """The videos so often that all workers are busy while it is measured."""
+        return replace(
+            self.videos, videos=repeated(self.videos.videos, self.workers, self.batch_size)
+        )
 
 
 def with_weights(model: ModelSpec) -> ModelSpec:

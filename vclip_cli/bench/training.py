@@ -17,7 +17,7 @@ from vclip_cli.bench.stages import CLASSES, made_up_videos, with_weights
 from vclip_cli.bench.timing import Seconds, timed
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.devices import autocast, device_name, known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import autocast, device_name, known_precision, pick_device
 from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.requests import Request

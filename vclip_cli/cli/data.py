@@ -159,7 +159,7 @@ def check(
     from vclip_cli.data.check import check_dataset
     from vclip_cli.data.dataset import load_dataset
     from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset, prepare_videos
-    from vclip_cli.engine.loading.probing import undecodable
+    from vclip_cli.engine.loading.videos import undecodable
     from vclip_cli.engine.specs import WorkerSpec
 
     if name in EMBEDDED:
@@ -168,8 +168,9 @@ def check(
     else:
         open_dataset(name)  # knows all names, for the near misses
         dataset = load_dataset(name, rescan=True)
-    guard = WorkerSpec(workers, video_timeout, limit_memory)
-    report = check_dataset(dataset, partial(undecodable, guard=guard, full=full), progress=progress)
+    spec = WorkerSpec(workers, video_timeout, limit_memory)
+    decoded = partial(undecodable, workers=spec, full=full)
+    report = check_dataset(dataset, decoded, progress=progress)
     if as_json:
         show_json(report.as_dict())
     else:

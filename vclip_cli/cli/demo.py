@@ -17,7 +17,7 @@ def demo(
 ) -> None:
     """Render tiny videos, evaluate a tiny CLIP on them without training, and show the results."""
     from vclip_cli.cli.evaluate import result_document, show_results
-    from vclip_cli.engine import library
+    from vclip_cli.library import functions as library
 
     out, asked = settings.pop("out"), options.given(settings)
     evaluated = []

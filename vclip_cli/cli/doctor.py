@@ -50,7 +50,7 @@ def doctor(
 
 
 def _show_runs(folder: Path, as_json: bool) -> None:
-    from vclip_cli.engine.runs.run_diagnosis import diagnose_runs
+    from vclip_cli.engine.runs.run_log import diagnose_runs
 
     found = diagnose_runs(folder)
     if as_json:

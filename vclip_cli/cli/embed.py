@@ -26,8 +26,8 @@ def embed(
 
     Example:  vclip embed toy --protocol few-shot
     """
-    from vclip_cli.engine import library
     from vclip_cli.engine.runs.shards import own_shard
+    from vclip_cli.library import functions as library
 
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")

@@ -32,8 +32,8 @@ def evaluate(
 
     Example:  vclip eval --protocol zero-shot --dataset toy
     """
-    from vclip_cli.engine import library
     from vclip_cli.engine.runs.shards import own_shard
+    from vclip_cli.library import functions as library
 
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")

@@ -12,9 +12,9 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.stores.checks import Checked
     from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
+    from vclip_cli.engine.stores.extract_plan import Checked
 
 DAMAGED = 4
 
@@ -36,8 +36,8 @@ def extract(
 
     Example:  vclip extract toy --frames 8,16
     """
-    from vclip_cli.engine import library
     from vclip_cli.engine.runs.shards import own_shard
+    from vclip_cli.library import functions as library
 
     if rate is not None and not dry_run:
         raise UsageError("--rate is for --dry-run")
@@ -64,7 +64,7 @@ def extract(
 
 
 def _show(done: Extracted) -> None:
-    from vclip_cli.engine.loading.frame_source import STORE, default_store
+    from vclip_cli.engine.loading.datasets import STORE, default_store
 
     checked = done.checked
     if checked is not None:

@@ -169,7 +169,7 @@ def embed(
     Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
     """
     from vclip_cli.cli.console import progress
-    from vclip_cli.engine import library
+    from vclip_cli.library import functions as library
 
     loaded, done = library.embed_label_set(
         labels, out, progress=progress, **options.given(settings)

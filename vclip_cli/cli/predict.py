@@ -46,7 +46,7 @@ def predict(
 
     Example:  vclip predict clip.mp4 --labels "pour,push up,ride bike" --method clip
     """
-    from vclip_cli.engine import library
+    from vclip_cli.library import functions as library
 
     model, found = library.predict(
         videos,

@@ -88,7 +88,7 @@ def report(
         checkpoints=tuple(checkpoints or ()),
         device=device,
         batch_size=batch_size,
-        guard=WorkerSpec(workers),
+        workers=WorkerSpec(workers),
     )
     material = gather(records, request, progress=progress)
     page = render_report(material, title or "What the models do right and wrong")

@@ -25,8 +25,8 @@ def run(
 
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """
-    from vclip_cli.engine import library
     from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.library import functions as library
 
     asked = options.given(settings)
     if dry_run:

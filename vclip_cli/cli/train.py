@@ -24,8 +24,8 @@ def train(
 
     Example:  vclip train --protocol few-shot --dataset toy --shots 4 --seed 1 --method vita-clip
     """
-    from vclip_cli.engine import library
     from vclip_cli.engine.runs.shards import launched_shard
+    from vclip_cli.library import functions as library
 
     asked = options.given(settings)
     if dry_run:

@@ -48,7 +48,7 @@ def verify(
     Example:  vclip verify runs/vita-test --rerun
     """
     from vclip_cli.cli.console import progress, show_json
-    from vclip_cli.engine import library
+    from vclip_cli.library import functions as library
 
     found, asked = [], options.given(settings)
     for entry in library.verified(paths or "runs", rerun, tolerance, progress, asked):

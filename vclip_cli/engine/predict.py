@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from vclip_cli.common.errors import VclipError, VideoError
+from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.engine.encoding.embedding_pass import encode_batch, score_embeddings
-from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
+from vclip_cli.engine.encoding.encoder import Encoder, PerLabel
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Computing, PerLabel, encode_text, score_batch
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, read_views_and_damage
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
-from vclip_cli.models.contract import Adapter
-from vclip_cli.video.decoded import Damage
-
-SINGLE_VIDEOS = ""
-"""The dataset of videos that belong to none."""
-FLUSH_EVERY = 64
+from vclip_cli.engine.encoding.passes import encoded_batches
+from vclip_cli.engine.encoding.settings import class_prompts
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.runs.parts import Division
+from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, WorkerSpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,8 @@ def predict_videos(
     videos: Sequence[Path],
     label_set: LabelSet,
     reading: VideoReading,
-    computing: Computing,
+    compute: ComputeSpec,
+    workers: WorkerSpec = UNPROTECTED,
     *,
     variant: str,
     templates: Sequence[str],
@@ -54,78 +49,41 @@ def predict_videos(
 ) -> list[RankedLabels]:
     """Score each video over all labels; a video that cannot be read carries its error instead.
 
-    per_label: a probability for each label by itself; None for the softmax over the labels.
-    label_embeddings: a file to take the labels' embeddings from. store: where the embeddings of
-    files that were seen before come from, and those of others go to.
+    compute: with the device resolved; per_label: a probability for each label by itself, None for
+    the softmax over the labels; label_embeddings: a file to take the labels' embeddings from;
+    store: of the embeddings of files that were seen before.
     """
-    adapter = method.adapter.to(computing.device)
+    encoder = Encoder(method.adapter, replace(compute, batch_size=1), workers)
+    method.adapter.to(encoder.device)
     names = candidate_classes(method, label_set.names, "the labels")
     if variant not in label_set.variants:  # a paper's variant, for labels given by hand
         variant = NATURAL
     prompts = class_prompts(label_set, names, variant, templates)
     if label_embeddings is not None:
-        text = stored_text(label_embeddings, method, prompts, computing)
+        text = stored_text(label_embeddings, method, prompts, compute)
     else:
-        text = encode_text(adapter, prompts, computing)
-    items = [
-        ListedVideo(str(path), (path.parent.resolve() / path.name).as_posix()) for path in videos
-    ]
-    stored = store.open(SINGLE_VIDEOS, Path(), items) if store is not None else None
-    fresh = [p for p in range(len(videos)) if stored is None or p not in stored]
-    read = guarded_calls(_read, reading, [videos[p] for p in fresh], computing.guard)
-    waiting, results = set(fresh), []
+        text = encoder.encode_text(prompts)
+    files = [path.parent.resolve() / path.name for path in videos]
+    listed = [ListedVideo(str(p), file.as_posix()) for p, file in zip(videos, files, strict=True)]
+    single = VideoSet(Path(), listed, reading)
+    stored = store.open(single) if store is not None else None
+    results = []
     with progress("predicting", len(videos)) as advance:
-        for position, path in enumerate(videos):
-            found = next(read) if position in waiting else None
-            if isinstance(found, Lost):
-                found = VideoError(found.reason, where=str(path))
-            try:
-                if isinstance(found, VclipError):
-                    raise found
-                if stored is None:
-                    frames = torch.from_numpy(found[0]).unsqueeze(0).to(computing.device)
-                    scores = score_batch(adapter, text, frames, reading, computing, per_label)
-                else:
-                    values = _embedding(adapter, position, found, reading, computing, stored)
-                    scores = score_embeddings(adapter, text, values, computing, per_label)
-            except VclipError as error:
+        division = Division(len(videos), encoder.compute.batch_size)
+        batches = encoded_batches(encoder, single, division, stored=stored)
+        for path, batch in zip(videos, batches, strict=True):
+            for error in batch.errors.values():
+                error.where = str(path)
                 results.append(RankedLabels(str(path), [], error))
-            else:
-                results.append(RankedLabels(str(path), _best(names, scores[0].cpu(), top)))
-            if stored is not None and (position + 1) % FLUSH_EVERY == 0:
-                stored.flush()
+            if batch.encoded is not None:
+                views = reading.views
+                scores = encoder.score(batch.encoded, text, views, per_label, pooled=batch.pooled)
+                results.append(RankedLabels(str(path), best_labels(names, scores[0], top)))
             advance(1)
-    if stored is not None:
-        stored.flush()
     return results
 
 
-def _read(reading: VideoReading, path: Path) -> tuple[np.ndarray, Damage] | VclipError:
-    """A video's views and its damage, or the error that says why it cannot be read."""
-    try:
-        return read_views_and_damage(path, reading)
-    except VclipError as error:
-        return error
-
-
-def _embedding(
-    adapter: Adapter,
-    position: int,
-    found: tuple[np.ndarray, Damage] | None,
-    reading: VideoReading,
-    computing: Computing,
-    stored: StoredEmbeddings,
-) -> np.ndarray:
-    """What is stored of a video, or what is computed now of what was found, (1,V,…)."""
-    if found is None:
-        return stored.read([position])
-    views, damage = found
-    values = encode_batch(adapter, torch.from_numpy(views).unsqueeze(0), reading, computing)
-    video = stored.items[position].video
-    stored.add([position], values, {video: damage.as_dict()} if damage else {})
-    return values
-
-
-def _best(names: Sequence[str], scores: torch.Tensor, top: int) -> list[tuple[str, float]]:
-    order = scores.argsort(descending=True, stable=True)[:top].tolist()
+def best_labels(names: Sequence[str], scores: np.ndarray, top: int) -> list[tuple[str, float]]:
+    """The `top` labels with the highest of the scores (K,), best first."""
+    order = np.argsort(-scores, kind="stable")[:top].tolist()
     return [(names[index], float(scores[index])) for index in order]

@@ -1,34 +1,32 @@
-"""One pass over many clips: a small strip and an embedding of each, resumable part by part.
+"""One pass over many videos: a small strip and an embedding of each, resumable part by part.
 
-Finished parts stay in the cache, where another report of the same clips finds them.
+Finished parts stay in the cache, where another report of the same videos finds them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.common.files import sha256_json, whole_file
+from vclip_cli.common.files import sha256_json
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.resources import cache_folder
-from vclip_cli.engine.encoding.embedding_pass import complete, left_to_encode, pool_batch
-from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
+from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.videos import ListedVideo, VideoBatch, VideoReading, video_batches
-from vclip_cli.engine.runs.parts import part_size
-from vclip_cli.models.contract import Adapter
+from vclip_cli.engine.encoding.passes import EncodedBatch, encoded_batches
+from vclip_cli.engine.loading.videos import VideoBatch, VideoSet, video_batches
+from vclip_cli.engine.runs.parts import Division, part_path, write_part_file
+from vclip_cli.engine.specs import ComputeSpec, WorkerSpec
 from vclip_cli.report.material import Strip
 from vclip_cli.report.strips import SMALL, make_strip
 from vclip_cli.video.decoders import describe_decoder
-from vclip_cli.video.preprocess import normalise
 
 FRAMES = 4
 
@@ -49,114 +47,71 @@ class ClipPass:
 
 
 def pass_over_clips(
-    root: Path,
-    items: Sequence[ListedVideo],
-    reading: VideoReading,
-    computing: Computing,
+    videos: VideoSet,
     method: LoadedMethod | None,
+    compute: ComputeSpec,
+    workers: WorkerSpec,
     *,
     strip_bytes: int | None,
     store: EmbeddingStore | None = None,
-    dataset: str = "",
     progress: Progress = no_progress,
-    description: str = "reading clips",
+    description: str = "reading videos",
 ) -> ClipPass:
-    """Read every clip once, or not at all where it is only to be embedded and `store` has that.
+    """Read every video once; not at all where it is only embedded and `store` holds the embedding.
 
-    method: embeds them, None for none; strip_bytes: None for no strips; dataset: the clips' own.
+    method: embeds the videos, None where no vectors are wanted; strip_bytes: None for no strips.
     """
-    parts = _parts_folder(root, items, reading, computing, method, strip_bytes)
-    size = part_size(computing.batch_size)
-    result = ClipPass()
-    starts = range(0, len(items), size)
-    finished = {start: part for start in starts if (part := _read_part(parts, start)) is not None}
-    done = sum(min(size, len(items) - start) for start in finished)
-    batches = [
-        range(first, min(first + computing.batch_size, start + size, len(items)))
-        for start in starts
-        if start not in finished
-        for first in range(start, min(start + size, len(items)), computing.batch_size)
-    ]
-    growing = ClipPass()
-    stored = None
-    if store is not None and method is not None and batches:
-        stored = store.open(dataset, root, items)
-    unseen = stored is not None and strip_bytes is None
-    wanted = left_to_encode(batches, stored) if unseen else batches
-    with progress(description, len(items), done) as advance:
-        read = video_batches(root, items, reading, wanted, guard=computing.guard)
-        for positions, batch in zip(batches, read, strict=True):
-            videos = [items[position].video for position in batch.positions]
-            if batch.frames is not None and strip_bytes is not None:
-                for video, views in zip(videos, batch.frames.numpy(), strict=True):
-                    growing.strips[video] = make_strip(views[0], FRAMES, SMALL, strip_bytes)
-            if method is not None:
-                growing.vectors |= _vectors(
-                    method.adapter, items, positions, batch, reading, computing, stored
-                )
-            growing.failures |= {failure.video: failure.reason for failure in batch.failures}
-            if positions.stop % size == 0 or positions.stop == len(items):
-                start = (positions.stop - 1) // size * size
-                if stored is not None:
-                    stored.flush()
-                _write_part(parts, start, growing)
-                finished[start] = growing
-                growing = ClipPass()
-            advance(len(positions))
-    for start in starts:
-        result.add(finished[start])
-    return result
+    folder = _parts_folder(videos, method, compute, strip_bytes)
+    division = Division(len(videos), compute.batch_size)
+    starts = division.starts
+    finished = {start: part for start in starts if (part := _read_part(folder, start)) is not None}
+    done = sum(len(division.part(start)) for start in finished)
+    left = [start for start in starts if start not in finished]
+    encoder, batches = None, video_batches(videos, division.batches(left), workers)
+    if method is not None:
+        encoder = Encoder(method.adapter, compute, workers)
+        stored = store.open(videos) if store is not None and left else None
+        frames = strip_bytes is not None
+        batches = encoded_batches(encoder, videos, division, left, stored=stored, read_all=frames)
+    with progress(description, len(videos), done) as advance:
+
+        def parts() -> Iterator[ClipPass]:
+            for batch in batches:
+                yield _part_of(videos, encoder, batch, strip_bytes)
+                advance(len(batch.positions) + len(batch.failures))
+
+        for start, found in division.by_part(left, parts()):
+            finished[start] = _joined(found)
+            _write_part(folder, start, finished[start])
+    return _joined([finished[start] for start in starts])
 
 
-def _vectors(
-    adapter: Adapter,
-    items: Sequence[ListedVideo],
-    positions: Sequence[int],
-    batch: VideoBatch,
-    reading: VideoReading,
-    computing: Computing,
-    stored: StoredEmbeddings | None,
-) -> dict[str, np.ndarray]:
-    """The vector (E,) of each video of a batch, by id; of what is stored nothing is encoded."""
-    if stored is None:
-        if batch.frames is None:
-            return {}
-        clips = normalise(batch.frames.to(computing.device).flatten(0, 1), reading.preprocessing)
-        with torch.inference_mode():
-            vectors = embed(adapter, adapter.encode_video(clips), reading.views)
-        read = batch.positions
-    else:
-        fresh = [place for place, p in enumerate(batch.positions) if p not in stored]
-        left = replace(
-            batch,
-            positions=[batch.positions[place] for place in fresh],
-            frames=batch.frames[fresh] if batch.frames is not None and fresh else None,
-        )
-        joined, values = complete(adapter, positions, left, reading, computing, stored)
-        if values is None:
-            return {}
-        vectors = embed(adapter, pool_batch(adapter, values, computing), reading.views)
-        read = joined.positions
-    return dict(zip([items[position].video for position in read], vectors, strict=True))
+def _part_of(
+    videos: VideoSet, encoder: Encoder | None, batch: VideoBatch, strip_bytes: int | None
+) -> ClipPass:
+    names = [videos.videos[position].video for position in batch.positions]
+    part = ClipPass(failures={failure.video: failure.reason for failure in batch.failures})
+    if batch.frames is not None and strip_bytes is not None:
+        for video, views in zip(names, batch.frames.numpy(), strict=True):
+            part.strips[video] = make_strip(views[0], FRAMES, SMALL, strip_bytes)
+    if encoder is not None and isinstance(batch, EncodedBatch) and batch.encoded is not None:
+        vectors = encoder.vectors(batch.encoded, videos.reading.views).cpu().numpy()
+        part.vectors = dict(zip(names, vectors, strict=True))
+    return part
 
 
-@torch.inference_mode()
-def embed(adapter: Adapter, encoded: Any, views: int) -> np.ndarray:
-    """What `encode_video` gave of B·V views to one vector a video (B,E): the mean over views, each
-    of unit length. Raises UsageError where the method has no such vector."""
-    vectors = torch.nn.functional.normalize(adapter.embedding(encoded).float(), dim=-1)
-    return vectors.unflatten(0, (-1, views)).mean(dim=1).cpu().numpy()
+def _joined(parts: Sequence[ClipPass]) -> ClipPass:
+    joined = ClipPass()
+    for part in parts:
+        joined.add(part)
+    return joined
 
 
 def _parts_folder(
-    root: Path,
-    items: Sequence[ListedVideo],
-    reading: VideoReading,
-    computing: Computing,
-    method: LoadedMethod | None,
-    strip_bytes: int | None,
+    videos: VideoSet, method: LoadedMethod | None, compute: ComputeSpec, strip_bytes: int | None
 ) -> Path:
     """A folder of the cache named after everything that decides what a pass gives."""
+    reading, items = videos.reading, videos.videos
     identity = {
         "vclip": __version__,
         "model": None if method is None else method.describe(),
@@ -166,10 +121,10 @@ def _parts_folder(
             "crops": reading.crops,
             "decoder": describe_decoder(reading.decoder),
         },
-        "device": computing.device.type,
-        "batch_size": computing.batch_size,
+        "device": torch.device(compute.device).type,
+        "batch_size": compute.batch_size,
         "strips": [strip_bytes, FRAMES, SMALL],
-        "items": [[*asdict(item).values(), *_stamp(root / item.path)] for item in items],
+        "items": [[*asdict(item).values(), *_stamp(videos.root / item.path)] for item in items],
     }
     return cache_folder() / "report" / sha256_json(identity)[:32]
 
@@ -182,9 +137,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _write_part(parts: Path, start: int, part: ClipPass) -> None:
-    from safetensors.numpy import save_file
-
+def _write_part(folder: Path, start: int, part: ClipPass) -> None:
     facts = {
         "strips": [
             [video, len(strip.data), list(strip.indices)] for video, strip in part.strips.items()
@@ -196,15 +149,14 @@ def _write_part(parts: Path, start: int, part: ClipPass) -> None:
     tensors = {"strips": np.frombuffer(joined, np.uint8)}
     if part.vectors:
         tensors["vectors"] = np.stack(list(part.vectors.values())).astype(np.float32)
-    with whole_file(_part_path(parts, start)) as temporary:
-        save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})
+    write_part_file(part_path(folder, start), tensors, {"facts": json.dumps(facts)})
 
 
-def _read_part(parts: Path, start: int) -> ClipPass | None:
+def _read_part(folder: Path, start: int) -> ClipPass | None:
     """A part that an earlier pass left; None where there is none, or it is damaged."""
     from safetensors import SafetensorError, safe_open
 
-    path = _part_path(parts, start)
+    path = part_path(folder, start)
     if not path.is_file():
         return None
     try:
@@ -221,7 +173,3 @@ def _read_part(parts: Path, start: int) -> ClipPass | None:
         position += length
     part.vectors = dict(zip(facts["vectors"], vectors, strict=True))
     return part
-
-
-def _part_path(parts: Path, start: int) -> Path:
-    return parts / f"{start:08d}.safetensors"

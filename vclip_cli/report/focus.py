@@ -6,23 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.embedding_pass import score_embeddings
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
-from vclip_cli.engine.encoding.scoring import Computing, encode_text
-from vclip_cli.engine.loading.videos import VideoReading, read_views
-from vclip_cli.models.contract import Adapter
+from vclip_cli.engine.encoding.encoder import Encoder, RawLogits
+from vclip_cli.engine.loading.videos import VideoSet, read_views
 from vclip_cli.report.attention import attention_of_first, watch_attention
 from vclip_cli.report.material import ClipAttention, Missing, Strip
 from vclip_cli.report.strips import LARGE, make_strip
 from vclip_cli.results.predictions import Predictions
-from vclip_cli.video.preprocess import normalise
 
 FRAMES = 8
 SMALLEST = 1e-8
@@ -41,12 +37,9 @@ class Focus:
 
 
 def focus_clips(
-    adapter: Adapter | Missing,
+    encoder: Encoder | Missing,
     prompts: Sequence[Sequence[str]],
-    root: Path,
-    paths: dict[str, str],
-    reading: VideoReading,
-    computing: Computing,
+    videos: VideoSet,
     predictions: Predictions,
     *,
     multi_label: bool,
@@ -55,76 +48,65 @@ def focus_clips(
     progress: Progress = no_progress,
     description: str = "looking at clips",
 ) -> Focus:
-    """Read the clips (id to path) and look at them with the model; what cannot be read is left out.
+    """Read the videos and look at them with the model; what cannot be read is left out.
 
-    prompts: of the recorded classes. strip_bytes: None where no clip is shown; then only the
-    scores are compared, from stored embeddings of the clips (in the order of `paths`) if possible.
+    prompts: of the recorded classes. strip_bytes: None where no video is shown; then only the
+    scores are compared, from stored embeddings of the videos if possible.
     """
     text = None
     focus = Focus()
-    if not isinstance(adapter, Missing):
+    if not isinstance(encoder, Missing):
         try:
-            text = encode_text(adapter, prompts, computing)
+            text = encoder.encode_text(prompts)
         except VclipError as error:
-            adapter = Missing(f"The model at hand cannot take the recorded prompts: {error.what}.")
-            focus.other_model = adapter
-    if isinstance(adapter, Missing):
-        focus.attention = adapter
+            encoder = Missing(f"The model at hand cannot take the recorded prompts: {error.what}.")
+            focus.other_model = encoder
+    if isinstance(encoder, Missing):
+        focus.attention = encoder
         if strip_bytes is None:
             return focus
+    per_label = RawLogits() if multi_label else None
+    reading = videos.reading
     row = {video: place for place, video in enumerate(predictions.videos)}
     repeated: list[np.ndarray] = []
     recorded: list[np.ndarray] = []
-    with progress(description, len(paths)) as advance:
-        for position, (video, path) in enumerate(paths.items()):
+
+    def compare(video: str, scores: np.ndarray) -> None:
+        repeated.append(_comparable(scores, multi_label))
+        recorded.append(_comparable(predictions.scores[row[video]], multi_label))
+
+    with progress(description, len(videos)) as advance:
+        for position, item in enumerate(videos.videos):
             advance(1)
-            shown = strip_bytes is not None or isinstance(adapter, Missing)
-            if not shown and stored is not None and position in stored:
-                logits = (lambda values: values) if multi_label else None
-                values = stored.read([position])
-                scores = score_embeddings(adapter, text, values, computing, logits)[0].cpu().numpy()
-                repeated.append(_comparable(scores, multi_label))
-                recorded.append(_comparable(predictions.scores[row[video]], multi_label))
+            known = stored if strip_bytes is None else None
+            if known is not None and not isinstance(encoder, Missing) and position in known:
+                pooled = encoder.pool(known.read([position]))
+                scores = encoder.score(pooled, text, reading.views, per_label, pooled=True)
+                compare(item.video, scores[0])
                 continue
             try:
-                views = read_views(root / path, reading)
+                views = read_views(videos.root / item.path, reading)
             except VclipError:
                 continue
             if strip_bytes is not None:
-                focus.strips[video] = make_strip(views[0], FRAMES, LARGE, strip_bytes)
-            if isinstance(adapter, Missing):
+                focus.strips[item.video] = make_strip(views[0], FRAMES, LARGE, strip_bytes)
+            if isinstance(encoder, Missing):
                 continue
-            scores, seen = _look(adapter, text, views, reading, computing, multi_label)
-            repeated.append(_comparable(scores, multi_label))
-            recorded.append(_comparable(predictions.scores[row[video]], multi_label))
+            with watch_attention(encoder.adapter) as watched:
+                frames = torch.from_numpy(views).unsqueeze(0)
+                encoded = encoder.encode(frames, reading.preprocessing)
+            compare(item.video, encoder.score(encoded, text, reading.views, per_label)[0])
+            seen = attention_of_first(encoder.adapter, watched, reading.sampling.frames)
             if isinstance(seen, Missing):
                 focus.attention = seen
             elif not isinstance(focus.attention, Missing):
-                focus.attention[video] = seen
+                focus.attention[item.video] = seen
     if repeated and (agreement := _correlation(repeated, recorded)) < AGREEMENT:
         focus.other_model = Missing(
             "The model at hand does not give the recorded scores (their correlation on "
             f"{len(repeated)} clips is {agreement:.2f}), so nothing is shown of it."
         )
     return focus
-
-
-@torch.inference_mode()
-def _look(
-    adapter: Adapter,
-    text: object,
-    views: np.ndarray,
-    reading: VideoReading,
-    computing: Computing,
-    multi_label: bool,
-) -> tuple[np.ndarray, ClipAttention | Missing]:
-    """Scores (K,) of one video (V,T,S,S,3), and the attention of its first view."""
-    clips = normalise(torch.from_numpy(views).to(computing.device), reading.preprocessing)
-    with watch_attention(adapter) as watched:
-        video = adapter.encode_video(clips)
-    logits = adapter.score(video, text).float()
-    scores = (logits if multi_label else logits.softmax(dim=-1)).mean(dim=0)
-    return scores.cpu().numpy(), attention_of_first(adapter, watched, reading.sampling.frames)
 
 
 def _comparable(scores: np.ndarray, multi_label: bool) -> np.ndarray:

@@ -11,13 +11,12 @@ import numpy as np
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import canonical_json
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.encoding.devices import pick_device
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, WorkerSpec
 from vclip_cli.report.clip_pass import pass_over_clips
 from vclip_cli.report.focus import Focus, focus_clips
 from vclip_cli.report.material import (
@@ -61,7 +60,7 @@ class ReportRequest:
     checkpoints: tuple[Path, ...] = ()
     device: str = "auto"
     batch_size: int = 8
-    guard: WorkerSpec = UNPROTECTED
+    workers: WorkerSpec = UNPROTECTED
 
 
 @dataclass(eq=False)
@@ -78,9 +77,7 @@ def gather(
     records: Sequence[LoadedRecord], request: ReportRequest, *, progress: Progress = no_progress
 ) -> ReportMaterial:
     """Everything of a page. Raises DataError for predictions that are not those of their record."""
-    computing = Computing(
-        pick_device(request.device), batch_size=request.batch_size, guard=request.guard
-    )
+    compute = resolve_compute(ComputeSpec(device=request.device, batch_size=request.batch_size))
     predictions = [predictions_of(loaded) for loaded in records]
     multi_label = ["top1" not in loaded.record.metrics for loaded in records]
     shown = select_clips(predictions, multi_label, request.clips)
@@ -100,7 +97,7 @@ def gather(
             held = None  # the last model leaves the memory before the next one comes
             held = key, model_of(loaded, request.checkpoints)
         made[place] = _gather_one(
-            loaded, found, shown[place], held[1], request, computing, pictures, progress
+            loaded, found, shown[place], held[1], request, compute, pictures, progress
         )
     results = [made[place] for place in range(len(records))]
     return ReportMaterial(
@@ -118,7 +115,7 @@ def _gather_one(
     shown: Shown,
     method: LoadedMethod | Missing,
     request: ReportRequest,
-    computing: Computing,
+    compute: ComputeSpec,
     pictures: _Pictures,
     progress: Progress,
 ) -> ResultMaterial:
@@ -135,25 +132,28 @@ def _gather_one(
         if videos.changed
         else []
     )
-    adapter = method if isinstance(method, Missing) else method.adapter.to(computing.device)
+    encoder: Encoder | Missing
     store = None
-    if not isinstance(adapter, Missing):
-        store = store_of(record, adapter, reading, computing)
+    if isinstance(method, Missing):
+        encoder = method
+    else:
+        encoder = Encoder(method.adapter, compute, request.workers)
+        method.adapter.to(encoder.device)
+        store = store_of(record, encoder, reading)
     focus = Focus()
     if request.frames or request.embedding:  # the map as well needs the model to be the recorded
         paths = {video: path for video in shown.focus if (path := videos.paths.get(video))}
-        items = [ListedVideo(*pair) for pair in paths.items()]
+        hardest = VideoSet(
+            videos.root, [ListedVideo(*pair) for pair in paths.items()], reading, dataset
+        )
         focus = focus_clips(
-            adapter,
+            encoder,
             record.prompts.texts,
-            videos.root,
-            paths,
-            reading,
-            computing,
+            hardest,
             predictions,
             multi_label="top1" not in record.metrics,
             strip_bytes=pictures.focus_bytes if request.frames else None,
-            stored=store.open(dataset, videos.root, items) if store is not None else None,
+            stored=store.open(hardest) if store is not None else None,
             progress=progress,
             description=f"looking at the hardest clips of {test} with {record.adapter.name}",
         )
@@ -169,7 +169,8 @@ def _gather_one(
         reading,
         model if request.embedding else Missing("Left out: --no-embedding."),
         store,
-        computing,
+        request,
+        compute,
         pictures if request.frames else None,
         progress,
     )
@@ -192,7 +193,8 @@ def _look_through(
     reading: VideoReading,
     method: LoadedMethod | Missing,
     store: EmbeddingStore | None,
-    computing: Computing,
+    request: ReportRequest,
+    compute: ComputeSpec,
     pictures: _Pictures | None,
     progress: Progress,
 ) -> tuple[Embeddings | Missing, dict[str, str]]:
@@ -204,23 +206,22 @@ def _look_through(
     lacks = pictures is not None and any((dataset, name) not in pictures.small for name in shown)
     if isinstance(method, Missing) and not lacks:
         return method, {}
+    listed = [ListedVideo(video, videos.paths.get(video, "")) for video in shown]
     try:
         passed = pass_over_clips(
-            videos.root,
-            [ListedVideo(video, videos.paths.get(video, "")) for video in shown],
-            reading,
-            computing,
+            VideoSet(videos.root, listed, reading, dataset),
             None if isinstance(method, Missing) else method,
+            compute,
+            request.workers,
             strip_bytes=pictures.strip_bytes if pictures is not None and lacks else None,
             store=store,
-            dataset=dataset,
             progress=progress,
             description=f"reading the clips of {test_name(record)} for {record.adapter.name}",
         )
     except UsageError as error:  # a method that has no vector for a video
         lacking = Missing(f"{error.what}.")
         return _look_through(
-            record, shown, videos, reading, lacking, None, computing, pictures, progress
+            record, shown, videos, reading, lacking, None, request, compute, pictures, progress
         )
     if pictures is not None:
         for video, strip in passed.strips.items():

@@ -15,12 +15,11 @@ from vclip_cli.engine.encoding.embedding_store import (
     embedding_store,
     recorded_store,
 )
+from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import VideoReading
-from vclip_cli.engine.specs import ModelSpec
-from vclip_cli.models.contract import Adapter
+from vclip_cli.engine.specs import InputSpec, ModelSpec
 from vclip_cli.report.material import Missing
 from vclip_cli.results.collect import LoadedRecord
 from vclip_cli.results.predictions import Predictions, read_predictions
@@ -88,12 +87,17 @@ def reading_of(record: Record) -> VideoReading | Missing:
     """How the videos of a record were read."""
     video = record.video
     try:
-        return VideoReading(
-            sampling=Sampling(**video.sampling),
-            preprocessing=Preprocessing.from_dict(video.preprocessing),
+        sampling = Sampling(**video.sampling)
+        asked = InputSpec(
+            frames=sampling.frames,
+            clips=sampling.clips,
             crops=video.views.crops,
             decoder=known_decoder(str(video.decoder.get("name"))),
+            sampling=sampling.rule,
+            stride=sampling.stride,
+            preprocessing=Preprocessing.from_dict(video.preprocessing),
         )
+        return VideoReading(asked)
     except (VclipError, TypeError) as error:
         return Missing(f"This version cannot read videos as the record says: {error}.")
 
@@ -136,16 +140,14 @@ def model_of(loaded: LoadedRecord, checkpoints: Sequence[Path]) -> LoadedMethod 
     return method
 
 
-def store_of(
-    record: Record, adapter: Adapter, reading: VideoReading, computing: Computing
-) -> EmbeddingStore | None:
+def store_of(record: Record, encoder: Encoder, reading: VideoReading) -> EmbeddingStore | None:
     """Where embeddings of the clips come from: the store of the recorded run, where that is not at
     hand the one that would be filled here; None for a method without."""
-    own = embedding_store(adapter, reading, computing.precision, computing.device.type)
+    own = embedding_store(encoder, reading)
     key = record.video.embeddings
     if own is None or key is None or own.key == key:
         return own
-    return recorded_store(key, adapter) or own
+    return recorded_store(key, encoder.adapter) or own
 
 
 def _find_checkpoint(loaded: LoadedRecord, given: Sequence[Path]) -> Path | None:

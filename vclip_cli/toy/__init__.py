@@ -8,4 +8,14 @@ motions.
 from vclip_cli.toy.render import render_toy
 from vclip_cli.toy.world import RENDERER_VERSION, ToyVideo, toy_fingerprint, toy_videos
 
-__all__ = ["RENDERER_VERSION", "ToyVideo", "render_toy", "toy_fingerprint", "toy_videos"]
+EMBEDDED = ("toy", "toy-shapes", "toy-multi")
+"""The names of the datasets that are part of the package."""
+
+__all__ = [
+    "EMBEDDED",
+    "RENDERER_VERSION",
+    "ToyVideo",
+    "render_toy",
+    "toy_fingerprint",
+    "toy_videos",
+]

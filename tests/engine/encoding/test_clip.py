@@ -13,10 +13,9 @@ from PIL import Image
 
 from vclip_cli.data.label_set import label_set_from_names
 from vclip_cli.engine.encoding.model import load_method
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.predict import predict_videos
-from vclip_cli.engine.specs import InputSpec, ModelSpec
+from vclip_cli.engine.specs import ComputeSpec, InputSpec, ModelSpec
 from vclip_cli.video import read_frames
 
 LABELS = ["push up", "pour", "ride bike", "play the guitar"]
@@ -42,14 +41,14 @@ def test_equals_open_clip_by_hand(architecture: str, suffix: str, tmp_path: Path
         text = text / text.norm(dim=-1, keepdim=True)
         by_hand = (model.logit_scale.exp() * text @ video).softmax(dim=0).numpy()
 
-    method = load_method(ModelSpec("clip", name, str(weights)))
+    method = load_method(ModelSpec("clip", backbone=name, pretrained=str(weights)))
     settings = resolve_settings(method.adapter, InputSpec(frames=4))
     [ours] = predict_videos(
         method,
         [clip],
         label_set_from_names("given", "given", LABELS),
         settings.reading,
-        Computing(torch.device("cpu")),
+        ComputeSpec(device="cpu"),
         variant="natural",
         templates=settings.templates,
         top=len(LABELS),

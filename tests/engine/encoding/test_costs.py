@@ -11,9 +11,9 @@ from tiny_clip import ARCHITECTURE, BUILDS, FRAMES, PROMPTS, tiny_backbone
 
 from vclip_cli.engine.encoding.costs import count_multiply_adds
 from vclip_cli.engine.loading.videos import VideoReading
+from vclip_cli.engine.specs import InputSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.results.record import read_record
-from vclip_cli.video.sampling import Sampling
 
 
 def vit_multiply_adds(size: int, patch: int, width: int, layers: int, embedding: int) -> int:
@@ -27,7 +27,8 @@ def vit_multiply_adds(size: int, patch: int, width: int, layers: int, embedding:
 def counted(adapter, classes=3, frames=FRAMES) -> int | None:
     with torch.no_grad():
         text = adapter.encode_text(PROMPTS[:classes])
-    return count_multiply_adds(adapter, text, VideoReading(Sampling(frames), adapter.preprocessing))
+    asked = InputSpec(frames=frames, preprocessing=adapter.preprocessing)
+    return count_multiply_adds(adapter, text, VideoReading(asked))
 
 
 def test_a_vision_transformer_by_hand():

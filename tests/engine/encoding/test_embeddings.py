@@ -19,17 +19,23 @@ from tiny_clip import tiny_backbone
 
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.encoding import embedding_store as embeddings
-from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
-from vclip_cli.engine.loading import videos as clips
+from vclip_cli.engine.encoding.embedding_store import (
+    EmbeddingStore,
+    StoredEmbeddings,
+    embedding_store,
+)
+from vclip_cli.engine.encoding.encoder import Encoder
+from vclip_cli.engine.loading import videos
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos, toy_folder
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.specs import ComputeSpec, InputSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.results.predictions import read_predictions
 from vclip_cli.results.record import read_record, record_fingerprint
-from vclip_cli.video.sampling import Sampling
 
 EVAL = ("eval", "-p", "zero-shot", "-d", "toy", "--split", "zero-shot", "--limit", 20)
-READING = VideoReading(Sampling(4), Preprocessing(size=32))
+INPUT = InputSpec(frames=4, preprocessing=Preprocessing(size=32))
+READING = VideoReading(INPUT)
 
 
 @pytest.fixture
@@ -48,10 +54,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Once called, decoding a video is an error that nothing catches."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a video was decoded")
 
-    return lambda: monkeypatch.setattr(clips, "_views_and_damage", refuse)
+    return lambda: monkeypatch.setattr(videos, "decode_listed", refuse)
 
 
 def files(folder: Path, count: int = 6) -> list[ListedVideo]:
@@ -61,10 +67,21 @@ def files(folder: Path, count: int = 6) -> list[ListedVideo]:
     return [ListedVideo(f"video {number}", f"{number}.mp4") for number in range(count)]
 
 
+def an_encoder(seed: int = 0, **compute: str) -> Encoder:
+    spec = ComputeSpec(**{"device": "cpu", **compute})
+    return Encoder(ClipAdapter(tiny_backbone(seed=seed)), spec)
+
+
 def a_store(**changes: object) -> EmbeddingStore:
-    store = embedding_store(ClipAdapter(tiny_backbone()), READING, "fp32", "cpu")
+    store = embedding_store(an_encoder(), READING)
     assert store is not None
     return replace(store, **changes) if changes else store
+
+
+def opened(
+    store: EmbeddingStore, dataset: str, root: Path, items: list[ListedVideo]
+) -> StoredEmbeddings:
+    return store.open(VideoSet(root, items, READING, dataset))
 
 
 def values(count: int, seed: int = 0) -> np.ndarray:
@@ -72,7 +89,7 @@ def values(count: int, seed: int = 0) -> np.ndarray:
 
 
 def fill(folder: Path, items: list[ListedVideo]) -> np.ndarray:
-    stored = a_store().open("some", folder, items)
+    stored = opened(a_store(), "some", folder, items)
     kept = values(len(items))
     stored.add(range(len(items)), kept, {items[2].video: {"corrupt_frames": 3}})
     stored.flush()
@@ -85,7 +102,7 @@ def fill(folder: Path, items: list[ListedVideo]) -> np.ndarray:
 def test_what_goes_in_comes_out(own_cache: Path, tmp_path: Path):
     items = files(tmp_path / "videos")
     kept = fill(tmp_path / "videos", items)
-    stored = a_store().open("another name", tmp_path / "videos", items[::-1])
+    stored = opened(a_store(), "another name", tmp_path / "videos", items[::-1])
     assert all(position in stored for position in range(6))
     assert stored.read([0, 4]).tobytes() == kept[[5, 1]].tobytes()
     assert stored.damage(range(6)) == {items[2].video: {"corrupt_frames": 3}}
@@ -103,10 +120,10 @@ def test_a_changed_file_or_another_folder_is_not_taken_for_the_same(
     (folder / "1.mp4").write_bytes(b"longer than before")
     os.utime(folder / "2.mp4", ns=(1, 1))
     (folder / "3.mp4").unlink()
-    stored = a_store().open("some", folder, items)
+    stored = opened(a_store(), "some", folder, items)
     assert [position in stored for position in range(6)] == [True, False, False, False, True, True]
     shutil.copytree(folder, tmp_path / "copy")
-    assert len(a_store().open("some", tmp_path / "copy", items)) == 0
+    assert len(opened(a_store(), "some", tmp_path / "copy", items)) == 0
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "header", "text"])
@@ -123,12 +140,12 @@ def test_a_damaged_shard_is_seen_and_never_used(
         data = data.replace(b"video 4", b"video 9")
     path.write_bytes({"cut": data[:-40], "empty": b"", "text": b"no shard"}.get(harm, data))
     with _warnings(caplog):
-        stored = a_store().open("some", tmp_path / "videos", items)
+        stored = opened(a_store(), "some", tmp_path / "videos", items)
         assert not any(position in stored for position in range(6))
     assert "damaged" in caplog.text and "computed again" in caplog.text
     assert not path.exists()
     assert fill(tmp_path / "videos", items).tobytes() == kept.tobytes()
-    assert 0 in a_store().open("some", tmp_path / "videos", items)
+    assert 0 in opened(a_store(), "some", tmp_path / "videos", items)
 
 
 def _warnings(caplog: pytest.LogCaptureFixture):
@@ -139,38 +156,39 @@ def _warnings(caplog: pytest.LogCaptureFixture):
 
 def test_two_at_once_add_to_one_store(own_cache: Path, tmp_path: Path):
     items = files(tmp_path / "videos")
-    one, two = (a_store().open("some", tmp_path / "videos", items) for _ in range(2))
+    one, two = (opened(a_store(), "some", tmp_path / "videos", items) for _ in range(2))
     one.add([0, 1, 2], values(3), {})
     two.add([2, 3, 4], values(3, seed=1), {})
     one.flush()
     two.flush()
     (a_store().folder / ".half.safetensors.1.part").write_bytes(b"killed while writing")
-    stored = a_store().open("some", tmp_path / "videos", items)
+    stored = opened(a_store(), "some", tmp_path / "videos", items)
     assert [position in stored for position in range(6)] == [True] * 5 + [False]
 
 
 def test_everything_that_changes_embeddings_changes_the_key():
-    adapter = ClipAdapter(tiny_backbone())
     resized = replace(READING.preprocessing, interpolation="cv2-bilinear")
-    readings = [
-        READING,
-        replace(READING, sampling=Sampling(8)),
-        replace(READING, sampling=Sampling(4, clips=2)),
-        replace(READING, sampling=Sampling(4, rule="dense")),
-        replace(READING, sampling=Sampling(4, rule="dense", stride=2)),
-        replace(READING, preprocessing=resized),
-        replace(READING, preprocessing=replace(READING.preprocessing, mean=(0, 0, 0))),
-        replace(READING, crops=3),
-        replace(READING, decoder="decord"),
-        replace(READING, allow_single=True),
+    other_mean = replace(READING.preprocessing, mean=(0, 0, 0))
+    changes = [
+        {},
+        {"frames": 8},
+        {"clips": 2},
+        {"sampling": "dense"},
+        {"sampling": "dense", "stride": 2},
+        {"preprocessing": resized},
+        {"preprocessing": other_mean},
+        {"crops": 3},
+        {"decoder": "decord"},
     ]
-    stores = [embedding_store(adapter, reading, "fp32", "cpu") for reading in readings]
-    stores += [embedding_store(adapter, READING, "bf16", "cpu")]
-    stores += [embedding_store(adapter, READING, "fp32", "cuda")]
-    stores += [embedding_store(ClipAdapter(tiny_backbone(seed=4)), READING, "fp32", "cpu")]
+    readings = [VideoReading(replace(INPUT, **change)) for change in changes]
+    readings += [replace(READING, allow_single=True)]
+    stores = [embedding_store(an_encoder(), reading) for reading in readings]
+    stores += [embedding_store(an_encoder(precision="bf16"), READING)]
+    stores += [embedding_store(an_encoder(device="cuda"), READING)]
+    stores += [embedding_store(an_encoder(seed=4), READING)]
     keys = [store.key for store in stores if store is not None]
     assert len(set(keys)) == len(stores) == 13
-    again = embedding_store(ClipAdapter(tiny_backbone()), READING, "fp32", "cpu")
+    again = embedding_store(an_encoder(), READING)
     assert again is not None and again.key == keys[0]
 
 
@@ -180,7 +198,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("VCLIP_CACHE", str(tmp_path / "file"))
     items = files(tmp_path / "videos")
-    stored = a_store().open("some", tmp_path / "videos", items)
+    stored = opened(a_store(), "some", tmp_path / "videos", items)
     with _warnings(caplog):
         for _ in range(2):
             stored.add(range(6), values(6), {})
@@ -194,10 +212,10 @@ def test_what_would_fill_a_disk_is_stored_only_when_asked_for(
     monkeypatch.setattr(embeddings, "LARGEST_VIEW", 1000)
     items = files(tmp_path / "videos")
     for stores_all in (False, True):
-        stored = a_store(stores_all=stores_all).open("some", tmp_path / "videos", items)
+        stored = opened(a_store(stores_all=stores_all), "some", tmp_path / "videos", items)
         stored.add(range(6), values(6), {})
         stored.flush()
-        assert (0 in a_store().open("some", tmp_path / "videos", items)) == stores_all
+        assert (0 in opened(a_store(), "some", tmp_path / "videos", items)) == stores_all
 
 
 # In evaluation ------------------------------------------------------------------------------------
@@ -408,7 +426,7 @@ def test_one_datasets_shards_are_cleared_alone(
 ) -> None:
     items = files(tmp_path / "videos")
     fill(tmp_path / "videos", items)
-    stored = a_store().open("other", tmp_path / "videos", items[:1])
+    stored = opened(a_store(), "other", tmp_path / "videos", items[:1])
     stored.add([0], values(1, seed=7), {})
     stored.flush()
     assert vclip("cache", "clear", "--dataset", "some", "--yes").code == 0

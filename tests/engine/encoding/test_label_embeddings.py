@@ -19,12 +19,12 @@ from vclip_cli.engine.encoding.label_embeddings import (
     stored_text,
 )
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.encoding.scoring import Computing
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos, toy_folder
+from vclip_cli.engine.specs import ComputeSpec
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.results.predictions import read_predictions
 
-CPU = Computing(torch.device("cpu"))
+CPU = ComputeSpec(device="cpu")
 
 
 class CountingAdapter(ClipAdapter):

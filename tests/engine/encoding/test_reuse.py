@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from vclip_cli.engine.encoding.embedding_files import read_header
-from vclip_cli.engine.loading import videos as clips
+from vclip_cli.engine.encoding.encoder import Encoder
+from vclip_cli.engine.loading import videos as loading
 from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos, toy_folder
 from vclip_cli.models.adapters.clip import ClipAdapter
-from vclip_cli.report import clip_pass
 from vclip_cli.results.record import read_record
 
 PREDICT = ("predict", "a.mp4", "b.mp4", "--backbone", "toy", "--top", 3, "--json")
@@ -27,17 +27,17 @@ class Work:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.decoded = self.encoded = 0
-        read, encode = clips._views_and_damage, ClipAdapter.encode_frames
+        read, encode = loading.decode_listed, ClipAdapter.encode_frames
 
-        def counted_read(*arguments: object) -> object:
+        def counted_read(*arguments: object, **options: object) -> object:
             self.decoded += 1
-            return read(*arguments)
+            return read(*arguments, **options)
 
         def counted_encode(*arguments: object) -> object:
             self.encoded += 1
             return encode(*arguments)
 
-        monkeypatch.setattr(clips, "_views_and_damage", counted_read)
+        monkeypatch.setattr(loading, "decode_listed", counted_read)
         monkeypatch.setattr(ClipAdapter, "encode_frames", counted_encode)
 
     def done(self) -> tuple[int, int]:
@@ -186,20 +186,13 @@ def test_a_map_alone_comes_from_the_evaluations_embeddings(
 def test_frames_need_decoding_but_no_encoding(
     vclip: Callable, fresh: Path, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = []
-    monkeypatch.setattr(clip_pass, "complete", _watched(clip_pass.complete, encoded))
+    def refuse(*_: object) -> None:
+        raise AssertionError("a video was embedded")
+
+    monkeypatch.setattr(Encoder, "embed", refuse)
     assert vclip("report", "run").code == 0
     assert work.done()[0] >= 10
-    assert encoded and not any(encoded)
     assert len(_map()["x"]) == 10
-
-
-def _watched(complete: Callable, encoded: list[int]) -> Callable:
-    def watched(adapter, positions, batch, *rest):
-        encoded.append(0 if batch.frames is None else len(batch.frames))
-        return complete(adapter, positions, batch, *rest)
-
-    return watched
 
 
 def test_what_changed_since_is_looked_at_again(vclip: Callable, fresh: Path, work: Work) -> None:

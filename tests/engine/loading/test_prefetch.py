@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vclip_cli.engine.loading.prefetch import prefetched
+from vclip_cli.engine.loading.videos import prefetched
 
 
 def test_items_keep_their_order_and_are_made_ahead() -> None:

@@ -29,7 +29,7 @@ from fault_work import (
     start,
 )
 
-from vclip_cli.engine.runs.run_diagnosis import diagnose_runs
+from vclip_cli.engine.runs.run_log import diagnose_runs
 
 KILLS = int(os.environ.get("VCLIP_TEST_KILLS", "20"))
 SOME_STEPS = ("--set", "steps=20", "--set", "batch_size=4")

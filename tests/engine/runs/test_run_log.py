@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.engine.runs.run_diagnosis import diagnose_run, diagnose_runs
-from vclip_cli.engine.runs.run_log import LOG_FILE, open_run_log, read_run_log
+from vclip_cli.engine.runs.run_log import (
+    LOG_FILE,
+    diagnose_run,
+    diagnose_runs,
+    open_run_log,
+    read_run_log,
+)
 
 
 def test_a_finished_attempt_names_versions_and_times(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from PIL import Image
 
 from vclip_cli.common.locks import OWNER_FILE
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.frame_source import default_store
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, video_batches
-from vclip_cli.engine.stores.extract import ExtractRequest, plan_extract
+from vclip_cli.engine.loading.datasets import default_store, open_dataset
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
+from vclip_cli.engine.requests import Request
+from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.stores.extract import extract as run_extract
+from vclip_cli.engine.stores.extract_plan import plan_extract
 from vclip_cli.engine.training.samples import (
     SampleReading,
     TrainingData,
@@ -35,7 +36,6 @@ from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.predictions import read_predictions
 from vclip_cli.results.record import read_record
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.sampling import Sampling
 from vclip_cli.video.store_format import INDEX_FILE, SETTINGS_FILE
 
@@ -523,8 +523,9 @@ def test_views_decode_each_frame_once_and_are_those_of_the_source(
     monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: decoded.append(real(*a, **k)))
     views = []
     for store in (None, FrameStore.open(default_store("mine"))):
-        reading = VideoReading(Sampling(4, clips), SMALL, crops=crops, store=store)
-        [batch] = video_batches(tmp_path / "videos", items, reading, [range(1)])
+        asked = InputSpec(frames=4, clips=clips, crops=crops, preprocessing=SMALL)
+        reading = VideoReading(asked, store)
+        [batch] = video_batches(VideoSet(tmp_path / "videos", items, reading), [range(1)])
         views.append(batch.frames.numpy().astype(int))
     assert len(decoded) == 4 * clips
     assert views[0].shape == (1, crops * clips, 4, 32, 32, 3)
@@ -604,7 +605,9 @@ def test_scores_from_source_and_store_hardly_differ(vclip: Callable) -> None:
     assert vclip(*base, "--out", "a").code == 0
     rows = open_dataset("toy").manifest.rows
     names = rows[rows["splits"] == "test"]["video"].tolist()[:24]
-    plan = plan_extract(ExtractRequest("toy", KeptFrames(frames=(8,)), out=Path("store")))
+    plan = plan_extract(
+        Request.of("extract", {"dataset": "toy", "frames": ("8",), "out": Path("store")})
+    )
     videos = [listed for listed in plan.videos if listed.video in names]
     written = run_extract(replace(plan, videos=videos))
     assert written.stored == 24

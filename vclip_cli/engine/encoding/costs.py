@@ -19,11 +19,10 @@ FLOPS_PER_MULTIPLY_ADD = 2
 def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> int | None:
     """The multiply-adds of one view: `encode_video` of T frames, and `score` against all classes.
 
-    text: what the adapter's `encode_text` gave; encoding it, once for all videos, is not counted.
-    Nothing is computed: tensors have shapes only, so that this takes a fraction of a second on any
-    backbone. The architecture is counted as papers define it, a hook keeping away shortcuts that
-    leave out what nobody looks at. Gives None for an adapter whose code looks at the values of
-    tensors.
+    text: what the adapter's `encode_text` gave; encoding the classes is not counted, as it is done
+    once for all videos. Nothing is computed: tensors have shapes only, so that this takes a
+    fraction of a second on any backbone. A hook turns off shortcuts that skip unused tokens, since
+    papers count the whole architecture. Gives None for an adapter that reads values of tensors.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -37,7 +36,7 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> i
             counted_operations() as counter,
         ):
             adapter.score(adapter.encode_video(torch.empty(shape, device=adapter.device)), text)
-    except RuntimeError:  # what tensors without values raise when they are asked for one
+    except RuntimeError:  # raised where a tensor without values is asked for one
         return None
     finally:
         watched.remove()
@@ -46,7 +45,7 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> i
 
 @contextmanager
 def counted_operations() -> Iterator[FlopCounterMode]:
-    """torch's counter of what is carried out within, with the two calls that it does not know."""
+    """torch's counter of the operations within, also of two calls that it does not know."""
     on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,16 +1,15 @@
-"""The files of an embedding store: shards of a fixed layout that know their own checksum.
+"""The files of an embedding store: shards that hold their own checksum.
 
 A shard is a .safetensors file with one float32 tensor `embeddings` (N, …), a row a video. Its
-header holds the rows' sources (JSON under `vclip`) and the sha256 of the rows and the values
-together. Shards are written whole and never changed, so the shards alone are the index, and any
-number of processes may add to one store.
+header holds the sources of the rows (JSON under `vclip`) and the sha256 of rows and values. Shards
+are written whole and never changed. They are the only index of a store, and any number of processes
+may add to it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from vclip_cli.common.files import canonical_json, sha256_bytes, whole_file
 
 SUFFIX = ".safetensors"
 TENSOR = "embeddings"
-_LENGTH = struct.Struct("<Q")
-_LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -46,18 +43,11 @@ class ShardRows:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard whose header could be read; offset: of the first value in the file, in bytes."""
+    """A shard whose header could be read. sha256: of rows and values, as the header has it."""
 
     path: Path
     rows: ShardRows
-    shape: tuple[int, ...]
-    offset: int
     sha256: str
-
-    @property
-    def row_bytes(self) -> int:
-        """The size of one row."""
-        return 4 * int(np.prod(self.shape[1:]))
 
 
 def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
@@ -78,66 +68,60 @@ def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
 
 def read_header(path: Path) -> ShardFile:
     """Everything of a shard but its values, which are not yet checked. Raises DataError."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as stream:
-            (length,) = _LENGTH.unpack(stream.read(_LENGTH.size))
-            if length > _LONGEST_HEADER:
-                raise ValueError("the header's length is impossible")
-            header = json.loads(stream.read(length))
-        facts, tensor = header["__metadata__"], header[TENSOR]
+        with safe_open(path, framework="numpy") as stream:
+            facts, values = stream.metadata(), stream.get_slice(TENSOR)
+            count, kind = values.get_shape()[0], values.get_dtype()
         rows = ShardRows(**json.loads(facts["vclip"]))
-        shard = ShardFile(
-            path, rows, tuple(tensor["shape"]), _LENGTH.size + length, str(facts["sha256"])
-        )
         columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
-        wrong = tensor["dtype"] != "F32" or any(len(c) != shard.shape[0] for c in columns)
-        wrong |= path.stat().st_size != shard.offset + len(rows.videos) * shard.row_bytes
+        if kind != "F32" or any(len(column) != count for column in columns):
+            raise ValueError("its columns do not fit its values")
+        return ShardFile(path, rows, str(facts["sha256"]))
     except (
-        *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
-        *(RecursionError, struct.error),
+        *(SafetensorError, OSError, ValueError, LookupError, TypeError),
+        *(AttributeError, RecursionError),
     ) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}"[:200]) from None
-    if wrong:
-        raise _damaged(path, "its size or its columns do not fit its rows")
-    return shard
 
 
 def check_values(shard: ShardFile) -> None:
     """Compare a shard's values and rows with its checksum. Raises DataError."""
-    header = _header_of(shard.rows)
-    with shard.path.open("rb") as stream:
-        stream.seek(shard.offset)
-        if _checksum(header, stream.read()) != shard.sha256:
-            raise _damaged(shard.path, "the checksum differs")
+    values = _read(shard, slice(None))
+    if _checksum(_header_of(shard.rows), values.tobytes()) != shard.sha256:
+        raise _damaged(shard.path, "the checksum differs")
 
 
 def read_rows(shard: ShardFile, rows: Sequence[int]) -> np.ndarray:
-    """The values of some rows, float32 (len(rows), …), read in place. Raises DataError."""
-    values = np.empty((len(rows), *shard.shape[1:]), np.float32)
+    """The values of some rows, float32 (len(rows), …). Raises DataError."""
+    return np.stack([_read(shard, row) for row in rows])
+
+
+def _read(shard: ShardFile, rows: int | slice) -> np.ndarray:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with shard.path.open("rb", buffering=0) as stream:
-            for place, row in enumerate(rows):
-                stream.seek(shard.offset + row * shard.row_bytes)
-                data = np.frombuffer(stream.read(shard.row_bytes), np.float32)
-                values[place] = data.reshape(shard.shape[1:])
-    except (OSError, ValueError) as error:
+        with safe_open(shard.path, framework="numpy") as stream:
+            values: np.ndarray = stream.get_slice(TENSOR)[rows]
+            return values
+    except (SafetensorError, OSError, IndexError) as error:
         raise DataError(
             "stored embeddings were changed or removed while they were read",
             where=str(shard.path),
             found=str(error),
             hint="run the same command again: it goes on from where it was",
         ) from None
-    return values
 
 
 def remove_shard(path: Path) -> None:
-    """Delete a damaged shard, where that is allowed; nobody else needs it."""
+    """Delete a damaged shard, where that is allowed."""
     with contextlib.suppress(OSError):
         path.unlink()
 
 
 def _header_of(rows: ShardRows) -> str:
-    """The rows as JSON; bytes of a file name that are no text are escaped as JSON escapes them."""
+    """The rows as JSON; bytes of a file name that are not UTF-8 are escaped."""
     return canonical_json(asdict(rows)).encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,14 +1,13 @@
-"""The embedding store: what a frozen image side says of a clip is computed once.
+"""The embedding store: the embeddings of a frozen image encoder are computed once.
 
-A store is a folder in the cache, named after the hash of everything that its embeddings depend on:
+A store is a folder in the cache. Its name is the hash of everything that the embeddings depend on:
 the image side of the method, sampling, preprocessing, crops, decoder, precision and kind of device.
-A row belongs to one file, of one size and modification time, so that a file that has changed is
-computed again. Datasets, ids, label sets, prompts and text sides have no part in it.
+They do not depend on datasets, ids, label sets, prompts or text sides. A row belongs to one file,
+of one size and modification time; a file that has changed is encoded again.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -31,7 +30,8 @@ from vclip_cli.engine.encoding.embedding_files import (
     remove_shard,
     write_shard,
 )
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
+from vclip_cli.engine.encoding.encoder import Encoder
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.models.contract import Adapter
 from vclip_cli.video.frame_store import FrameStore
 
@@ -39,37 +39,20 @@ FORMAT = 1
 FOLDER = "embeddings"
 DESCRIPTION_FILE = "description.json"
 LARGEST_VIEW = 256 * 1024
-"""Bytes a view that are stored unasked: X-CLIP's, with all its patches, would fill a disk."""
+"""Bytes a view that are stored unasked. X-CLIP's, with all patches, would fill a disk."""
 
 log = logging.getLogger("vclip")
-
-
-def describe_reading(reading: VideoReading) -> dict[str, Any]:
-    """Every field of a reading, JSON-able: whatever it will hold one day counts in the key."""
-    described = {entry.name: getattr(reading, entry.name) for entry in dataclasses.fields(reading)}
-    described["decoder"] = reading.decoder_facts
-    return {name: _plain(value) for name, value in described.items()}
-
-
-def _plain(value: Any) -> Any:
-    for method in ("as_dict", "describe"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(entry) for name, entry in vars(value).items()}
-    return str(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)
 class EmbeddingStore:
     """The embeddings of one key.
 
-    description: what the key is the hash of; frames: the store that frames are read from, if any;
-    stores_all: add embeddings of any size, and fail where that fails; read_only: add none.
+    description: what the key is the hash of; stores_all: add embeddings of any size, and fail where
+    that fails; read_only: add none.
     """
 
     description: dict[str, Any]
-    frames: FrameStore | None = None
     stores_all: bool = False
     read_only: bool = False
 
@@ -83,39 +66,37 @@ class EmbeddingStore:
         """Where the shards lie."""
         return cache_folder() / FOLDER / self.key[:16]
 
-    def open(self, dataset: str, root: Path, items: Sequence[ListedVideo]) -> StoredEmbeddings:
+    def open(self, videos: VideoSet) -> StoredEmbeddings:
         """Look up the videos of a pass. Warns of damaged shards, which it removes."""
-        return StoredEmbeddings(self, dataset, root, items)
+        return StoredEmbeddings(self, videos)
 
 
 def embedding_store(
-    adapter: Adapter,
-    reading: VideoReading,
-    precision: str,
-    device: str,
-    *,
-    stores_all: bool = False,
+    encoder: Encoder, reading: VideoReading, *, stores_all: bool = False
 ) -> EmbeddingStore | None:
-    """The store of an adapter's embeddings; None where nothing of `encode_video` may be stored.
+    """The store of an encoder's embeddings; None where they may not be stored.
 
-    device: its kind, such as `cpu`.
+    stores_all: see `EmbeddingStore`.
     """
+    adapter = encoder.adapter
     if adapter.cacheable == "none" or reading.sampling.rule == "random":
         return None
     description = {
         "format": FORMAT,
         "kind": adapter.cacheable,
         "video_identity": adapter.video_identity,
-        "reading": describe_reading(reading),
-        "precision": precision,
-        "device": device,
+        "reading": reading.describe(),
+        "precision": encoder.compute.precision,
+        "device": encoder.device.type,
     }
-    return EmbeddingStore(description, reading.store, stores_all)
+    return EmbeddingStore(description, stores_all)
 
 
 def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
-    """The store of a recorded key, to read from: None where it is not there, or is of another image
-    side than the adapter's. Sampling, precision and device are the recorded run's."""
+    """The store of a recorded key, to read from; sampling and precision are the recorded run's.
+
+    None where it is not there, or belongs to another image encoder than the adapter's.
+    """
     path = cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -132,14 +113,13 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
 class StoredEmbeddings:
     """The stored embeddings of the videos of one pass, and those that the pass adds.
 
-    Positions are those of `items`. reused: how many rows were read.
+    Positions are those of `videos`. reused: how many rows were read.
     """
 
     store: EmbeddingStore
-    dataset: str
-    root: Path
-    items: Sequence[ListedVideo]
+    videos: VideoSet
     reused: int = 0
+    _root: Path = Path()
     _places: dict[int, tuple[ShardFile, int]] = field(default_factory=dict)
     _stamps: list[tuple[int, int]] = field(default_factory=list)
     _checked: set[Path] = field(default_factory=set)
@@ -150,10 +130,11 @@ class StoredEmbeddings:
 
     def __post_init__(self) -> None:
         """Stat the files, read the headers of all shards, and keep what fits."""
-        self.root = self.root.resolve()
-        self._stamps = [_stamp(self.root, item, self.store.frames) for item in self.items]
+        items, frames = self.videos.videos, self.videos.reading.store
+        self._root = self.videos.root.resolve()
+        self._stamps = [_stamp(self._root, item, frames) for item in items]
         wanted: dict[tuple[int, int, str], list[int]] = {}
-        for position, (item, stamp) in enumerate(zip(self.items, self._stamps, strict=True)):
+        for position, (item, stamp) in enumerate(zip(items, self._stamps, strict=True)):
             wanted.setdefault((*stamp, _name(item.path, item.video)), []).append(position)
         for path in sorted(self.store.folder.glob(f"*{SUFFIX}")):
             shard = self._header(path)
@@ -163,8 +144,8 @@ class StoredEmbeddings:
             columns = zip(rows.sizes, rows.times, rows.paths, rows.videos, strict=True)
             for row, (size, time, file, video) in enumerate(columns):
                 for position in wanted.get((size, time, _name(file, video)), ()):
-                    item = self.items[position]
-                    if _source(root, file, video) == _source(self.root, item.path, item.video):
+                    item = items[position]
+                    if _source(root, file, video) == _source(self._root, item.path, item.video):
                         self._places.setdefault(position, (shard, row))
 
     def __contains__(self, position: int) -> bool:
@@ -192,7 +173,7 @@ class StoredEmbeddings:
         for position in positions:
             shard, row = self._places[position]
             if shard.rows.damage[row]:
-                found[self.items[position].video] = shard.rows.damage[row]
+                found[self.videos.videos[position].video] = shard.rows.damage[row]
         return found
 
     def add(
@@ -213,18 +194,19 @@ class StoredEmbeddings:
     def flush(self) -> None:
         """Write what was added as one shard. A cache that cannot be written only costs time.
 
-        Raises StorageError where storing is what it is all about (`stores_all`).
+        Raises StorageError where the store must take all embeddings (`stores_all`).
         """
         if not self._positions:
             return
+        items = [self.videos.videos[position] for position in self._positions]
         rows = ShardRows(
-            dataset=self.dataset,
-            root=str(self.root),
-            videos=[self.items[position].video for position in self._positions],
-            paths=[self.items[position].path for position in self._positions],
+            dataset=self.videos.dataset,
+            root=str(self._root),
+            videos=[item.video for item in items],
+            paths=[item.path for item in items],
             sizes=[self._stamps[position][0] for position in self._positions],
             times=[self._stamps[position][1] for position in self._positions],
-            damage=[self._damage.get(self.items[p].video, {}) for p in self._positions],
+            damage=[self._damage.get(item.video, {}) for item in items],
         )
         try:
             description = self.store.folder / DESCRIPTION_FILE
@@ -259,18 +241,20 @@ class StoredEmbeddings:
 
 
 def _name(path: str, video: str) -> str:
-    """The last part of `_source`, which is quick to compare."""
+    """The last part of `_source`: most videos differ in it already."""
     return path.rpartition("/")[2] or video
 
 
 def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
-    """What a row belongs to: a file, whoever lists it; without one, an id of the folder."""
+    """What a row belongs to: a file under any id; without a file, an id of the folder."""
     return root / path, "" if path else video
 
 
 def _stamp(root: Path, item: ListedVideo, frames: FrameStore | None) -> tuple[int, int]:
-    """Size and modification time of a source, or of what its stored frames were made from; -1 where
-    there is none."""
+    """Size and modification time of a video's file; -1 where there is none.
+
+    frames: the frame store that is read, which knows the file that it was made from.
+    """
     if frames is not None:
         position = frames.index.position(item.video)
         if position is None:

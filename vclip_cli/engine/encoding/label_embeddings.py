@@ -1,7 +1,7 @@
 """Label embeddings as a file: computed once, extended at any time, refused for other weights.
 
-A .safetensors file with one row a label; its header holds each label's name and prompts and what
-identifies the method, the backbone and the checkpoint that computed them.
+It is a .safetensors file with one row a label. Its header holds the name and the prompts of each
+label, and what identifies the method, the backbone and the checkpoint that computed them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, We
 from vclip_cli.common.files import whole_file
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.label_set import NATURAL, LabelSet
-from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Computing, encode_text
-from vclip_cli.engine.encoding.settings import resolve_settings
+from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
 from vclip_cli.engine.requests import Request
+from vclip_cli.engine.specs import ComputeSpec
 
 FORMAT = "vclip-label-embeddings/1"
 HEADER = "vclip"
 BATCH = 256
 """Labels encoded at once."""
 SAVE_EVERY = 8
-"""Batches between two writes: a run that is killed goes on from the last one."""
+"""Batches between two writes. A killed run continues from the last write."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class LabelEmbeddings:
 
 @dataclass(frozen=True)
 class EmbeddedLabels:
-    """What `embed_labels` did: rows that it computed, rows that lay there, rows in all."""
+    """What `embed_labels` did: labels that it encoded, that the file had, and in all."""
 
     encoded: int
     kept: int
@@ -70,7 +69,7 @@ class EmbeddedLabels:
 
 
 def identity_of(method: LoadedMethod, precision: str) -> dict[str, Any]:
-    """What embeddings depend on besides the prompts: names, config and hashes, but no places."""
+    """What embeddings depend on besides the prompts: names, config and hashes."""
     facts = method.describe()
     config = {name: value for name, value in facts["config"].items() if name != "language_model"}
     return {
@@ -88,7 +87,7 @@ def embed_labels(
     method: LoadedMethod,
     labels: Sequence[str],
     prompts: Sequence[Sequence[str]],
-    computing: Computing,
+    compute: ComputeSpec,
     path: Path,
     *,
     progress: Progress = no_progress,
@@ -98,23 +97,24 @@ def embed_labels(
     Raises ComparisonRefused for a text side that is tied to its training classes, WeightsError
     where the file holds embeddings of other weights, StorageError.
     """
-    adapter = method.adapter.to(computing.device)
+    encoder = Encoder(method.adapter, compute)
+    adapter = method.adapter.to(encoder.device)
     if adapter.tied_classes is not None:
         raise ComparisonRefused(
             f"the text side of this {adapter.name!r} is tied to its training classes",
             hint="train with a context that all classes share",
         )
-    identity = identity_of(method, computing.precision)
+    identity = identity_of(method, compute.precision)
     store = LabelEmbeddings([], [], torch.zeros(0), identity)
     if path.exists():
         store = read_label_embeddings(path)
-        check_identity(store, method, computing.precision, str(path))
+        check_identity(store, method, compute.precision, str(path))
     known = {tuple(own) for own in store.prompts}
     fresh = [(n, list(p)) for n, p in zip(labels, prompts, strict=True) if tuple(p) not in known]
     with progress("encoding labels", len(labels), len(labels) - len(fresh)) as advance:
         for number, start in enumerate(range(0, len(fresh), BATCH), start=1):
             batch = fresh[start : start + BATCH]
-            encoded = encode_text(adapter, [own for _, own in batch], computing)
+            encoded = encoder.encode_text([own for _, own in batch])
             if not isinstance(encoded, Tensor) or len(encoded) != len(batch):
                 raise UsageError(f"the text side of {adapter.name!r} is not one row a label")
             rows = encoded.float().cpu()
@@ -136,16 +136,13 @@ def embed_label_texts(
     request: Request, label_set: LabelSet, path: Path, *, progress: Progress = no_progress
 ) -> tuple[LoadedMethod, EmbeddedLabels]:
     """Load the method of a request and write the embeddings of a label set; see `embed_labels`."""
-    compute = request.compute
-    computing = Computing(pick_device(compute.device), known_precision(compute.precision))
+    compute = resolve_compute(request.compute)
     loaded = load_method(request.model)
     views = loaded.stated_views()
     settings = resolve_settings(loaded.adapter, request.input, request.text, views)
     variant = settings.text if settings.text in label_set.variants else NATURAL
     prompts = class_prompts(label_set, label_set.names, variant, settings.templates)
-    return loaded, embed_labels(
-        loaded, label_set.names, prompts, computing, path, progress=progress
-    )
+    return loaded, embed_labels(loaded, label_set.names, prompts, compute, path, progress=progress)
 
 
 def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:
@@ -209,12 +206,12 @@ def check_identity(
 
 
 def stored_text(
-    path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], computing: Computing
+    path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], compute: ComputeSpec
 ) -> Tensor:
-    """What `encode_text` would give, read from the file, on the run's device."""
+    """What `Encoder.encode_text` would give, read from the file, on the run's device."""
     store = read_label_embeddings(path)
-    check_identity(store, method, computing.precision, str(path))
-    return store.rows(prompts, str(path)).to(computing.device)
+    check_identity(store, method, compute.precision, str(path))
+    return store.rows(prompts, str(path)).to(torch.device(compute.device))
 
 
 def _short(value: Any) -> str:

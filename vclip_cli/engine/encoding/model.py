@@ -163,7 +163,10 @@ def _load_checkpoint(spec: ModelSpec) -> LoadedMethod:
 
 
 def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:
-    """Set the weights between the original (if known) and the tuned ones, where the method can."""
+    """Interpolate between the original and the tuned weights, where the method can.
+
+    known: whether the original weights are known.
+    """
     interpolate = getattr(adapter, "interpolate", None)
     if interpolate is None:
         able = [name for name in list_methods() if hasattr(find_method(name), "interpolate")]

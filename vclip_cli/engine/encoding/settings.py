@@ -1,28 +1,30 @@
-"""How a video is looked at in a run: what was asked for, over the recipe, over the protocol.
+"""The settings of a run: what was asked for, over the recipe, over the protocol; and prompts.
 
-What a person overrides of the protocol's own fields is named, and ends up in the record.
+Values of the protocol that a person overrides are named here and stand in the record. No torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import ComparisonRefused, UsageError
+from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.protocol import Protocol, Recipe, Text
-from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.loading.frame_source import open_frames, require_kept, require_large_enough
+from vclip_cli.engine.loading.datasets import open_frames, require_kept, require_large_enough
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.engine.specs import InputSpec, TextSpec
-from vclip_cli.models.contract import Adapter
 from vclip_cli.video.decoders import known_decoder
-from vclip_cli.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
+    from vclip_cli.engine.encoding.model import LoadedMethod
+    from vclip_cli.models.contract import Adapter
 
 DEFAULT_FRAMES = 8
+PLACEHOLDERS = ("{class}", "{}")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def resolve_settings(
     *,
     allow_single: bool = False,
 ) -> Settings:
-    """Join what was asked, what the protocol plans, and what the method brings.
+    """Join what was asked, what the protocol states, and the defaults of the method.
 
     planned: `frames`, `clips`, `crops`, `rule`, `stride`, `templates`, `text` as far as the
     protocol and its recipe state them. Raises ComparisonRefused when a checkpoint is tied to
@@ -79,19 +81,17 @@ def resolve_settings(
         overrides["frames"] = stated["frames"]
     if merged["crops"] not in (1, 3):
         raise UsageError("the spatial views", found=str(merged["crops"]), expected="1 or 3")
-    sampling = Sampling(
+    resolved = InputSpec(
         frames=merged["frames"],
         clips=merged["clips"],
-        rule=plan.get("rule", "uniform"),
-        stride=plan.get("stride", 1),
-    )
-    reading = VideoReading(
-        sampling=sampling,
-        preprocessing=adapter.preprocessing,
         crops=merged["crops"],
         decoder=known_decoder(asked.decoder),
-        allow_single=allow_single,
+        frames_from=asked.frames_from,
+        sampling=plan.get("rule", "uniform"),
+        stride=plan.get("stride", 1),
+        preprocessing=adapter.preprocessing,
     )
+    reading = VideoReading(resolved, allow_single=allow_single)
     return Settings(reading, tuple(merged["templates"]), merged["text"], overrides)
 
 
@@ -100,8 +100,6 @@ def read_templates(values: Sequence[str] | None) -> tuple[str, ...] | None:
 
     Raises UsageError when such a file cannot be read or holds none.
     """
-    from pathlib import Path
-
     if not values:
         return None
     templates: list[str] = []
@@ -134,8 +132,10 @@ def reading_from(reading: VideoReading, frames_from: str, dataset: str) -> Video
 
 
 def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
-    """What is stated of frames, views and text: by the protocol, over that by its recipe for the
-    method, over that by the checkpoint, which was trained in one way and not in another."""
+    """What is stated of frames, views and text.
+
+    The checkpoint wins over the protocol's recipe for the method, and the recipe over the protocol.
+    """
     plan: dict[str, Any] = {
         "frames": protocol.frames_for(dataset.config.name),
         "clips": protocol.views.clips,
@@ -164,11 +164,46 @@ def recipe_views(recipe: Recipe) -> dict[str, Any]:
 
 
 def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
-    """What is stated of the prompts. A paper's text variant that the label set lacks, such as that
-    of a person's own classes, is left out: `natural` stands in for it."""
+    """What is stated of the prompts.
+
+    A paper's text variant that the label set lacks is left out, so that `natural` is used. A label
+    set of a person's own classes lacks them all.
+    """
     stated: dict[str, Any] = {}
     if text is not None and text.variant in dataset.label_set.variants:
         stated["text"] = text.variant
     if text is not None and text.templates:
         stated["templates"] = tuple(text.templates)
     return stated
+
+
+# Prompts ------------------------------------------------------------------------------------------
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Refuse an empty list, and templates in which the class has no place. Raises UsageError."""
+    if not templates:
+        raise UsageError("no prompt template was given")
+    for template in templates:
+        if not any(placeholder in template for placeholder in PLACEHOLDERS):
+            raise UsageError(
+                f"the template {template!r} has no place for the class",
+                expected="{class} somewhere in it, such as 'a video of {class}.'",
+            )
+
+
+def fill(template: str, text: str) -> str:
+    """The template with the class text in its place; other braces stay as they are."""
+    for placeholder in PLACEHOLDERS:
+        if placeholder in template:
+            return template.replace(placeholder, text)
+    return template
+
+
+def class_prompts(
+    label_set: LabelSet, classes: Sequence[str], variant: str, templates: Sequence[str]
+) -> list[list[str]]:
+    """One list of prompts a class, in the order of `classes`. Raises UsageError."""
+    check_templates(templates)
+    texts = [label_set.text(name, variant) for name in classes]
+    return [[fill(template, text) for template in templates] for text in texts]

@@ -1,34 +1,33 @@
 """From logits to a probability for each label by itself, never a softmax over the labels.
 
-A method that was trained with several labels a video brings the sigmoid of its own loss. The logits
-of others mean nothing by themselves: all cosines of CLIP lie far above 0, so that a plain sigmoid
-would call everything true. Where the dataset has a validation part, slope and bias are fitted to
-its true labels, one pair for all labels, which changes no ranking. Else a fixed guess is taken, and
-called one.
+A method that was trained with several labels a video uses the sigmoid of its own loss. The logits
+of other methods are not log odds: all cosines of CLIP lie far above 0, so a plain sigmoid would
+predict every label. Where the dataset has a validation part, slope and bias are fitted to its true
+labels, one pair for all labels, which changes no ranking. Elsewhere a fixed guess is used and
+recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
-from vclip_cli.data.protocol_lists import TestSet, protocol_validation
-from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
-from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.data.protocol_lists import TestSet
+from vclip_cli.engine.encoding.model import LoadedMethod
+from vclip_cli.engine.evaluation.plan import (
+    EvaluationPlan,
+    labels_of,
+    prompts_of,
+    validation_part,
+)
+from vclip_cli.engine.runs.parts import Scores
+from vclip_cli.models.contract import Adapter
 from vclip_cli.results.multi_label import best_threshold, fit_sigmoid
 from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
-
-if TYPE_CHECKING:
-    from vclip_cli.common.long_work import Progress
-    from vclip_cli.data.dataset import Dataset
-    from vclip_cli.data.protocol import Protocol
-    from vclip_cli.engine.evaluation.plan import EvaluationPlan
-    from vclip_cli.engine.runs.parts import Scores
-    from vclip_cli.models.contract import Adapter
 
 STATED_COSINE = 0.25
 STATED_SLOPE = 40.0
@@ -47,15 +46,6 @@ class LabelProbability:
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits to probabilities on the CPU, float64: ranks survive close to 0 and 1."""
         return torch.sigmoid(self.slope * (logits.cpu().double() - self.bias))
-
-
-@dataclass(frozen=True)
-class RawLogits:
-    """Logits as they are, for what is fitted to them."""
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        """The same logits."""
-        return logits
 
 
 def stated_probability(adapter: Adapter) -> LabelProbability:
@@ -80,31 +70,18 @@ def own_probability(method: LoadedMethod) -> LabelProbability:
     return trained_probability(method) or stated_probability(method.adapter)
 
 
-def validation_part(
-    protocol: Protocol, dataset: Dataset, tests: Sequence[TestSet], method: LoadedMethod
-) -> TestSet | None:
-    """Where slope, bias and threshold may be chosen; None without such a part.
+def decide(plan: EvaluationPlan, score: Callable[[TestSet, list[list[str]]], Scores]) -> Decision:
+    """Settle probabilities and threshold before any test video is scored.
 
-    A part that the checkpoint was trained on is none.
+    score: gives the logits of a test set, averaged over views, for one list of prompts a class.
     """
-    found = protocol_validation(protocol, dataset, tests) if tests[0].multi_label else None
-    if found is None:
-        return None
-    trained = {video for names in method.training.videos.values() for video in names}
-    return None if trained & set(found.rows["video"]) else found
-
-
-def decide(plan: EvaluationPlan, progress: Progress) -> Decision:
-    """Settle probabilities and threshold before any test video is scored."""
-    from vclip_cli.engine.evaluation.evaluate import labels_of
-
     own = own_probability(plan.method)
     part = validation_part(plan.protocol, plan.dataset, plan.tests, plan.method)
     if part is None:
         note = "the dataset has no validation part of its own: only the threshold 0.5 is used"
         return Decision(slope=own.slope, bias=own.bias, source=own.source, note=note)
-    ordered = candidate_classes(plan.method, part.classes, part.name)
-    scores = _validation_logits(plan, part, ordered, progress)
+    ordered, prompts = prompts_of(plan, part)
+    scores = score(part, prompts)
     every = labels_of(part)
     positive = label_matrix([every[video] for video in scores.videos], ordered)
     if not positive.any() or positive.all():
@@ -125,20 +102,6 @@ def decide(plan: EvaluationPlan, progress: Progress) -> Decision:
         labels=len(part.classes),
         note="the threshold has the highest micro F1 on the validation part",
     )
-
-
-def _validation_logits(
-    plan: EvaluationPlan, part: TestSet, ordered: Sequence[str], progress: Progress
-) -> Scores:
-    """Logits (N,K), averaged over views, of the validation part."""
-    from vclip_cli.engine.evaluation.evaluate import embeddings_of, score_tests
-
-    label_set, settings = plan.dataset.label_set, plan.settings
-    prompts = class_prompts(label_set, ordered, settings.text, settings.templates)
-    store = embeddings_of(plan)
-    scores, _ = score_tests(plan, [part], prompts, progress, RawLogits(), store=store)
-    assert scores is not None  # every process scores the whole of it
-    return scores
 
 
 def applied(decision: Decision) -> LabelProbability:

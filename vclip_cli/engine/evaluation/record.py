@@ -4,76 +4,85 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vclip_cli.engine.encoding.devices import device_name
-from vclip_cli.engine.loading.videos import Failure
+from vclip_cli.data.protocol_lists import TestSet
+from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
+from vclip_cli.engine.encoding.encoder import device_name
+from vclip_cli.engine.evaluation.plan import EvaluationPlan, labels_of, listed_videos
 from vclip_cli.engine.requests import plain
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
+from vclip_cli.engine.runs.parts import Scores
 from vclip_cli.engine.runs.run_log import command_line
+from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results import record as records
 from vclip_cli.results.metrics import evaluate_single_label
 from vclip_cli.results.multi_label import evaluate_labels
 
-if TYPE_CHECKING:
-    from vclip_cli.data.protocol_lists import TestSet
-    from vclip_cli.engine.evaluation.plan import EvaluationPlan
-
 
 @dataclass(frozen=True, eq=False)
-class RunFacts:
-    """What the test sets of one scoring pass share.
+class ScoredPass:
+    """What a scoring pass gave for its test sets.
 
-    classes: in the order of the scores' columns; seconds: wall time of the pass; scored: how many
-    videos it encoded; processes: among how many they were divided; latency: seconds of one of them
-    in the model; multiply_adds: of one view; embeddings: the key of the store that was used, if
-    any, and how many came of it; decision: for several labels a video, None for one.
+    classes, prompts: in the order of the scores' columns; seconds: wall time; multiply_adds: of one
+    view; stored: the embeddings that were used, if any; decision: for several labels a video.
     """
 
     plan: EvaluationPlan
-    prompts: list[list[str]]
     classes: list[str]
+    prompts: list[list[str]]
+    scores: Scores
     started: datetime
     seconds: float
-    scored: int
-    processes: int
-    latency: float | None
     multiply_adds: int | None
-    embeddings: str | None = None
-    embeddings_reused: int = 0
-    decision: records.Decision | None = None
+    stored: StoredEmbeddings | None
+    decision: records.Decision | None
+
+    def of(self, test: TestSet) -> ScoredPass:
+        """The videos and the classes of one test set."""
+        scores = self.scores
+        wanted = {video for video, _ in listed_videos(test, self.plan.request.run.limit)}
+        rows = [row for row, video in enumerate(scores.videos) if video in wanted]
+        columns = list(range(len(self.classes)))
+        if set(test.classes) != set(self.classes):
+            columns = [self.classes.index(name) for name in test.classes]
+        narrow = replace(
+            scores,
+            videos=[scores.videos[row] for row in rows],
+            scores=scores.scores[rows][:, columns] if rows else scores.scores[:0],
+            failures=[failure for failure in scores.failures if failure.video in wanted],
+            damage={video: signs for video, signs in scores.damage.items() if video in wanted},
+        )
+        classes = [self.classes[column] for column in columns]
+        prompts = [self.prompts[column] for column in columns]
+        return replace(self, scores=narrow, classes=classes, prompts=prompts)
 
 
 def build_record(
-    facts: RunFacts,
-    test: TestSet,
-    labels: Sequence[tuple[str, ...]],
-    scores: np.ndarray,
-    failures: Sequence[Failure],
-    unread: Sequence[tuple[str, ...]],
-    damage: dict[str, dict[str, int]],
-    predictions_file: str,
-    predictions_sha256: str,
+    scored: ScoredPass, test: TestSet, predictions: records.PredictionsFile
 ) -> records.Record:
     """Measure a test set and join the measures with where they come from.
 
-    unread: the labels of videos without scores that count as wrong.
+    scored: narrowed to the test set.
     """
-    plan, settings = facts.plan, facts.plan.settings
+    plan, settings, scores = scored.plan, scored.plan.settings, scored.scores
     method, request = plan.method, plan.request
-    if facts.decision is not None:
-        chosen = facts.decision.threshold
-        nothing = np.zeros((len(unread), scores.shape[1]), scores.dtype)
+    every = labels_of(test)
+    labels = [every[video] for video in scores.videos]
+    counts_as_wrong = request.run.on_error == COUNT_AS_WRONG
+    unread = [every[failure.video] for failure in scores.failures if counts_as_wrong]
+    values, classes = scores.scores, scored.classes
+    if scored.decision is not None:
+        chosen = scored.decision.threshold
+        nothing = np.zeros((len(unread), len(classes)), values.dtype)
         evaluation = evaluate_labels(
-            np.concatenate([scores, nothing]), [*labels, *unread], facts.classes, threshold=chosen
+            np.concatenate([values, nothing]), [*labels, *unread], classes, threshold=chosen
         )
     else:
-        evaluation = evaluate_single_label(scores, labels, facts.classes, unread=unread)
+        evaluation = evaluate_single_label(values, labels, classes, unread=unread)
     training = method.training
     reading = settings.reading
     label_set = plan.dataset.label_set
@@ -97,13 +106,13 @@ def build_record(
             label_set=records.LabelSet(
                 name=label_set.name, version=label_set.version, sha256=label_set.sha256
             ),
-            classes=facts.classes,
+            classes=classes,
             absent=len(plan.dataset.manifest.absent),
             unlisted=len(plan.dataset.manifest.unlisted),
             remarks=list(plan.dataset.manifest.remarks),
         ),
         prompts=records.Prompts(
-            templates=list(settings.templates), text_variant=settings.text, texts=facts.prompts
+            templates=list(settings.templates), text_variant=settings.text, texts=scored.prompts
         ),
         backbone=records.Backbone(**method.backbone),
         adapter=records.Adapter(
@@ -121,49 +130,51 @@ def build_record(
             sampling=reading.sampling.as_dict(),
             views=records.Views(clips=reading.sampling.clips, crops=reading.crops),
             preprocessing=reading.preprocessing.as_dict(),
-            embeddings=facts.embeddings,
+            embeddings=scored.stored.store.key if scored.stored is not None else None,
         ),
         compute=records.Compute(
             precision=request.compute.precision,
-            device=device_name(plan.computing.device),
-            world_size=facts.processes,
+            device=device_name(plan.encoder.device),
+            world_size=scores.processes,
             batch_size=request.compute.batch_size,
             workers=request.workers.most_workers,
             libraries=library_versions(),
         ),
         seeds={"train": training.seed},
         counts=records.Counts(
-            listed=test.rows["video"].nunique(), scored=len(labels), failed=len(failures)
+            listed=test.rows["video"].nunique(),
+            scored=len(labels),
+            failed=len(scores.failures),
         ),
-        failures=[records.Failure(**vars(failure)) for failure in failures],
-        damage=[records.Damaged(video=video, **counts) for video, counts in damage.items()],
+        failures=[records.Failure(**asdict(failure)) for failure in scores.failures],
+        damage=[records.Damaged(video=video, **counts) for video, counts in scores.damage.items()],
         partial=request.run.limit is not None or training.partial,
         overlap_allowed=any(overlap.test == test.name for overlap in plan.overlaps),
         marks=_marks(plan, test, len(unread)),
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         without_positives=evaluation.without_positives,
-        decision=facts.decision,
-        predictions=records.PredictionsFile(file=predictions_file, sha256=predictions_sha256),
-        cost=_cost(facts),
+        decision=scored.decision,
+        predictions=predictions,
+        cost=_cost(scored),
         timing=records.Timing(
-            started=facts.started.isoformat(timespec="seconds"),
+            started=scored.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            wall_seconds=round(facts.seconds, 3),
-            videos_per_second=round(facts.scored / max(facts.seconds, 1e-9), 3),
-            latency_milliseconds=None if facts.latency is None else round(1e3 * facts.latency, 3),
-            embeddings_reused=facts.embeddings_reused,
+            wall_seconds=round(scored.seconds, 3),
+            videos_per_second=round(scores.fresh / max(scored.seconds, 1e-9), 3),
+            latency_milliseconds=None if scores.latency is None else round(1e3 * scores.latency, 3),
+            embeddings_reused=scored.stored.reused if scored.stored is not None else 0,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
     )
 
 
-def _cost(facts: RunFacts) -> records.Cost | None:
-    if facts.multiply_adds is None:
+def _cost(scored: ScoredPass) -> records.Cost | None:
+    if scored.multiply_adds is None:
         return None
     return records.Cost(
-        multiply_adds_per_view=facts.multiply_adds,
-        multiply_adds_per_video=facts.multiply_adds * facts.plan.settings.reading.views,
+        multiply_adds_per_view=scored.multiply_adds,
+        multiply_adds_per_video=scored.multiply_adds * scored.plan.settings.reading.views,
     )
 
 

@@ -1,54 +1,93 @@
-"""From video files to batches: decoded, resized and cropped in guarded workers, still uint8.
+"""From video files to batches: read, resized and cropped in workers, still uint8.
 
-Workers load no torch: they start in a second, and hold little memory.
+Workers load no torch, so that they start in a second and take little memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from vclip_cli.common.errors import VclipError
+from vclip_cli.common.errors import VclipError, VideoError
+from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
-from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
+from vclip_cli.engine.loading.datasets import decode_listed, prepare_videos, require_videos
+from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
+from vclip_cli.engine.runs.parts import FailedVideo
+from vclip_cli.engine.specs import UNPROTECTED, InputSpec, WorkerSpec
 from vclip_cli.video.decoded import Damage
 from vclip_cli.video.decoders import describe_decoder
+from vclip_cli.video.exact import require_decodable
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
-from vclip_cli.video.sampling import Sampling
+from vclip_cli.video.sampling import Rule, Sampling
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class ListedVideo:
-    """A listed video: its id and where it lies; `path` is relative to the root, empty if absent."""
+    """A listed video: its id and its file. path: relative to the videos' folder, or absolute for a
+    video of no dataset; empty where the video is not on disk."""
 
     video: str
     path: str
+
+    def below(self, root: Path) -> Path | None:
+        """The file, None where the video is not on disk."""
+        return root / self.path if self.path else None
 
 
 @dataclass(frozen=True)
 class VideoReading:
     """How every video of a run is read.
 
-    sampling: which frames; crops: 1 or 3 spatial views; decoder: `exact` or `decord`; store: where
-    the frames were extracted to, None to decode the video files.
+    input: what the frames are, with `frames` and `preprocessing` stated; where nothing else is
+    stated, one view of uniformly sampled frames. store: where the frames were extracted to, None to
+    decode the video files. allow_single: also read files of a single frame.
     """
 
-    sampling: Sampling
-    preprocessing: Preprocessing
-    crops: int = 1
-    decoder: str = "exact"
-    allow_single: bool = False
+    input: InputSpec
     store: FrameStore | None = None
+    allow_single: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.sampling  # refuses numbers that make no sense: UsageError
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """Which frames."""
+        asked = self.input
+        assert asked.frames is not None  # stated, as the class says
+        rule = cast(Rule, asked.sampling or "uniform")  # Sampling refuses any other
+        return Sampling(asked.frames, asked.clips or 1, rule, asked.stride or 1)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to the frames."""
+        assert self.input.preprocessing is not None  # stated, as the class says
+        return self.input.preprocessing
+
+    @property
+    def crops(self) -> int:
+        """Spatial views a clip: 1 or 3."""
+        return self.input.crops or 1
+
+    @property
+    def decoder(self) -> str:
+        """`exact` or `decord`."""
+        return self.input.decoder
 
     @property
     def views(self) -> int:
@@ -65,20 +104,51 @@ class VideoReading:
         """What identifies the store's frames, None where the video files are decoded."""
         return self.store.describe() if self.store else None
 
+    def describe(self) -> dict[str, Any]:
+        """Everything that the frames depend on, JSON-able; stored embeddings are keyed by it."""
+        return {
+            "sampling": self.sampling.as_dict(),
+            "preprocessing": self.preprocessing.as_dict(),
+            "crops": self.crops,
+            "decoder": self.decoder_facts,
+            "allow_single": self.allow_single,
+            "store": self.store_facts,
+        }
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The videos of a pass, and how they are read.
+
+    root: their folder; videos: in order, so that a position stands for a video; dataset: the name
+    of theirs, empty for single files.
+    """
+
+    root: Path
+    videos: Sequence[ListedVideo]
+    reading: VideoReading
+    dataset: str = ""
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def at(self, positions: Sequence[int]) -> VideoSet:
+        """The set of the videos at some positions."""
+        return replace(self, videos=[self.videos[position] for position in positions])
+
+    def prepare(self, progress: Progress = no_progress) -> None:
+        """Render the videos of the embedded benchmark that are not there yet."""
+        if self.reading.store is None:
+            prepare_videos(self.dataset, [item.video for item in self.videos], progress=progress)
+
 
 def read_views(path: Path, reading: VideoReading) -> np.ndarray:
     """One video as uint8 (V,T,S,S,3), temporal views outermost. Raises VideoError."""
-    return read_views_and_damage(path, reading)[0]
+    return _read_views(Path(), ListedVideo(str(path), str(path)), reading)[0]
 
 
-def read_views_and_damage(path: Path, reading: VideoReading) -> tuple[np.ndarray, Damage]:
-    """What `read_views` gives, and the signs of damage that were met."""
-    return _views_and_damage(Path(), ListedVideo(str(path), str(path)), reading)
-
-
-def _views_and_damage(
-    root: Path, item: ListedVideo, reading: VideoReading
-) -> tuple[np.ndarray, Damage]:
+def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[np.ndarray, Damage]:
+    """The views of a listed video, and the signs of damage that were met."""
     clip = decode_listed(
         root,
         item.video,
@@ -103,80 +173,161 @@ def _views(wanted: np.ndarray, reading: VideoReading) -> np.ndarray:
     return np.ascontiguousarray(by_crop.swapaxes(0, 1)).reshape(-1, frames, *crops.shape[2:])
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A listed video that could not be scored, and why."""
-
-    video: str
-    path: str
-    reason: str
-
-
-def failure_of(video: str, path: str, error: VclipError) -> Failure:
-    """The row of a video that met an error; where the file lies is no part of the reason."""
+def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:
+    """A video that met an error. The file's place is left out of the reason."""
     reason = f"{error.what} ({error.found})" if error.found else error.what
-    return Failure(video, path, reason)
+    return FailedVideo(video, path, reason)
 
 
 @dataclass(frozen=True)
 class VideoBatch:
-    """positions: which items these are; frames: uint8 (B,V,T,S,S,3), None when all failed; damage:
-    signs of damage met in a video, by its id, of those that show any."""
+    """Some videos as they were read.
+
+    positions: of the videos that could be read; frames: theirs, uint8 (B,V,T,S,S,3), None without
+    any; failures: the others; errors: why, by position; damage: signs of damage met in a video, by
+    its id, of those that show any.
+    """
 
     positions: list[int]
     frames: torch.Tensor | None
-    failures: list[Failure]
+    failures: list[FailedVideo]
+    errors: dict[int, VclipError] = field(default_factory=dict)
     damage: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-_Row = tuple[int, np.ndarray | Failure, dict[str, dict[str, int]]]
+_Row = tuple[np.ndarray, dict[str, int]] | VclipError
 
 
-def _read(where: tuple[Path, VideoReading], key: tuple[int, ListedVideo]) -> _Row:
-    (root, reading), (position, item) = where, key
+def _read(where: tuple[Path, VideoReading], item: ListedVideo) -> _Row:
+    root, reading = where
     try:
-        views, damage = _views_and_damage(root, item, reading)
-        return position, views, {item.video: damage.as_dict()} if damage else {}
+        views, damage = _read_views(root, item, reading)
     except VclipError as error:
-        if item.path and reading.store is None:
+        if item.path and not Path(item.path).is_absolute() and reading.store is None:
             require_videos(root)
-        return position, failure_of(item.video, item.path, error), {}
-
-
-def _collate(rows: list[_Row], pin_memory: bool) -> VideoBatch:
-    import torch
-
-    good = [(position, value) for position, value, _ in rows if isinstance(value, np.ndarray)]
-    frames = torch.from_numpy(np.stack([value for _, value in good])) if good else None
-    if frames is not None and pin_memory:
-        frames = frames.pin_memory()
-    failures = [value for _, value, _ in rows if isinstance(value, Failure)]
-    damage = {video: counts for *_, found in rows for video, counts in found.items()}
-    return VideoBatch([position for position, _ in good], frames, failures, damage)
+        return error
+    return views, damage.as_dict() if damage else {}
 
 
 def video_batches(
-    root: Path,
-    items: Sequence[ListedVideo],
-    reading: VideoReading,
+    videos: VideoSet,
     batches: Sequence[Sequence[int]],
+    workers: WorkerSpec = UNPROTECTED,
     *,
-    guard: WorkerSpec = UNPROTECTED,
     pin_memory: bool = False,
 ) -> Iterator[VideoBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    So does one that takes longer or more memory than `guard` allows, or takes its worker down.
-    Raises DataError when the folder of videos has gone.
+    So does one that takes longer or more memory than `workers` allows, or ends its worker.
+    pin_memory: for a GPU; the next batches are then made while this one is used. Raises DataError
+    when the folder of videos has gone.
     """
-    keys = [(position, items[position]) for batch in batches for position in batch]
-    rows = guarded_calls(_read, (root, reading), keys, guard)
+    read = _batches(videos, batches, workers, pin_memory)
+    return prefetched(read) if pin_memory else read
+
+
+def _batches(
+    videos: VideoSet, batches: Sequence[Sequence[int]], workers: WorkerSpec, pin_memory: bool
+) -> Iterator[VideoBatch]:
+    import torch
+
+    items = [videos.videos[position] for batch in batches for position in batch]
+    rows = call_in_workers(_read, (videos.root, videos.reading), items, workers)
     for batch in batches:
-        found = [_row(position, items[position], next(rows)) for position in batch]
-        yield _collate(found, pin_memory)
+        views: dict[int, np.ndarray] = {}
+        errors: dict[int, VclipError] = {}
+        damage = {}
+        for position in batch:
+            row = next(rows)
+            if isinstance(row, FailedCall):
+                row = VideoError(row.reason)
+            if isinstance(row, VclipError):
+                errors[position] = row
+                continue
+            views[position], signs = row
+            if signs:
+                damage[videos.videos[position].video] = signs
+        frames = torch.from_numpy(np.stack(list(views.values()))) if views else None
+        if frames is not None and pin_memory:
+            frames = frames.pin_memory()
+        failures = [
+            failed_video(item.video, item.path, error)
+            for position, error in errors.items()
+            for item in (videos.videos[position],)
+        ]
+        yield VideoBatch(list(views), frames, failures, errors, damage)
 
 
-def _row(position: int, item: ListedVideo, result: _Row | Lost) -> _Row:
-    if not isinstance(result, Lost):
-        return result
-    return position, Failure(item.video, item.path, result.reason), {}
+# Reading ahead ------------------------------------------------------------------------------------
+
+
+DEPTH = 2
+"""Batches that may wait; more would only take memory."""
+_SECONDS_TO_STOP = 5.0
+_END = object()
+
+
+def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
+    """The same items in the same order, each made in a thread while those before it are used.
+
+    An exception of `items` is raised in its turn. When the caller leaves early, `items` is closed.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(depth)
+    left = threading.Event()
+
+    def put(entry: tuple[Any, BaseException | None]) -> bool:
+        while not left.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(entry, timeout=0.1)
+                return True
+        return False
+
+    def fill() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    break
+            else:
+                put((_END, None))
+        except BaseException as error:  # of any kind: it is raised where the items are used
+            put((_END, error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=fill, name="vclip-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        left.set()
+        thread.join(_SECONDS_TO_STOP)
+
+
+# Whether files can be decoded ---------------------------------------------------------------------
+
+
+def undecodable(
+    paths: Sequence[Path], workers: WorkerSpec, *, full: bool = False
+) -> Iterator[str | None]:
+    """Why each file cannot be decoded, None for one that can, in order.
+
+    full: decode every frame, not only the first.
+    """
+    for found in call_in_workers(_why_undecodable, full, paths, workers):
+        yield found.reason if isinstance(found, FailedCall) else found
+
+
+def _why_undecodable(full: bool, path: Path) -> str | None:
+    try:
+        require_decodable(path, full=full)
+    except VclipError as error:
+        return error.what
+    return None

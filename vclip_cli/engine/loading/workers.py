@@ -1,15 +1,13 @@
-"""Calls in worker processes that survive what a call may do: hang, crash, eat memory.
+"""Calls in worker processes: a call that crashes, hangs or takes too much memory costs itself only.
 
-A video decoder is a large piece of C that is fed files from anywhere. A call that outlives its time
-or outgrows its memory is ended with its worker, a worker that dies takes nothing down but its own
-call, and workers are replaced after so many calls, so that what leaks in one does not grow without
-end.
+Video decoders are large C libraries that read files from anywhere. A call that takes too long or
+too much memory is ended together with its worker. A worker that dies costs the call that it was
+making. Workers are replaced after a number of calls, so that a memory leak stays small.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -21,55 +19,56 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.engine.loading.memory import most_held, now_held
 from vclip_cli.engine.specs import WorkerSpec
 
 CALLS_A_WORKER = 2000
+"""After so many calls a worker is replaced."""
 AHEAD = 4
 """Calls a worker that may wait or be finished before their turn."""
 STARTS = 3
-"""How often a pool is started again, without a result between, after workers died outside calls."""
+"""How often a pool is started again without a result in between."""
 SECONDS_TO_STALL = 120
-"""Beyond the time of a call: then a worker died while it answered, and the others wait for it."""
+"""Waited beyond the time limit of a call. Then a worker died while it sent its answer, and the
+other workers wait for the lock that it held."""
 SECONDS_TO_END = 0.5
-"""For a worker to end by itself before it is made to."""
+"""A worker that does not end by itself in this time is killed."""
 TOO_LARGE = 86
-"""The exit code of a worker that outgrew its memory."""
+"""The exit code of a worker that took too much memory."""
 SECONDS_BETWEEN_LOOKS = 0.02
 
-_shared: Any = None
-_most: int | None = None
-_calling, _turn = threading.Event(), threading.Lock()
+Function = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A call that gave nothing, and why."""
+class FailedCall:
+    """A call that gave no result, and why."""
 
     reason: str
 
 
-def guarded_calls(
-    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: WorkerSpec
+def call_in_workers(
+    function: Function, shared: Any, keys: Sequence[Any], spec: WorkerSpec
 ) -> Iterator[Any]:
-    """`function(shared, key)` for every key, in order; `Lost` for one that died or was ended.
+    """`function(shared, key)` for every key, in order; `FailedCall` where the worker was lost.
 
     function: importable by name; shared: sent to each worker once. With no workers the calls are
-    made here, where nothing guards them. Exceptions of `function` are raised here, in turn. Raises
-    VclipError when workers cannot be started.
+    made in this process, without protection. An exception of `function` is raised here, in its
+    turn. Raises VclipError when workers cannot be started.
     """
-    if guard.workers == 0:
+    if spec.workers == 0:
         for key in keys:
-            yield _made(function, shared, key)
+            yield _result_of(function, shared, key)
         return
     done, starts = 0, 0
     while done < len(keys):
         try:
-            for result in _pooled(function, shared, keys[done:], guard):
+            for result in _pool_results(function, shared, keys[done:], spec):
                 yield result
                 done, starts = done + 1, 0
         except BrokenProcessPool as error:
@@ -82,69 +81,51 @@ def guarded_calls(
                 ) from None
 
 
-def _pooled(
-    function: Callable[[Any, Any], Any], shared: Any, keys: Sequence[Any], guard: WorkerSpec
+def _pool_results(
+    function: Function, shared: Any, keys: Sequence[Any], spec: WorkerSpec
 ) -> Iterator[Any]:
     from pebble import CONSTS, ProcessPool
 
     CONSTS.term_timeout = SECONDS_TO_END
-    workers = guard.workers_for(len(keys))
+    workers = spec.workers_for(len(keys))
     pool = ProcessPool(
         max_workers=workers,
         max_tasks=CALLS_A_WORKER,
-        initializer=_keep,
-        initargs=(function, shared, guard.limit_memory),
-        # forking a process that runs torch's threads may hang
-        context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(function, shared, spec.limit_memory),
+        # Spawned, not forked: forking a process that runs torch's threads may hang.
+        context=_WorkerContext(),
     )
     waiting: deque[Future[Any]] = deque()
     try:
-        with _ctrl_c_for_us_alone():
-            if not pool.active:  # asked so, it starts its threads and workers
+        with _sigint_blocked():
+            if not pool.active:  # asking starts the pool's threads and workers
                 raise BrokenProcessPool("the pool does not start")
         for key in keys:
-            waiting.append(pool.schedule(_call, args=(key,), timeout=guard.video_timeout))
+            waiting.append(pool.schedule(_call, args=(key,), timeout=spec.video_timeout))
             if len(waiting) > AHEAD * workers:
-                yield _result(waiting.popleft(), guard)
+                yield _answer(waiting.popleft(), spec)
         while waiting:
-            yield _result(waiting.popleft(), guard)
+            yield _answer(waiting.popleft(), spec)
     finally:
         pool.stop()
         pool.join()
 
 
-@contextlib.contextmanager
-def _ctrl_c_for_us_alone() -> Iterator[None]:
-    """Threads and processes that are started here are deaf to Ctrl-C from their first moment on.
-
-    A terminal sends it to all of them, and one that is just starting would print a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # whose start ends the deafness
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _result(future: Future[Any], guard: WorkerSpec) -> Any:
+def _answer(future: Future[Any], spec: WorkerSpec) -> Any:
     from pebble import ProcessExpired
 
+    limit = spec.video_timeout
     try:
-        return future.result(
-            None if guard.video_timeout is None else guard.video_timeout + SECONDS_TO_STALL
-        )
+        return future.result(None if limit is None else limit + SECONDS_TO_STALL)
     except CallTimeout:
         if not future.done():
             raise BrokenProcessPool("the workers do not answer") from None
-        return Lost(f"not read within {guard.video_timeout:g} s")
+        return FailedCall(f"not read within {limit:g} s")
     except ProcessExpired as error:
-        if error.exitcode == TOO_LARGE and guard.limit_memory is not None:
-            return Lost(f"reading it needs more than {guard.limit_memory:,} MB")
-        return Lost(f"the reading process died ({_death(error.exitcode)})")
+        if error.exitcode == TOO_LARGE and spec.limit_memory is not None:
+            return FailedCall(f"reading it needs more than {spec.limit_memory:,} MB")
+        return FailedCall(f"the reading process died ({_death(error.exitcode)})")
 
 
 def _death(code: int | None) -> str:
@@ -153,42 +134,121 @@ def _death(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _keep(function: Callable[[Any, Any], Any], shared: Any, limit_memory: int | None) -> None:
-    global _shared, _most
-    # a scheduler sends it to all processes of a run: the first one decides, and ends the others
+# How workers start --------------------------------------------------------------------------------
+
+
+class _WorkerProcess(SpawnProcess):
+    """A spawned process that does not import the caller's script.
+
+    Spawn imports `__main__` again in each process, which would run a script that has no
+    `if __name__ == "__main__"` once more in every worker. Workers need this package only.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        with _main_left_out():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _WorkerContext(SpawnContext):
+    """The context whose processes are `_WorkerProcess`."""
+
+    Process = _WorkerProcess
+
+
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_left_out() -> Iterator[None]:
+    """A process that this thread spawns meanwhile is told nothing of `__main__`."""
+    thread = threading.get_ident()
+    with _starting:
+        prepare = spawn.get_preparation_data
+
+        def without_main(name: str) -> dict[str, Any]:
+            data = prepare(name)
+            if threading.get_ident() != thread:  # somebody else's process
+                return data
+            return {k: v for k, v in data.items() if not k.startswith("init_main_from")}
+
+        spawn.get_preparation_data = without_main
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = prepare
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Threads and processes that are started within never receive SIGINT.
+
+    A terminal sends Ctrl-C to every process of a command, and a worker that is just starting would
+    print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# What runs in a worker ----------------------------------------------------------------------------
+
+
+_work: tuple[Function, Any] | None = None
+_most_bytes: int | None = None
+_calling, _answering = threading.Event(), threading.Lock()
+
+
+def _start_worker(function: Function, shared: Any, limit_memory: int | None) -> None:
+    global _work, _most_bytes
+    # A scheduler sends SIGTERM to every process of a run. The main process ends its workers.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if (torch := sys.modules.get("torch")) is not None:  # there is a worker for every core
         torch.set_num_threads(1)
-    _shared = (function, shared)
+    _work = (function, shared)
     if limit_memory is not None:
-        _most = most_held() + limit_memory * 1_000_000
-        threading.Thread(target=_end_when_too_large, args=(_most,), daemon=True).start()
+        _most_bytes = _memory("VmHWM:") + limit_memory * 1_000_000
+        threading.Thread(target=_end_when_too_large, args=(_most_bytes,), daemon=True).start()
 
 
 def _end_when_too_large(most: int) -> None:
     while True:
         _calling.wait()
-        with _turn:  # never while it answers: the others would wait for the rest of the answer
-            if _calling.is_set() and now_held() > most:
+        with _answering:  # a worker that ends while it answers would block the others
+            if _calling.is_set() and _memory("VmRSS:") > most:
                 os._exit(TOO_LARGE)
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _made(function: Callable[[Any, Any], Any], shared: Any, key: Any) -> Any:
+def _call(key: Any) -> Any:
+    assert _work is not None  # set when the worker started
+    _calling.set()
+    try:
+        result = _result_of(*_work, key)
+    finally:
+        with _answering:
+            _calling.clear()
+    if _most_bytes is not None and _memory("VmHWM:") > _most_bytes:  # between two looks
+        os._exit(TOO_LARGE)
+    return result
+
+
+def _result_of(function: Function, shared: Any, key: Any) -> Any:
     try:
         return function(shared, key)
     except MemoryError:
-        return Lost("reading it needs more memory than there is")
+        return FailedCall("reading it needs more memory than there is")
 
 
-def _call(key: Any) -> Any:
-    function, shared = _shared
-    _calling.set()
-    try:
-        result = _made(function, shared, key)
-    finally:
-        with _turn:
-            _calling.clear()
-    if _most is not None and most_held() > _most:  # between two looks
-        os._exit(TOO_LARGE)
-    return result
+def _memory(name: str) -> int:
+    """Bytes that this process holds (VmRSS:) or has held at most (VmHWM:), on Linux."""
+    for line in Path("/proc/self/status").read_bytes().splitlines():
+        if line.startswith(name.encode()):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status says nothing of {name}")

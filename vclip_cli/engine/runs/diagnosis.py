@@ -1,13 +1,18 @@
-"""What `vclip doctor` reports."""
+"""The software and the machine: what records state of them, and what `vclip doctor` reports."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import subprocess
+from collections.abc import Iterable
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vclip_cli import __version__
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.resources import (
     cache_folder,
@@ -16,14 +21,74 @@ from vclip_cli.common.resources import (
     user_config_folder,
     user_folders,
 )
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+
+LIBRARIES = (
+    "torch",
+    "open_clip_torch",
+    "numpy",
+    "av",
+    "decord",
+    "opencv-python-headless",
+    "pillow",
+)
+OPTIONAL = ("transformers", "accelerate", "tensorboard")
+
+
+@lru_cache(maxsize=1)
+def package_commit() -> str | None:
+    """The commit of the checkout that the package runs from; None for an installed package.
+
+    `+changed` marks local edits. The repository of the working folder plays no part.
+    """
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changed" if _git(root, "status", "--porcelain", "-uno") else "")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what can change a number, `python` among them."""
+    return {"python": platform.python_version(), **_installed(LIBRARIES)}
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def package_facts() -> dict[str, Any]:
+    """Version and commit of this package."""
+    return {"version": __version__, "commit": package_commit()}
 
 
 def diagnose() -> dict[str, dict[str, Any]]:
     """Sections of facts, each a mapping of plain values."""
     return {
         "vclip": package_facts(),
-        "libraries": {**library_versions(), **_optional()},
+        "libraries": {
+            **library_versions(),
+            **dict.fromkeys(OPTIONAL, "not installed"),
+            **_installed(OPTIONAL),
+        },
         "devices": _devices(),
         "decoders": _decoders(),
         "folders": _folders(),
@@ -32,16 +97,6 @@ def diagnose() -> dict[str, dict[str, Any]]:
             key: value for key, value in sorted(os.environ.items()) if key.startswith("VCLIP_")
         },
     }
-
-
-def _optional() -> dict[str, str]:
-    found = {}
-    for name in ("transformers", "accelerate", "tensorboard"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _devices() -> dict[str, Any]:
@@ -88,9 +143,9 @@ def _names() -> dict[str, Any]:
 
 def _datasets() -> list[str] | str:
     from vclip_cli.data.dataset import list_datasets
-    from vclip_cli.engine.loading.datasets import EMBEDDED
+    from vclip_cli.toy import EMBEDDED
 
     try:
         return [*EMBEDDED, *list_datasets()]
-    except VclipError as error:  # a broken config must not keep the doctor from speaking
+    except VclipError as error:  # the rest is reported all the same
         return f"cannot be listed: {error}"

@@ -1,24 +1,85 @@
-"""The parts of a scoring pass: a fixed number of videos each, one file each.
+"""Work in parts: a fixed number of videos each, one file each. Loads no torch.
 
-A killed run goes on after its last whole part, several processes each do some of the parts, and
-since batches never cross parts, the outcome is the same to the byte.
+A killed run continues after its last finished part. Several processes each do some of the parts.
+Batches never cross parts, so the result is the same to the byte in all these cases.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import whole_file, write_json
-from vclip_cli.engine.loading.videos import Failure, VideoBatch
-from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.runs.shards import Shard, require_all_shards
 
 PART_SIZE = 64
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the listed videos are cut into parts, and the parts into batches, by position."""
+
+    videos: int
+    batch_size: int
+
+    @property
+    def size(self) -> int:
+        """Videos a part: at least 64, and whole batches."""
+        return -(-PART_SIZE // self.batch_size) * self.batch_size
+
+    @property
+    def starts(self) -> range:
+        """The first position of every part."""
+        return range(0, self.videos, self.size)
+
+    def part(self, start: int) -> range:
+        """The positions of the part that begins at `start`."""
+        return range(start, min(start + self.size, self.videos))
+
+    def batches(self, starts: Iterable[int] | None = None) -> list[range]:
+        """The batches of some parts, in order; None for those of all."""
+        parts = [self.part(start) for start in (self.starts if starts is None else starts)]
+        step = self.batch_size
+        return [part[first : first + step] for part in parts for first in range(0, len(part), step)]
+
+    def ends_part(self, batch: Sequence[int]) -> bool:
+        """Whether a batch is the last one of its part."""
+        after = batch[-1] + 1
+        return after % self.size == 0 or after == self.videos
+
+    def by_part(
+        self, starts: Sequence[int], results: Iterable[Result]
+    ) -> Iterator[tuple[int, list[Result]]]:
+        """The results of the batches of some parts, one a batch, collected part by part."""
+        left = iter(results)
+        for start in starts:
+            batches = -(-len(self.part(start)) // self.batch_size)
+            yield start, [next(left) for _ in range(batches)]
+
+    def positions_of(self, shard: Shard) -> list[int]:
+        """The positions that a shard does, in order."""
+        return [position for start in shard.of(self.starts) for position in self.part(start)]
+
+    def videos_per_process(self, count: int) -> list[int]:
+        """How many videos each of `count` processes does."""
+        lengths = [len(self.part(start)) for start in self.starts]
+        return [sum(shard.of(lengths)) for shard in Shard(count=count).all_shards]
+
+
+@dataclass(frozen=True)
+class FailedVideo:
+    """A listed video that could not be read, and why."""
+
+    video: str
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -32,45 +93,11 @@ class Scores:
 
     videos: list[str]
     scores: np.ndarray
-    failures: list[Failure]
+    failures: list[FailedVideo]
     damage: dict[str, dict[str, int]] = field(default_factory=dict)
     fresh: int = 0
     latency: float | None = None
     processes: int = 1
-
-
-@dataclass
-class GrowingPart:
-    """A part that is being scored."""
-
-    videos: list[str] = field(default_factory=list)
-    scores: list[np.ndarray] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    damage: dict[str, dict[str, int]] = field(default_factory=dict)
-    fresh: int = 0
-
-    def add(self, videos: Sequence[str], batch: VideoBatch) -> None:
-        """Count in the videos of a batch that were read, and what it says of the others."""
-        self.videos += videos
-        self.failures += batch.failures
-        self.damage |= batch.damage
-
-    def close(self) -> Scores:
-        """The part as it is now."""
-        scores = np.concatenate(self.scores) if self.scores else np.zeros((0, 0), np.float32)
-        return Scores(self.videos, scores, self.failures, self.damage, self.fresh)
-
-
-def part_size(batch_size: int) -> int:
-    """Videos a part: at least 64, and whole batches."""
-    return -(-PART_SIZE // batch_size) * batch_size
-
-
-def videos_per_process(videos: int, batch_size: int, count: int) -> list[int]:
-    """How many of the videos of a pass each of `count` processes scores."""
-    size = part_size(batch_size)
-    parts = [min(size, videos - start) for start in range(0, videos, size)]
-    return [sum(Shard(index, count).of(parts)) for index in range(count)]
 
 
 def join(parts: Sequence[Scores]) -> Scores:
@@ -85,36 +112,41 @@ def join(parts: Sequence[Scores]) -> Scores:
     )
 
 
-def part_path(parts: Path, start: int) -> Path:
-    """The file of the part that begins with a position."""
-    return parts / f"{start:08d}.safetensors"
+def part_path(folder: Path, start: int) -> Path:
+    """The file of the part that begins at a position."""
+    return folder / f"{start:08d}.safetensors"
 
 
-def write_part(parts: Path, start: int, part: Scores) -> None:
+def write_part(folder: Path, start: int, part: Scores) -> None:
     """Write a part, whole or not at all. Raises StorageError."""
-    from safetensors.numpy import save_file
-
     facts = {
         "videos": json.dumps(part.videos),
-        "failures": json.dumps([vars(failure) for failure in part.failures]),
+        "failures": json.dumps([asdict(failure) for failure in part.failures]),
         "damage": json.dumps(part.damage),
     }
-    with whole_file(part_path(parts, start)) as temporary:
-        save_file({"scores": part.scores.astype(np.float32)}, temporary, metadata=facts)
+    write_part_file(part_path(folder, start), {"scores": part.scores.astype(np.float32)}, facts)
 
 
-def read_part(parts: Path, start: int) -> Scores | None:
+def write_part_file(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
+    """Write tensors and texts as one file, whole or not at all. Raises StorageError."""
+    from safetensors.numpy import save_file
+
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=facts)
+
+
+def read_part(folder: Path, start: int) -> Scores | None:
     """A part that is there, None for one that is not. Raises DataError for a damaged one."""
     from safetensors import safe_open
 
-    path = part_path(parts, start)
+    path = part_path(folder, start)
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as stream:
             facts = stream.metadata()
             scores = stream.get_tensor("scores")
-        failures = [Failure(**values) for values in json.loads(facts["failures"])]
+        failures = [FailedVideo(**values) for values in json.loads(facts["failures"])]
         damage = json.loads(facts.get("damage", "{}"))
         videos = json.loads(facts["videos"])
         texts = isinstance(videos, list) and all(isinstance(video, str) for video in videos)
@@ -132,32 +164,25 @@ def read_part(parts: Path, start: int) -> Scores | None:
         ) from None
 
 
-def note_shard(parts: Path, shard: Shard, starts: Sequence[int]) -> None:
-    """Leave word that a shard has done all of its parts. Raises StorageError."""
-    path = parts / f"shard-{shard.index + 1}-of-{shard.count}.json"
-    write_json(path, {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)})
+def note_shard(folder: Path, shard: Shard, starts: Sequence[int]) -> None:
+    """Note that a shard has done all of its parts. Raises StorageError."""
+    facts: dict[str, Any] = {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)}
+    write_json(folder / f"shard-{shard}.json", facts)
 
 
-def merged_shards(parts: Path, starts: Sequence[int], finished: dict[int, Scores]) -> int:
-    """How many shards the parts of a pass came from. Raises DataError for gaps and overlaps."""
-    found = [path.stem.split("-") for path in sorted(parts.glob("shard-*-of-*.json"))]
-    counts = sorted({int(words[3]) for words in found})
-    if len(counts) > 1:
+def merged_shards(folder: Path, starts: Sequence[int], finished: dict[int, Scores]) -> int:
+    """How many shards the parts of a pass came from.
+
+    Raises DataError where a shard or a part is missing, or where different divisions overlap.
+    """
+    words = [path.stem.split("-") for path in sorted(folder.glob("shard-*-of-*.json"))]
+    count = require_all_shards({(int(word[1]), int(word[3])) for word in words}, folder)
+    if missing := len(set(starts) - set(finished)):
         raise DataError(
-            "shards of different divisions overlap",
-            where=str(parts),
-            found=" and ".join(f"{sum(int(w[3]) == n for w in found)} of {n}" for n in counts),
-            hint="start again in an empty folder, with one number of shards",
-        )
-    count = counts[0] if counts else 0
-    there = {int(words[1]) for words in found}
-    missing = [f"{index}/{count}" for index in range(1, count + 1) if index not in there]
-    if missing or not counts or set(starts) - set(finished):
-        raise DataError(
-            "not all shards are there to be merged",
-            where=str(parts),
-            found=f"{len(there)} shards, {len(finished)} of {len(starts)} parts",
-            expected=f"also --shard {', '.join(missing)}" if missing else "every shard of the run",
-            hint="run the missing shards with the same options and the same --out",
+            "not all parts are there to be merged",
+            where=str(folder),
+            found=f"{len(finished)} of {len(starts)} parts",
+            expected=f"{missing} more",
+            hint="run every shard again with the same options and the same --out",
         )
     return count

@@ -1,22 +1,23 @@
-"""The log of a run: one file of JSON lines in its folder, for whoever asks what happened and when.
+"""The log of a run: a file of JSON lines in its folder, and what it tells of the run.
 
-It is appended to and never read back by the run itself, so that no result depends on it.
+A run only appends to its log and never reads it, so no result depends on it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError, VclipError
 from vclip_cli.common.files import storage_error
-from vclip_cli.engine.runs.environment import library_versions, package_facts
+from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
 from vclip_cli.engine.runs.shards import Shard
 
 LOG_FILE = "log.jsonl"
@@ -59,16 +60,16 @@ class RunLog:
 
 
 def log_name(shard: Shard) -> str:
-    """What the log of one of several processes in a folder is called."""
-    return "log" if shard.is_main else f"log-{shard.index + 1}-of-{shard.count}"
+    """The name of the log of one of several processes that share a folder."""
+    return "log" if shard.is_main else f"log-{shard}"
 
 
 @contextlib.contextmanager
 def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[RunLog]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
-    work: the verb; name: of the file, where several processes work in one folder; facts: what is to
-    be done, such as the number of videos. A start without an end was killed. Raises StorageError.
+    work: the verb; name: of the file, see `log_name`; facts: such as the number of videos. A log
+    that has a start and no end is that of a killed run. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = RunLog(folder / f"{name}{SUFFIX}")
@@ -89,7 +90,7 @@ def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> It
         raise
     except BaseException as error:
         what = error.what if isinstance(error, VclipError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(VclipError):  # a full disk is what it may be about
+        with contextlib.suppress(VclipError):  # the disk may be full
             log.note("ended", outcome="failed", error=what)
         raise
     log.note("ended", outcome="finished")
@@ -115,7 +116,7 @@ def run_logs_below(folder: Path) -> list[Path]:
 def read_run_log(path: Path) -> list[dict[str, Any]]:
     """All events in order; a last line that was cut off by a kill is left out.
 
-    Raises DataError when there is no log, or when it is none of ours.
+    Raises DataError when there is no log, or when the file is no log.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -146,3 +147,86 @@ def _is_event(event: Any) -> bool:
         return datetime.fromisoformat(event["time"]).tzinfo is not None
     except (KeyError, TypeError, ValueError):
         return False
+
+
+# What `vclip doctor --run` says -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunDiagnosis:
+    """One run folder.
+
+    outcome: `finished`, `interrupted`, `failed`, or `killed` where the log just ends (or is still
+    being written); progress: what the last events counted; continues: the command, None when there
+    is nothing left to do.
+    """
+
+    folder: str
+    work: str
+    outcome: str
+    started: str
+    last_event: str
+    attempts: int
+    progress: dict[str, Any]
+    seconds: float
+    warnings: list[str]
+    error: str | None
+    continues: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self)
+
+
+def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
+    """Every run in a folder and below it, by path. Raises DataError when there is none."""
+    if not folder.is_dir():
+        raise DataError("no such folder", where=str(folder))
+    found = run_logs_below(folder)
+    if not found:
+        raise DataError(
+            "no log of a run lies in this folder or below it",
+            where=str(folder),
+            expected=f"a file {LOG_FILE}, which train, eval, extract and run leave",
+        )
+    return [diagnose_run(path) for path in found]
+
+
+def diagnose_run(log: Path) -> RunDiagnosis:
+    """Read the log of one run. Raises DataError when it is missing or damaged."""
+    events = read_run_log(log)
+    starts = [number for number, event in enumerate(events) if event["event"] == "started"]
+    if not starts:
+        raise DataError("the log has no start", where=str(log))
+    start, attempt = events[starts[-1]], events[starts[-1] :]
+    end = attempt[-1] if attempt[-1]["event"] == "ended" else {}
+    outcome = end.get("outcome", "killed")
+    progress: dict[str, Any] = {"of": start["total"]} if "total" in start else {}
+    for event in attempt:
+        progress |= {key: event[key] for key in ("done", "failed") if key in event}
+    command = f"cd {shlex.quote(start['folder'])} && {shlex.join(start['command'])}"
+    return RunDiagnosis(
+        folder=str(log.parent),
+        work=start.get("work", "?"),
+        outcome=outcome,
+        started=events[0]["time"],
+        last_event=attempt[-1]["time"],
+        attempts=len(starts),
+        progress=progress,
+        seconds=round(_seconds_at_work(events), 3),
+        warnings=[event["text"] for event in attempt if event["event"] == "warning"],
+        error=end.get("error"),
+        continues=None if outcome == "finished" else command,
+    )
+
+
+def _seconds_at_work(events: list[dict[str, Any]]) -> float:
+    """From the start of each attempt to its last event."""
+    seconds, began = 0.0, None
+    for number, event in enumerate(events):
+        now = datetime.fromisoformat(event["time"])
+        if event["event"] == "started" or began is None:
+            began = now
+        if number + 1 == len(events) or events[number + 1]["event"] == "started":
+            seconds += (now - began).total_seconds()
+    return seconds

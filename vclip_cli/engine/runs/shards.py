@@ -1,8 +1,8 @@
-"""How work is divided among processes: those of one launch, or the shards of a scheduler's array.
+"""How work is divided among processes, and what each of them would do. Loads no torch.
 
-`accelerate launch` and `torchrun` tell each process its rank in the environment. Videos are cut
-into parts, and each part belongs to one process: nothing is padded, repeated or exchanged; what the
-processes share is the folder that they write parts into.
+The processes are those of one launch, or the shards of a scheduler's job array. `accelerate launch`
+and `torchrun` tell each process its rank in the environment. Processes exchange nothing: they share
+the folder that they write to.
 """
 
 from __future__ import annotations
@@ -10,46 +10,51 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from vclip_cli.common.errors import UsageError
+from vclip_cli.common.errors import DataError, UsageError
 
 SECONDS_BETWEEN_LOOKS = 0.2
-Part = TypeVar("Part")
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Which of `count` processes this is, from 0; `apart`: a shard that is merged by hand."""
+    """Which of `count` processes this is, from 0; manual: a person merges the shards later."""
 
     index: int = 0
     count: int = 1
     manual: bool = False
 
-    def of(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts that this process does: every `count`-th, so that all end at about one time."""
-        return list(parts[self.index :: self.count])
+    def of(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """The pieces of work of this process: every `count`-th, so that all take about as long."""
+        return list(pieces[self.index :: self.count])
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what all of them have done, and speaks for them."""
+        """Whether this process writes the result of all processes."""
         return self.index == 0 and not self.manual
 
     @property
     def prints(self) -> bool:
-        """Whether this process tells the person anything: every shard has a person of its own."""
+        """Whether this process prints: rank 0 of a launch, and every shard of a job array."""
         return self.index == 0 or self.manual
 
     @property
     def all_shards(self) -> list[Shard]:
-        """All shares of the division that this one is of."""
+        """All shards of this division, this one among them."""
         return [Shard(index, self.count) for index in range(self.count)]
+
+    def __str__(self) -> str:
+        """As file and folder names have it: `2-of-3`."""
+        return f"{self.index + 1}-of-{self.count}"
 
 
 def read_shard(text: str) -> Shard:
-    """`2/3`, the second of three, to a share. Raises UsageError."""
+    """The shard that `2/3` means, the second of three. Raises UsageError."""
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(
@@ -59,7 +64,7 @@ def read_shard(text: str) -> Shard:
 
 
 def launched_shard() -> Shard:
-    """What the launcher says of this process; one of one without a launcher. Raises UsageError."""
+    """This process's rank in its launch; the only process without one. Raises UsageError."""
     rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
         raise UsageError(
@@ -79,7 +84,77 @@ def wait_until(ready: Callable[[], bool]) -> None:
     """Wait for what other processes write.
 
     There is no time limit: the launcher ends all processes when one of them fails, and a signal
-    ends the waiting.
+    ends the wait.
     """
     while not ready():
         time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def require_all_shards(finished: Collection[tuple[int, int]], folder: Path) -> int:
+    """How many shards there are, after a look at whether all of them are finished.
+
+    finished: (number from 1, of how many) of each finished shard. Raises DataError where one is
+    missing, or where shards of different divisions lie in the folder.
+    """
+    counts = sorted({count for _, count in finished})
+    if len(counts) > 1:
+        each = [f"{sum(of == count for _, of in finished)} of {count}" for count in counts]
+        raise DataError(
+            "shards of different divisions overlap",
+            where=str(folder),
+            found=" and ".join(each),
+            hint="start again in an empty folder, with one number of shards",
+        )
+    count = counts[0] if counts else 0
+    missing = [f"{n}/{count}" for n in range(1, count + 1) if (n, count) not in finished]
+    if missing or not counts:
+        raise DataError(
+            "not all shards are there to be merged",
+            where=str(folder),
+            found=f"{len(finished)} of {count} shards" if counts else "no shard",
+            expected=f"also --shard {', '.join(missing)}" if missing else "every shard of the run",
+            hint="run the missing shards with the same options and the same --out",
+        )
+    return count
+
+
+# How long it would take ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workload:
+    """videos: how many each process has left to do, by rank; rate: videos a second of one process,
+    None where nobody has measured it."""
+
+    videos: Sequence[int]
+    rate: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Until the process with the most videos is done."""
+        return max(self.videos) / self.rate if self.rate else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "processes": len(self.videos),
+            "videos_per_process": list(self.videos),
+            "videos_per_second_of_one": self.rate,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        fewest, most = min(self.videos), max(self.videos)
+        each = f"{most:,} each" if fewest == most else f"{fewest:,} to {most:,} each"
+        count = len(self.videos)
+        text = f"{count:,} processes, {each}" if count > 1 else f"one process, {most:,} videos"
+        if self.seconds is None or self.rate is None:
+            return text
+        return f"{text}: {_duration(self.seconds)} at {self.rate:.3g} a second and process"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} seconds"

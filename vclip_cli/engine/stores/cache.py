@@ -1,6 +1,6 @@
 """What lies in the cache folder, what made it, and how it is cleared. Loads no torch.
 
-Only what this package puts there is known here; anything else is left alone, whatever is asked.
+Only files that this package writes are listed and deleted. All others stay.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ _OWN = {
     "report": re.compile(r"\d{8}\.safetensors|\..*\.part"),
     "toy": re.compile(r".*\.(mp4|avi|webm)|\..*\.part"),
 }
-"""The names of the files that each kind consists of: nothing else is ever deleted."""
+"""The names of the files of each kind. No other file is ever deleted."""
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One folder of the cache. key: its name, by which it is cleared; datasets: whose videos it
-    holds; items: how many; made_by: what made it, in words."""
+    """One folder of the cache.
+
+    key: its name, which clears it; datasets: of its videos; items: how many videos it holds;
+    made_by: what made it, in words.
+    """
 
     kind: str
     key: str
@@ -50,7 +53,7 @@ class CacheEntry:
 
 
 def list_cache() -> list[CacheEntry]:
-    """Every store of the cache, by kind and name."""
+    """Every folder of the cache, by kind and name."""
     return [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
 
 
@@ -90,7 +93,7 @@ def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
     datasets, items = set(), 0
     for path in files:
         if path.suffix == SUFFIX:
-            with contextlib.suppress(DataError):  # damaged: it is shown by its size alone
+            with contextlib.suppress(DataError):  # of a damaged shard only the size is shown
                 shard = read_header(path)
                 datasets |= {shard.rows.dataset} - {""}
                 items += len(shard.rows.videos)
@@ -115,9 +118,10 @@ def choose(
     keys: Collection[str] = (),
     datasets: Collection[str] = (),
 ) -> list[CacheEntry]:
-    """The entries of these kinds, names (or their beginnings) and datasets, all of them together.
+    """The entries that have one of these kinds, one of these names and one of these datasets.
 
-    Raises UsageError for a kind, name or dataset that is not there.
+    A name may be cut short; no kinds, names or datasets are all of them. Raises UsageError for a
+    kind, name or dataset that is not there.
     """
     entries = list_cache()
     for kind in kinds:
@@ -168,7 +172,7 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
             path for path in entry.folder.rglob("*") if path.is_dir() and not path.is_symlink()
         ]
         for folder in [*sorted(inner, reverse=True), entry.folder]:
-            with contextlib.suppress(OSError):  # somebody's own files may lie there as well
+            with contextlib.suppress(OSError):  # other files may lie there as well
                 folder.rmdir()
     return freed
 

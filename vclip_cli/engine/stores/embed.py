@@ -13,22 +13,16 @@ from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
-from vclip_cli.engine.encoding.devices import known_precision, pick_device
-from vclip_cli.engine.encoding.embedding_pass import encode_batch
-from vclip_cli.engine.encoding.embedding_shares import embed_shared, share_of_items
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
-from vclip_cli.engine.encoding.model import (
-    DEFAULT_BACKBONE,
-    LoadedMethod,
-    load_method,
-)
-from vclip_cli.engine.encoding.scoring import Computing
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
+from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, load_method
+from vclip_cli.engine.encoding.passes import embed_videos
 from vclip_cli.engine.encoding.settings import protocol_views, reading_from, resolve_settings
-from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.loading.videos import Failure, ListedVideo, VideoReading
+from vclip_cli.engine.loading.datasets import open_dataset
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.shards import Shard, own_shard
-from vclip_cli.engine.runs.workload import Workload
+from vclip_cli.engine.runs.parts import Division, FailedVideo
+from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -39,14 +33,15 @@ class EmbedPlan:
     """All that is decided before the first video is read."""
 
     request: Request
-    dataset: str
     shard: Shard
-    method: LoadedMethod
-    reading: VideoReading
-    computing: Computing
+    encoder: Encoder
     store: EmbeddingStore
-    root: Path
-    items: list[ListedVideo]
+    videos: VideoSet
+
+    @property
+    def division(self) -> Division:
+        """How the videos are cut into parts and batches."""
+        return Division(len(self.videos), self.encoder.compute.batch_size)
 
 
 def plan_embedding(request: Request) -> EmbedPlan:
@@ -54,13 +49,7 @@ def plan_embedding(request: Request) -> EmbedPlan:
     dataset = open_dataset(request.data.dataset)
     root = dataset.require_videos()
     items = _items(dataset, request.data.split, request.run.limit)
-    compute = request.compute
-    computing = Computing(
-        pick_device(compute.device),
-        known_precision(compute.precision),
-        compute.batch_size,
-        request.workers,
-    )
+    compute = resolve_compute(request.compute)
     method = load_method(
         request.model, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
     )
@@ -69,26 +58,15 @@ def plan_embedding(request: Request) -> EmbedPlan:
         planned = protocol_views(load_protocol(request.data.protocol), dataset, method)
     settings = resolve_settings(method.adapter, request.input, planned=planned)
     reading = reading_from(settings.reading, request.input.frames_from, dataset.config.name)
-    method.adapter.to(computing.device)
-    store = embedding_store(
-        method.adapter, reading, compute.precision, computing.device.type, stores_all=True
-    )
+    encoder = Encoder(method.adapter, compute, request.workers)
+    store = embedding_store(encoder, reading, stores_all=True)
     if store is None:
         raise UsageError(
             f"nothing of what {method.adapter.name!r} computes can be stored and reused",
             hint="see the column 'cacheable' of: vclip methods --json",
         )
-    return EmbedPlan(
-        request=request,
-        dataset=dataset.config.name,
-        shard=own_shard(request.run.shard),
-        method=method,
-        reading=reading,
-        computing=computing,
-        store=store,
-        root=root,
-        items=items,
-    )
+    videos = VideoSet(root, items, reading, dataset.config.name)
+    return EmbedPlan(request, own_shard(request.run.shard), encoder, store, videos)
 
 
 def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ListedVideo]:
@@ -108,20 +86,19 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
 
 
 def left_per_process(plan: EmbedPlan) -> list[int]:
-    """How many videos each process would encode: those of its share that are not stored."""
-    stored = plan.store.open(plan.dataset, plan.root, plan.items)
-    left = {item.video for place, item in enumerate(plan.items) if place not in stored}
-    size = plan.computing.batch_size
-    shares = (share_of_items(plan.items, one, size) for one in plan.shard.all_shards)
-    return [sum(item.video in left for item in shard) for shard in shares]
+    """How many videos each process would encode: those of its shard that are not stored."""
+    stored = plan.store.open(plan.videos)
+    shards = [plan.division.positions_of(shard) for shard in plan.shard.all_shards]
+    return [sum(position not in stored for position in positions) for positions in shards]
 
 
 def bytes_a_video(plan: EmbedPlan) -> int:
     """What one video's embedding takes, by encoding an empty one."""
-    size, reading = plan.reading.preprocessing.size, plan.reading
+    reading = plan.videos.reading
+    size = reading.preprocessing.size
     empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
-    one = encode_batch(plan.method.adapter, empty, reading, plan.computing)
-    return one.nbytes * reading.views
+    plan.encoder.adapter.to(plan.encoder.device)
+    return plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
 
 
 @dataclass(frozen=True)
@@ -133,7 +110,7 @@ class EmbedOutcome:
     videos: int
     encoded: int
     reused: int
-    failures: list[Failure]
+    failures: list[FailedVideo]
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -147,46 +124,29 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
     UsageError where the cache cannot be written, StorageError where the disk gets full, DataError
     when no video can be read.
     """
-    require_writable_folder(plan.store.folder, "VCLIP_CACHE")
-    if plan.reading.store is None:
-        own = share_of_items(plan.items, plan.shard, plan.computing.batch_size)
-        prepare_videos(plan.dataset, [item.video for item in own], progress=progress)
-    done = embed_shared(
-        plan.method.adapter,
-        plan.root,
-        plan.items,
-        plan.reading,
-        plan.computing,
-        plan.store,
-        plan.dataset,
-        plan.shard,
-        progress=progress,
-    )
-    if plan.items and len(done.failures) == len(plan.items):
+    store, count = plan.store, len(plan.videos)
+    require_writable_folder(store.folder, "VCLIP_CACHE")
+    plan.videos.at(plan.division.positions_of(plan.shard)).prepare(progress)
+    plan.encoder.adapter.to(plan.encoder.device)
+    done = embed_videos(plan.encoder, plan.videos, store, plan.shard, progress=progress)
+    if count and len(done.failures) == count:
         raise DataError(
             "no video of the dataset can be read",
             found=done.failures[0].reason,
-            hint=f"vclip data check {plan.dataset}",
+            hint=f"vclip data check {plan.videos.dataset}",
         )
-    return EmbedOutcome(
-        plan.store.folder,
-        plan.store.key,
-        len(plan.items),
-        done.encoded,
-        done.reused,
-        done.failures,
-    )
+    return EmbedOutcome(store.folder, store.key, count, done.encoded, done.reused, done.failures)
 
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
     """What `--dry-run` prints. rate: videos a second of one process."""
-    left, each = left_per_process(plan), bytes_a_video(plan)
+    left, each, count = left_per_process(plan), bytes_a_video(plan), len(plan.videos)
     return {
         "folder": str(plan.store.folder),
         "key": plan.store.key,
         **plan.store.description,
-        "videos": len(plan.items),
-        "stored": len(plan.items) - sum(left),
+        "videos": count,
+        "stored": count - sum(left),
         "bytes_a_video": each,
         "bytes_to_add": each * sum(left),
         "work": Workload(left, rate).as_dict(),

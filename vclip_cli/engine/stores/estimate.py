@@ -1,4 +1,4 @@
-"""How much disk a frame store will need, from a sample of its clips. Loads no torch."""
+"""How much disk a frame store will need, from a sample of its videos. Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ import numpy as np
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.runs.shards import Shard
-from vclip_cli.engine.runs.workload import Workload
-from vclip_cli.engine.stores.checks import Checked, check_store
-from vclip_cli.engine.stores.extract import ExtractPlan, open_tasks, pack_all, size_on_disk
+from vclip_cli.engine.runs.shards import Shard, Workload
+from vclip_cli.engine.stores.extract_plan import (
+    Checked,
+    ExtractPlan,
+    check_store,
+    open_tasks,
+    pack_all,
+    size_on_disk,
+)
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.store_format import SETTINGS_FILE, refuse_other_settings
 from vclip_cli.video.store_index import ROW
@@ -32,9 +37,9 @@ _GOOD_ENOUGH = 0.05
 class Estimate:
     """What an extraction would need.
 
-    clips: to be extracted; sampled: of these, for the estimate; needed: bytes more, with a 95 %
-    interval; there: bytes that the store has now; free: bytes on that disk; work: what each process
-    would do, at the rate of the sample; checked: what `--verify` found.
+    clips: videos to extract; sampled: of these, for the estimate; needed, low, high: bytes to add,
+    with a 95 % interval; there: bytes that the store has now; free: bytes on that disk; work: what
+    each process would do, at the rate of the sample; checked: what `--verify` found.
     """
 
     folder: str
@@ -61,10 +66,10 @@ def estimate(
     *,
     progress: Progress = no_progress,
 ) -> Estimate:
-    """Compress a random sample of the clips that are still to do; nothing is written.
+    """Compress a random sample of the videos that are left to do; nothing is written.
 
-    shard: one of those that the work is divided into; rate: clips a second of one process, None for
-    that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
+    shard: one of those that the work is divided into; rate: videos a second of one process, None
+    for that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
     passed. Raises UsageError when the store has other settings, DataError when it is damaged.
     """
     folder = plan.folder
@@ -75,7 +80,7 @@ def estimate(
         store = FrameStore.open(folder)
         refuse_other_settings(folder, store.settings, plan.settings)
         if plan.request.store.verify:
-            checked = check_store(store, guard=plan.request.workers, progress=progress)
+            checked = check_store(store, plan.request.workers, progress=progress)
         there = size_on_disk(folder)
         tasks = open_tasks(plan, store.settings, store.index, checked)
         videos = [task.video for task in tasks]
@@ -123,7 +128,7 @@ def _enough(sizes: list[int], count: int, started: float) -> bool:
 
 
 def _mean(sizes: list[int], count: int) -> tuple[float, float]:
-    """The mean size of a clip and half of its 95 % interval, drawn without replacement."""
+    """The mean size of a video and half of its 95 % interval, drawn without replacement."""
     if not sizes:
         return 0.0, 0.0
     spread = float(np.std(sizes, ddof=1)) if len(sizes) > 1 else 0.0

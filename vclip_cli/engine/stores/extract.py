@@ -1,57 +1,46 @@
-"""`vclip extract`: the frames of a dataset's clips, decoded once and kept as JPEGs. No torch."""
+"""`vclip extract`: the frames of a dataset's videos, decoded once and kept as JPEGs. No torch.
+
+Several processes or shards may share the work. Each fills a store of its own, and one process joins
+them in the order of the dataset, which gives the bytes of a store that one process made.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder
+from vclip_cli.common.errors import DataError
+from vclip_cli.common.files import require_writable_folder, write_json
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.loading.datasets import open_dataset, prepare_videos
-from vclip_cli.engine.loading.frame_source import default_store, require_videos
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
-from vclip_cli.engine.requests import Request
+from vclip_cli.engine.loading.datasets import prepare_videos
+from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.run_log import open_run_log
-from vclip_cli.engine.specs import StoreSpec
-from vclip_cli.engine.stores.checks import Checked, check_store
+from vclip_cli.engine.runs.shards import Shard, require_all_shards, wait_until
+from vclip_cli.engine.stores.extract_plan import (
+    Checked,
+    ExtractPlan,
+    check_store,
+    open_tasks,
+    pack_all,
+    size_on_disk,
+)
 from vclip_cli.video.frame_store import FrameStore
-from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.store_format import (
+    SETTINGS_FILE,
     StoreSettings,
-    VideoHead,
-    make_settings,
+    read_settings,
+    refuse_other_settings,
     refuse_other_versions,
     remove_store,
-    store_files,
 )
-from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedVideo, SourceFile, pack_video
+from vclip_cli.video.store_index import StoreIndex, load_index
 from vclip_cli.video.store_writer import StoreWriter, drop_dead_bytes
 
-
-@dataclass(frozen=True)
-class SourceVideo:
-    """A video of the dataset; path: None where it is not on disk."""
-
-    video: str
-    path: Path | None
-
-
-@dataclass(frozen=True)
-class ExtractPlan:
-    """What is decided before the first video is read."""
-
-    request: Request
-    dataset: str
-    folder: Path
-    settings: StoreSettings
-    root: Path
-    videos: list[SourceVideo]
+DONE_FILE = "done.json"
 
 
 @dataclass(frozen=True)
@@ -59,8 +48,8 @@ class Extracted:
     """A store after a run.
 
     listed: videos of the run; stored: of these, with frames; written: in this run; changed: of
-    these, because their files had changed; damaged_sources: stored clips with signs of damage in
-    the video; failures: video and reason; checked: what `--verify` found; size: bytes on disk.
+    these, because their files had changed; damaged_sources: stored videos with signs of damage;
+    failures: video and reason; checked: what `--verify` found; size: bytes on disk.
     """
 
     dataset: str
@@ -90,59 +79,19 @@ class Extracted:
         }
 
 
-def plan_extract(request: Request) -> ExtractPlan:
-    """Resolve the dataset and the settings. Raises UsageError, or DataError without videos."""
-    store, run = request.store, request.run
-    if store.verify and not run.resume:
-        raise UsageError("--verify and --no-resume exclude each other")
-    if run.merge and (run.shard is not None or store.verify or not run.resume):
-        raise UsageError("--merge joins what shards have done, and nothing else")
-    dataset = open_dataset(request.data.dataset)
-    root = dataset.require_videos()
-    rows = dataset.manifest.rows.drop_duplicates("video")
-    listed = [
-        SourceVideo(video, root / path if path else None)
-        for video, path in zip(rows["video"], rows["path"], strict=True)
-    ]
-    settings = make_settings(
-        kept_frames(store),
-        quality=store.quality,
-        short_side=store.size,
-        decoder=request.input.decoder,
-    )
-    name = dataset.config.name
-    folder = run.out or default_store(name)
-    return ExtractPlan(request, name, folder, settings, root, listed[: run.limit])
-
-
-def kept_frames(store: StoreSpec) -> KeptFrames:
-    """The frames that a store is asked to keep. Raises UsageError."""
-    if store.frames == ("all",):
-        if store.segments_jitter is not None or store.clips != 1:
-            raise UsageError(
-                "--frames all keeps every frame: --clips and --segments-jitter add none"
-            )
-        return KeptFrames(every=True)
-    if not all(text.isdecimal() and int(text) > 0 for text in store.frames):
-        found = ",".join(store.frames)
-        raise UsageError(f"--frames {found!r}", expected="such as 8,16,32, or all")
-    counts = tuple(sorted({int(text) for text in store.frames}))
-    return KeptFrames(frames=counts, clips=store.clips, jitter=store.segments_jitter)
-
-
 def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
-    """Extract what the store lacks; a killed run goes on to the bytes of an undisturbed one.
+    """Extract what the store lacks; a killed run continues, and ends with the same bytes.
 
     Waits while another process works on the store. Raises UsageError when it has other settings,
     DataError when no video at all could be decoded, StorageError when the disk is full.
     """
-    return outcome(plan, *fill_store(plan, progress=progress))
+    return _outcome(plan, *_fill_store(plan, progress=progress))
 
 
-def fill_store(
+def _fill_store(
     plan: ExtractPlan, *, progress: Progress = no_progress
 ) -> tuple[int, int, Checked | None]:
-    """Extract what the store lacks; gives how many clips were written, how many of these because
+    """Extract what the store lacks. Gives how many videos were written, how many of these because
     their files had changed, and what a check found. Raises what `extract` raises."""
     request = plan.request
     require_writable_folder(plan.folder)
@@ -158,7 +107,7 @@ def fill_store(
             checked = None
             if request.store.verify:
                 store = FrameStore(plan.folder, plan.dataset, plan.settings)
-                checked = check_store(store, guard=request.workers, progress=progress)
+                checked = check_store(store, request.workers, progress=progress)
                 checked.dropped_rows = writer.dropped_rows
             tasks = open_tasks(plan, writer.made_by, index, checked)
             done = len(plan.videos) - len(tasks)
@@ -181,81 +130,8 @@ def fill_store(
     return written, changed, checked
 
 
-@dataclass(frozen=True)
-class Task:
-    """A video to extract. changed: its file is another than before; damaged: its bytes are; again:
-    it could not be decoded before, and is the same file."""
-
-    video: SourceVideo
-    changed: bool = False
-    damaged: bool = False
-    again: bool = False
-
-
-def open_tasks(
-    plan: ExtractPlan, made_by: StoreSettings, index: StoreIndex, checked: Checked | None = None
-) -> list[Task]:
-    """What a store that was made with these settings lacks.
-
-    Raises UsageError where other versions made it and something must be added; what those could not
-    decode is not tried again.
-    """
-    tasks = [task for v in plan.videos if (task := what_to_do(v, index, checked)) is not None]
-    if made_by != plan.settings:
-        tasks = [task for task in tasks if not task.again]
-        if tasks:
-            refuse_other_versions(plan.folder, made_by, plan.settings)
-    return tasks
-
-
-def what_to_do(video: SourceVideo, index: StoreIndex, checked: Checked | None) -> Task | None:
-    """Whether a video must be decoded: new, changed, damaged in the store, or a failure before.
-
-    The frames of a video whose file is gone stay as they are.
-    """
-    kept = index.kept(video.video)
-    if kept is None:
-        return Task(video)
-    source = SourceFile.of(video.path) if video.path is not None else SourceFile()
-    damaged = checked is not None and kept.position in checked.damaged
-    if kept.frames and source.size < 0:
-        return None
-    changed = (source.size, source.mtime) != (kept.source_size, kept.source_mtime)
-    if kept.frames and not changed and not damaged:
-        return None
-    return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
-
-
-def pack_all(
-    videos: Sequence[SourceVideo], plan: ExtractPlan
-) -> Iterator[tuple[PackedVideo, float]]:
-    """Decode and compress videos in order, with the seconds that each took.
-
-    Raises DataError when their folder has gone.
-    """
-    guard = plan.request.workers
-    calls = guarded_calls(_pack, (plan.root, plan.settings), videos, guard)
-    for listed, result in zip(videos, calls, strict=True):
-        lost = isinstance(result, Lost)
-        yield (_lost(listed, result), guard.video_timeout or 0.0) if lost else result
-
-
-def _pack(where: tuple[Path, StoreSettings], listed: SourceVideo) -> tuple[PackedVideo, float]:
-    root, settings = where
-    began = time.perf_counter()
-    packed = pack_video(listed.video, listed.path, settings)
-    if packed.head.failure is not None and listed.path is not None:
-        require_videos(root)
-    return packed, time.perf_counter() - began
-
-
-def _lost(listed: SourceVideo, lost: Lost) -> PackedVideo:
-    source = SourceFile.of(listed.path) if listed.path is not None else SourceFile()
-    return PackedVideo(VideoHead(listed.video, failure=lost.reason), b"", source)
-
-
-def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
-    """What there is after a run. Raises DataError when no video at all could be decoded."""
+def _outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | None) -> Extracted:
+    """The store after a run. Raises DataError when no video at all could be decoded."""
     store = FrameStore.open(plan.folder)
     index = store.index
     failures = []
@@ -290,6 +166,92 @@ def outcome(plan: ExtractPlan, written: int, changed: int, checked: Checked | No
     )
 
 
-def size_on_disk(folder: Path) -> int:
-    """The bytes of a store's files."""
-    return sum(path.stat().st_size for path in store_files(folder) if path.is_file())
+# Several processes --------------------------------------------------------------------------------
+
+
+def extract_shard(
+    plan: ExtractPlan, shard: Shard, *, progress: Progress = no_progress
+) -> Extracted | None:
+    """Extract this process's shard; rank 0 of a launch waits for the others and joins them all.
+
+    None for a process that only does a shard. Raises what `extract` raises.
+    """
+    if shard.count == 1 and not shard.manual:
+        return extract(plan, progress=progress)
+    require_writable_folder(plan.folder)
+    own = _own_plan(plan, shard)
+    done = own.folder / DONE_FILE
+    done.unlink(missing_ok=True)
+    _fill_store(own, progress=progress)
+    write_json(done, {"shard": shard.index + 1, "of": shard.count, "videos": len(own.videos)})
+    if not shard.is_main:
+        return None
+    for other in shard.all_shards:
+        wait_until((shard_folder(plan.folder, other) / DONE_FILE).is_file)
+    return merge_shards(plan, progress=progress)
+
+
+def shard_folder(folder: Path, shard: Shard) -> Path:
+    """The folder of a shard's own store, below that of the joined store."""
+    return folder / f"shard-{shard}"
+
+
+def _own_plan(plan: ExtractPlan, shard: Shard) -> ExtractPlan:
+    """The videos of a shard that the joined store lacks, into the shard's own store."""
+    made_by, index = _there(plan)
+    tasks = open_tasks(replace(plan, videos=shard.of(plan.videos)), made_by, index)
+    own = [task.video for task in tasks]
+    return replace(plan, folder=shard_folder(plan.folder, shard), videos=own)
+
+
+def _there(plan: ExtractPlan) -> tuple[StoreSettings, StoreIndex]:
+    """The settings and the index of the joined store; empty where there is none yet."""
+    folder = plan.folder
+    if (folder / SETTINGS_FILE).exists():
+        return read_settings(folder)[1], load_index(folder)
+    return plan.settings, StoreIndex.empty()
+
+
+def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
+    """Join the shards that lie below the store's folder, and remove them.
+
+    Raises DataError when a shard is missing or shards of different divisions lie there.
+    """
+    folder = plan.folder
+    stores = _finished_shards(folder)
+    settings = stores[0].settings
+    for store in stores:
+        refuse_other_settings(store.folder, store.settings, plan.settings)
+        refuse_other_versions(store.folder, store.settings, settings)
+    written = 0
+    with folder_lock(folder, "extracting into"):
+        with StoreWriter(folder, plan.dataset, settings) as writer:
+            index = writer.open()
+            with progress("joining", len(plan.videos)) as advance:
+                for video in plan.videos:
+                    holder = _store_of(video, stores, index)
+                    if holder is not None:
+                        written += writer.add(holder.packed(video.video))
+                    advance(1)
+        for store in stores:
+            store.close()
+            shutil.rmtree(store.folder)
+    return _outcome(plan, written, 0, None)
+
+
+def _store_of(video: ListedVideo, stores: list[FrameStore], index: StoreIndex) -> FrameStore | None:
+    for store in stores:
+        if store.index.position(video.video) is not None:
+            return store
+    if index.position(video.video) is not None:
+        return None
+    raise DataError(
+        f"no shard holds the video {video.video!r}",
+        hint="run every shard again with the same options: what is done is not done again",
+    )
+
+
+def _finished_shards(folder: Path) -> list[FrameStore]:
+    notes = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(f"shard-*/{DONE_FILE}"))]
+    count = require_all_shards({(note["shard"], note["of"]) for note in notes}, folder)
+    return [FrameStore.open(shard_folder(folder, one)) for one in Shard(count=count).all_shards]

@@ -1,77 +1,32 @@
-"""Training on stored embeddings, for methods that leave the image side frozen and say `fits`.
+"""Training on stored embeddings, for methods that keep the image encoder frozen (`fits`).
 
-The training videos are read as at the test, without augmentation; decoding and encoding happen once
+The training videos are read as at the test, without augmentation. They are decoded and encoded once
 for all such methods, seeds and numbers of shots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from vclip_cli.common.errors import DataError, UsageError
+from vclip_cli.common.errors import DataError
 from vclip_cli.common.long_work import Progress
-from vclip_cli.data.protocol import Recipe, Schedule
-from vclip_cli.engine.encoding.devices import autocast
-from vclip_cli.engine.encoding.embedding_pass import embedded_batches, pool_batch
-from vclip_cli.engine.encoding.embedding_shares import embed_shared, share_of_items
 from vclip_cli.engine.encoding.embedding_store import embedding_store
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.encoding.scoring import Computing
-from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.frame_source import require_kept
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading
+from vclip_cli.engine.encoding.encoder import autocast
+from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
+from vclip_cli.engine.encoding.settings import class_prompts, recipe_views
+from vclip_cli.engine.loading.datasets import require_kept
+from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import launched_shard
+from vclip_cli.engine.specs import InputSpec
+from vclip_cli.engine.training.outcome import ResumeState
+from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.engine.training.samples import TrainingItem, seed_of
-from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.models.fitting import FitOptimizer, Fitting
-from vclip_cli.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from vclip_cli.engine.requests import Request
-    from vclip_cli.engine.training.plan import TrainingPlan
-    from vclip_cli.models.contract import Adapter
-
-ALWAYS_HEEDED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
-
-
-def check_fitting(
-    request: Request, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
-) -> None:
-    """Refuse what would have no effect on a method that is fitted on stored embeddings.
-
-    changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
-    """
-    heeded = (*ALWAYS_HEEDED, *method.fit_uses)
-    useless = [key for key in changes if not key.startswith(("schedule", *heeded))]
-    schedule = recipe.schedule
-    if schedule is not None:
-        plain = Schedule(epochs=schedule.epochs or 1)
-        useless += [
-            f"schedule.{name}"
-            for name, value in schedule
-            if value != getattr(plain, name) or "schedule.epochs" not in heeded
-        ]
-    named = tuple(f".{setting.partition('=')[0]}" for setting in request.training.set)
-    for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
-        raise UsageError(
-            f"the setting {key!r} has no effect on {method.name!r}",
-            expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_HEEDED]),
-        )
-    for option, given in (
-        ("--select-on", request.training.select_on),
-        ("--stop-after", request.training.stop_after),
-        ("--start-from", request.training.start_from),
-        ("--flip", request.training.flip or None),
-    ):
-        if given is not None:
-            raise UsageError(
-                f"{option} has no effect on {method.name!r}, which is fitted on stored embeddings"
-            )
 
 
 def fit_on_embeddings(
@@ -109,77 +64,63 @@ def fit_on_embeddings(
     return state
 
 
-def embed_share(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress) -> None:
-    """Store this process's share of the embeddings that a launch's first process fits on.
+def embed_shard(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress) -> None:
+    """Store this process's shard of the embeddings that rank 0 of a launch fits on.
 
-    Nothing is done where nothing may be stored; the first process waits for the others.
+    Rank 0 waits for the others. Nothing is done where nothing may be stored.
     """
-    request, share = plan.request, launched_shard()
-    if share.count == 1 or not request.run.cache:
+    shard = launched_shard()
+    if shard.count == 1 or not plan.request.run.cache:
         return
-    reading, computing = _reading(plan), _computing(plan)
-    adapter, root = plan.method.adapter.to(plan.device), plan.videos_root
-    store = embedding_store(
-        adapter, reading, request.compute.precision, plan.device.type, stores_all=True
-    )
+    encoder, videos = plan.encoder, _training_videos(plan, items)
+    encoder.adapter.to(encoder.device)
+    store = embedding_store(encoder, videos.reading, stores_all=True)
     if store is None:
         return
-    listed = [ListedVideo(item.video, item.path) for item in items]
-    if plan.store is None:
-        own = share_of_items(listed, share, computing.batch_size)
-        prepare_videos(plan.dataset.config.name, [item.video for item in own], progress=progress)
-    embed_shared(
-        *(adapter, root, listed, reading, computing, store, plan.dataset.config.name, share),
-        progress=progress,
-    )
+    division = Division(len(videos), encoder.compute.batch_size)
+    videos.at(division.positions_of(shard)).prepare(progress)
+    embed_videos(encoder, videos, store, shard, progress=progress)
 
 
-def _computing(plan: TrainingPlan) -> Computing:
-    request = plan.request
-    return Computing(
-        plan.device, request.compute.precision, request.compute.batch_size, request.workers
-    )
-
-
-def _reading(plan: TrainingPlan) -> VideoReading:
-    """As at the test. Raises UsageError for a frame store that lacks the frames."""
-    recipe, rule = plan.recipe, plan.recipe.sampling.test
+def _training_videos(plan: TrainingPlan, items: Sequence[TrainingItem]) -> VideoSet:
+    """The training videos, read as at the test. Raises UsageError for a frame store that lacks the
+    frames."""
+    views = recipe_views(plan.recipe)
     reading = VideoReading(
-        Sampling(
-            recipe.frames,
-            recipe.views.clips,
-            rule,
-            recipe.sampling.stride if rule == "dense" else 1,
+        InputSpec(
+            frames=views["frames"],
+            clips=views["clips"],
+            crops=views["crops"],
+            decoder=plan.request.input.decoder,
+            sampling=views["rule"],
+            stride=views["stride"],
+            preprocessing=plan.method.adapter.preprocessing,
         ),
-        plan.method.adapter.preprocessing,
-        crops=recipe.views.crops,
-        decoder=plan.request.input.decoder,
-        store=plan.store,
+        plan.store,
     )
     require_kept(plan.store, reading.sampling)
-    return reading
+    listed = [ListedVideo(item.video, item.path) for item in items]
+    return VideoSet(plan.videos_root, listed, reading, plan.dataset.config.name)
 
 
 def _embeddings(
     plan: TrainingPlan, items: Sequence[TrainingItem], state: ResumeState, progress: Progress
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
-    request, adapter = plan.request, plan.method.adapter
-    computing, reading = _computing(plan), _reading(plan)
-    root = plan.videos_root
-    listed = [ListedVideo(item.video, item.path) for item in items]
+    encoder, videos = plan.encoder, _training_videos(plan, items)
     stored = None
-    if request.run.cache:
-        store = embedding_store(adapter, reading, request.compute.precision, plan.device.type)
-        stored = store.open(plan.dataset.config.name, root, listed) if store is not None else None
+    if plan.request.run.cache:
+        store = embedding_store(encoder, videos.reading)
+        stored = store.open(videos) if store is not None else None
+    division = Division(len(videos), encoder.compute.batch_size)
     rows, targets = [], []
-    with progress("embedding", len(listed)) as advance:
-        for batch, values in embedded_batches(adapter, root, listed, reading, computing, stored):
+    with progress("embedding", len(videos)) as advance:
+        for batch in encoded_batches(encoder, videos, division, stored=stored, pooled=True):
             for failure in batch.failures:
                 state.failures[failure.video] = [failure.path, failure.reason]
-            if values is not None:
-                pooled = pool_batch(adapter, values, computing)
-                rows.append(pooled.float().unflatten(0, values.shape[:2]).mean(1).cpu().numpy())
+            if batch.encoded is not None:
+                views = batch.encoded.float().unflatten(0, (-1, videos.reading.views))
+                rows.append(views.mean(1).cpu().numpy())
                 targets += [items[position].target for position in batch.positions]
             advance(len(batch.positions) + len(batch.failures))
     if not rows:

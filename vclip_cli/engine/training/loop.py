@@ -24,6 +24,7 @@ from vclip_cli.common.long_work import Progress, no_progress, put_off
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
+from vclip_cli.engine.training.outcome import ResumeState, write_state
 from vclip_cli.engine.training.samples import (
     TrainingData,
     micro_batches,
@@ -31,7 +32,6 @@ from vclip_cli.engine.training.samples import (
     split_update,
     steps_of,
 )
-from vclip_cli.engine.training.state import ResumeState, write_state
 from vclip_cli.engine.training.step import Trainer, TrainingForward
 from vclip_cli.engine.training.targets import mixes
 from vclip_cli.models.contract import Adapter

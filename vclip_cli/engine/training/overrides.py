@@ -11,10 +11,14 @@ from pydantic import BaseModel
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.yaml_files import parse_scalar, validate_model
 from vclip_cli.data.protocol import Optimizer, Recipe, Schedule
+from vclip_cli.engine.requests import Request
+from vclip_cli.models.contract import Adapter
 
 _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
 _OPTIONAL: dict[str, type[BaseModel]] = {"optimizer": Optimizer, "schedule": Schedule}
 """Groups that a recipe may lack."""
+ALWAYS_USED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
+"""Keys of a recipe that also change a method that is fitted on stored embeddings."""
 
 
 def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) -> Recipe:
@@ -76,3 +80,38 @@ def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[st
     for key in options:
         known[key] = known[f"config.{key}"] = ("config", key)
     return known
+
+
+def check_fitting(
+    request: Request, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
+) -> None:
+    """Refuse what would have no effect on a method that is fitted on stored embeddings.
+
+    changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
+    """
+    used = (*ALWAYS_USED, *method.fit_uses)
+    useless = [key for key in changes if not key.startswith(("schedule", *used))]
+    schedule = recipe.schedule
+    if schedule is not None:
+        plain = Schedule(epochs=schedule.epochs or 1)
+        useless += [
+            f"schedule.{name}"
+            for name, value in schedule
+            if value != getattr(plain, name) or "schedule.epochs" not in used
+        ]
+    named = tuple(f".{setting.partition('=')[0]}" for setting in request.training.set)
+    for key in sorted(useless, key=lambda key: not f".{key}".endswith(named)):
+        raise UsageError(
+            f"the setting {key!r} has no effect on {method.name!r}",
+            expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_USED]),
+        )
+    for option, given in (
+        ("--select-on", request.training.select_on),
+        ("--stop-after", request.training.stop_after),
+        ("--start-from", request.training.start_from),
+        ("--flip", request.training.flip or None),
+    ):
+        if given is not None:
+            raise UsageError(
+                f"{option} has no effect on {method.name!r}, which is fitted on stored embeddings"
+            )

@@ -18,11 +18,11 @@ from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_protocol
 from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.split import Split
-from vclip_cli.engine.encoding.devices import known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, known_precision, pick_device
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod
-from vclip_cli.engine.encoding.prompts import check_templates
-from vclip_cli.engine.loading.datasets import open_dataset
-from vclip_cli.engine.loading.frame_source import (
+from vclip_cli.engine.encoding.settings import check_templates
+from vclip_cli.engine.loading.datasets import (
+    open_dataset,
     open_frames,
     require_draws,
     require_kept,
@@ -30,10 +30,9 @@ from vclip_cli.engine.loading.frame_source import (
 )
 from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.training.augmentation import names_a_direction
-from vclip_cli.engine.training.embedded import check_fitting
-from vclip_cli.engine.training.overrides import changed, override
+from vclip_cli.engine.training.overrides import changed, check_fitting, override
 from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
-from vclip_cli.engine.training.start import load_start
+from vclip_cli.engine.training.train import load_start
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
@@ -71,6 +70,12 @@ class TrainingPlan:
     label_set: LabelSet
     extra: ExtraLabels | None
     store: FrameStore | None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The method, as it computes here."""
+        compute = replace(self.request.compute, device=str(self.device))
+        return Encoder(self.method.adapter, compute, self.request.workers)
 
 
 def default_recipe(method: str, protocol: Protocol, dataset: str, *, fits: bool = False) -> Recipe:

@@ -18,9 +18,10 @@ import torch
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import Recipe
-from vclip_cli.engine.loading.frame_source import decode_listed, require_videos
-from vclip_cli.engine.loading.videos import Failure, failure_of
-from vclip_cli.engine.loading.workers import Lost, guarded_calls
+from vclip_cli.engine.loading.datasets import decode_listed, require_videos
+from vclip_cli.engine.loading.videos import failed_video
+from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.engine.specs import UNPROTECTED, WorkerSpec
 from vclip_cli.engine.training.augmentation import augment
@@ -181,7 +182,7 @@ class MicroBatch:
 
     frames: torch.Tensor | None
     targets: torch.Tensor | None
-    failures: list[Failure]
+    failures: list[FailedVideo]
 
 
 def micro_batches(
@@ -193,33 +194,33 @@ def micro_batches(
     failure. Raises DataError when the folder of videos has gone.
     """
     keys = [(epoch, data.items[position]) for batch in planned for epoch, position in batch]
-    results = guarded_calls(_read, (data.root, data.reading), keys, workers)
+    results = call_in_workers(_read, (data.root, data.reading), keys, workers)
     for batch in planned:
-        found = [_unless_lost(data.items[position], next(results)) for _, position in batch]
+        found = [_sample_of(data.items[position], next(results)) for _, position in batch]
         yield _collate(found)
 
 
-def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | Failure:
+def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
     (root, reading), (epoch, item) = where, key
     try:
         return reading.read(root, epoch, item)
     except VclipError as error:
         if item.path and reading.store is None:
             require_videos(root)
-        return failure_of(item.video, item.path, error)
+        return failed_video(item.video, item.path, error)
 
 
-def _unless_lost(item: TrainingItem, result: Any) -> Sample | Failure:
+def _sample_of(item: TrainingItem, result: Any) -> Sample | FailedVideo:
     """The result of a worker, or the failure of a video whose worker was lost."""
-    if isinstance(result, Lost):
-        return Failure(item.video, item.path, result.reason)
-    found: Sample | Failure = result
+    if isinstance(result, FailedCall):
+        return FailedVideo(item.video, item.path, result.reason)
+    found: Sample | FailedVideo = result
     return found
 
 
-def _collate(results: Sequence[Sample | Failure]) -> MicroBatch:
-    samples = [result for result in results if not isinstance(result, Failure)]
-    failures = [result for result in results if isinstance(result, Failure)]
+def _collate(results: Sequence[Sample | FailedVideo]) -> MicroBatch:
+    samples = [result for result in results if not isinstance(result, FailedVideo)]
+    failures = [result for result in results if isinstance(result, FailedVideo)]
     if not samples:
         return MicroBatch(None, None, failures)
     frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vclip_cli.common.errors import DataError, VclipError
 from vclip_cli.common.long_work import Pending
 from vclip_cli.engine.specs import WorkerSpec
+from vclip_cli.engine.training.outcome import ResumeState
 from vclip_cli.engine.training.samples import (
     MicroBatch,
     SampleKey,
@@ -26,7 +27,6 @@ from vclip_cli.engine.training.samples import (
     micro_batches,
     seed_of,
 )
-from vclip_cli.engine.training.state import ResumeState
 from vclip_cli.engine.training.targets import (
     draw_mix,
     losses_of_videos,

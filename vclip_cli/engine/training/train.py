@@ -9,29 +9,37 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
+from pathlib import Path
 
-from vclip_cli.common.errors import UsageError
+from vclip_cli.common.errors import UsageError, WeightsError
 from vclip_cli.common.files import require_writable_folder, write_json, write_text
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap, write_split
-from vclip_cli.engine.encoding.prompts import class_prompts
+from vclip_cli.engine.encoding.model import LoadedMethod, load_method
+from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard, wait_until
-from vclip_cli.engine.training.embedded import embed_share, fit_on_embeddings
+from vclip_cli.engine.specs import ModelSpec
+from vclip_cli.engine.training.embedded import embed_shard, fit_on_embeddings
 from vclip_cli.engine.training.loop import build_accelerator, fit, remove_tracked
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
     RUN_FILE,
+    STATE_FILE,
+    ResumeState,
     TrainingRun,
     finish,
     finished_run,
     loss_table,
+    read_state,
 )
 from vclip_cli.engine.training.plan import (
     TrainingPlan,
@@ -42,8 +50,8 @@ from vclip_cli.engine.training.plan import (
 )
 from vclip_cli.engine.training.samples import SampleReading, TrainingData, steps_of
 from vclip_cli.engine.training.selection import Selector
-from vclip_cli.engine.training.state import STATE_FILE, ResumeState, read_state
 from vclip_cli.engine.training.targets import check_multi_label
+from vclip_cli.models.checkpoint import read_checkpoint, read_info, refuse_foreign_backbone
 
 SPLIT_FILE = "train.csv"
 
@@ -87,7 +95,7 @@ def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
     if (finished := finished_run(plan)) is not None:
         return finished
     if plan.method.adapter.fits:
-        embed_share(plan, training_items(plan), progress)
+        embed_shard(plan, training_items(plan), progress)
     else:
         state = _trained(plan, None, progress)
         if state.step < _steps(plan):
@@ -120,7 +128,7 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
         targets = [item.labels for item in items]
         check_multi_label(plan.recipe, targets, fits=adapter.fits)
     if adapter.fits:
-        embed_share(plan, items, progress)
+        embed_shard(plan, items, progress)
     if plan.store is None:
         prepare_videos(plan.dataset.config.name, [item.video for item in items], progress=progress)
     adapter.to(plan.device)
@@ -196,3 +204,44 @@ def with_bridge(request: Request, *, progress: Progress = no_progress) -> Reques
 def train_request(request: Request, *, progress: Progress = no_progress) -> TrainingRun:
     """Train what was asked for, and before it the first stage of a recipe in two stages."""
     return train_plan(plan_run(with_bridge(request, progress=progress)), progress=progress)
+
+
+def load_start(spec: ModelSpec, start_from: Path | None, default_backbone: str) -> LoadedMethod:
+    """The method to train, with the tensors that an earlier checkpoint brings.
+
+    A checkpoint of the same method gives all its tensors, one of another method those that both
+    have: the towers of a `vifi-clip` under a `vl-prompt` (ViFi-CLIP's bridge and prompt). The new
+    checkpoint carries them, so that it needs nothing but the plain backbone. Raises WeightsError
+    when nothing fits.
+    """
+    if start_from is None:
+        return load_method(spec, default_backbone=default_backbone)
+    info = read_info(start_from)
+    if spec.backbone is None:
+        refuse_foreign_backbone(info.backbone["name"], start_from)
+    base = replace(
+        spec,
+        backbone=spec.backbone or info.backbone["name"],
+        pretrained=spec.pretrained or info.backbone["pretrained"],
+    )
+    method = load_method(base, default_backbone=default_backbone)
+    own = method.adapter.state_dict()
+    given = read_checkpoint(start_from, method.adapter.backbone)[1]
+    fitting = {name: t for name, t in given.items() if name in own and own[name].shape == t.shape}
+    if not fitting:
+        raise WeightsError(
+            f"nothing in the checkpoint fits {method.adapter.name!r}",
+            where=str(start_from),
+            found=f"a checkpoint of {info.method!r}",
+        )
+    if info.method == method.adapter.name and len(fitting) < len(given):
+        raise WeightsError(
+            "the checkpoint was trained with other options of the method",
+            where=str(start_from),
+            found=str(info.config),
+            expected=str(method.adapter.config.as_dict()),
+            hint="set the same options with --set",
+        )
+    method.adapter.load_tensors(fitting)
+    method.adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
+    return method

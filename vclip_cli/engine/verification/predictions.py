@@ -11,10 +11,10 @@ from vclip_cli.engine.verification.checks import (
     MATCH,
     UNCHECKED,
     Check,
+    Seen,
     compare_hashes,
     some,
 )
-from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.results.measure import Evaluation, Metric
 from vclip_cli.results.metrics import evaluate_multi_label, evaluate_single_label
 from vclip_cli.results.multi_label import evaluate_labels

@@ -11,18 +11,18 @@ from vclip_cli.common.files import sha256_bytes
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import TestSet, protocol_tests
 from vclip_cli.data.split import read_split
-from vclip_cli.engine.encoding.prompts import class_prompts
-from vclip_cli.engine.evaluation.evaluate import labels_of
+from vclip_cli.engine.encoding.settings import class_prompts
+from vclip_cli.engine.evaluation.plan import labels_of
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.verification.checks import (
     DIFFERS,
     MATCH,
     UNCHECKED,
     Check,
+    Seen,
     compare_hashes,
     some,
 )
-from vclip_cli.engine.verification.seen import Seen
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 from vclip_cli.results.settings import test_set_of

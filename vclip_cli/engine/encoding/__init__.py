@@ -1,1 +1,0 @@
-"""From batches to embeddings and scores: the loaded model, prompts, the embedding store."""

@@ -1,0 +1,187 @@
+"""A model at work: the device and precision it computes in, and what it makes of frames and texts.
+
+Shapes: B batch, V views, T frames, S side in pixels, K classes, E width of an embedding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, WorkerSpec
+from vclip_cli.models.contract import Adapter
+from vclip_cli.models.tensors import to_device
+from vclip_cli.video.preprocess import normalise
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+PerLabel = Callable[[torch.Tensor], torch.Tensor]
+"""Logits (B,K) to one score for each label by itself, such as a probability."""
+
+
+@dataclass(frozen=True)
+class RawLogits:
+    """Logits as they are: for ranking, and for fitting a probability to them."""
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same logits."""
+        return logits
+
+
+def pick_device(asked: str) -> torch.device:
+    """`auto` is CUDA, else MPS, else the CPU. Raises UsageError for a device that is not there."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            rank = int(os.environ.get("LOCAL_RANK", 0))  # one GPU a process of a launch
+            return torch.device("cuda", rank) if rank else torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        known = ["auto", "cpu", "cuda", "mps"]
+        raise UsageError(f"unknown device {asked!r}", hint=did_you_mean(asked, known)) from None
+    missing = {
+        "cuda": not torch.cuda.is_available()
+        or (device.index or 0) >= max(torch.cuda.device_count(), 1),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if missing.get(device.type, device.type != "cpu"):
+        raise UsageError(f"the device {asked!r} is not available here", hint="see: vclip doctor")
+    return device
+
+
+def known_precision(name: str) -> str:
+    """The name itself. Raises UsageError, with near misses, when there is no such precision."""
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}", hint=did_you_mean(name, PRECISIONS))
+    return name
+
+
+def resolve_compute(asked: ComputeSpec) -> ComputeSpec:
+    """The same with the device that `auto` stands for here.
+
+    Raises UsageError for a device that is not there, and for an unknown precision.
+    """
+    return replace(
+        asked, device=str(pick_device(asked.device)), precision=known_precision(asked.precision)
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """What a record calls the device: the GPU's own name, or the kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Mixed precision for the towers; fp32 leaves everything as it is."""
+    dtype = PRECISIONS[known_precision(precision)]
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """For small products: on a busy machine, waiting for threads takes longer than the product."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """An adapter on its device, and how it computes: without gradients, in one precision.
+
+    compute: with the device resolved (`resolve_compute`); whoever computes first moves the adapter
+    there. workers: the processes that read its videos.
+    """
+
+    adapter: Adapter
+    compute: ComputeSpec = field(default_factory=lambda: ComputeSpec(device="cpu"))
+    workers: WorkerSpec = UNPROTECTED
+
+    @property
+    def device(self) -> torch.device:
+        """Where the adapter computes."""
+        return torch.device(self.compute.device)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Without gradients, in the run's precision."""
+        with torch.inference_mode(), autocast(self.device, self.compute.precision):
+            yield
+
+    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Any:
+        """What `score` needs of K classes; prompts: one list a class."""
+        with self.computing():
+            return self.adapter.encode_text(prompts)
+
+    def encode(self, frames: torch.Tensor, preprocessing: Preprocessing) -> Any:
+        """Frames uint8 (B,V,T,S,S,3) to the adapter's representation of B·V videos."""
+        with self.computing():
+            return self.adapter.encode_video(self._normalised(frames, preprocessing))
+
+    def embed(self, frames: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
+        """Frames uint8 (B,V,T,S,S,3) to what may be stored of them, float32 (B,V,…).
+
+        That is what the adapter's `cacheable` names: (T,E) for `frame`, its own for `video`.
+        """
+        with self.computing():
+            by_frame = self.adapter.cacheable == "frame"
+            encode: Any = self.adapter.encode_frames if by_frame else self.adapter.encode_video
+            values = encode(self._normalised(frames, preprocessing)).float()
+        return values.unflatten(0, frames.shape[:2]).cpu().numpy()
+
+    def pool(self, values: np.ndarray) -> Any:
+        """Stored embeddings (B,V,…) to the adapter's representation of B·V videos."""
+        with self.computing(), self._few_threads():
+            flat = to_device(torch.from_numpy(values), self.device).flatten(0, 1)
+            if self.adapter.cacheable != "frame":
+                return flat
+            pool: Any = self.adapter.pool_frames
+            return pool(flat)
+
+    def score(
+        self,
+        encoded: Any,
+        text: Any,
+        views: int,
+        per_label: PerLabel | None = None,
+        *,
+        pooled: bool = False,
+    ) -> np.ndarray:
+        """The representation of B·V videos to scores float32 (B,K), averaged over the views.
+
+        text: what `encode_text` gave. Scores are the softmax over the classes, or what `per_label`
+        makes of each logit. pooled: `encoded` is what `pool` gave, so that only small products are
+        left to do.
+        """
+        with torch.inference_mode(), self._few_threads() if pooled else contextlib.nullcontext():
+            with autocast(self.device, self.compute.precision):
+                logits = self.adapter.score(encoded, text).float()
+            per_view = logits.softmax(dim=-1) if per_label is None else per_label(logits)
+            return per_view.unflatten(0, (-1, views)).mean(dim=1).float().cpu().numpy()
+
+    def vectors(self, encoded: Any, views: int) -> torch.Tensor:
+        """The representation of B·V videos to one vector a video (B,E): the mean over its views,
+        each of unit length. Raises UsageError where the method has no such vector."""
+        with torch.inference_mode():
+            each = torch.nn.functional.normalize(self.adapter.embedding(encoded).float(), dim=-1)
+            return each.unflatten(0, (-1, views)).mean(dim=1)
+
+    def _normalised(self, frames: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+        return normalise(to_device(frames, self.device).flatten(0, 1), preprocessing)
+
+    def _few_threads(self) -> contextlib.AbstractContextManager[None]:
+        return _one_thread() if self.adapter.cacheable == "frame" else contextlib.nullcontext()

@@ -1,1 +1,0 @@
-"""Evaluation: the plan, scoring, calibration, the record."""

@@ -1,1 +1,0 @@
-"""From video files to batches of uint8 frames, read by guarded workers."""

@@ -1,1 +1,0 @@
-"""What any long work needs: shards, parts, the run log, diagnosis."""

@@ -1,1 +1,0 @@
-"""Training of adapters: samples, augmentation, mixing, optimiser, loop, resume."""

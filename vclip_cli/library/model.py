@@ -1,0 +1,225 @@
+"""A loaded model: the calls that a notebook makes on single videos and on frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vclip_cli.common.errors import UsageError
+from vclip_cli.common.long_work import Progress, no_progress, progress_of
+from vclip_cli.data.label_lists import label_set_of
+from vclip_cli.data.label_set import NATURAL, LabelSet
+from vclip_cli.engine.encoding.embedding_store import embedding_store
+from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
+from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method
+from vclip_cli.engine.encoding.settings import Settings, class_prompts, resolve_settings
+from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
+from vclip_cli.engine.loading.videos import read_views, views_of_frames
+from vclip_cli.engine.predict import RankedLabels, best_labels, predict_videos
+from vclip_cli.engine.requests import Request
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Video = str | Path | np.ndarray | torch.Tensor
+"""A video's file, or its frames, uint8 (T,H,W,3)."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranked labels of several videos.
+
+    probability: the map from logits to one probability a label, None for the softmax over labels.
+    """
+
+    videos: list[RankedLabels]
+    probability: PerLabel | None
+    settings: Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Model(LoadedMethod):
+    """A method with its weights, on its device, ready for videos and labels.
+
+    request: the settings that it was loaded with. Shapes: B videos, K labels, E embedding width.
+    """
+
+    request: Request = field(default_factory=Request)
+
+    def __repr__(self) -> str:
+        """The method and its backbone."""
+        return f"<Model {self.adapter.name} on {self.backbone['name']}>"
+
+    def classify(
+        self,
+        videos: Video | Sequence[Video],
+        labels: Sequence[str] | LabelSet,
+        *,
+        top: int | None = None,
+        multi_label: bool | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Labels by probability, best first: columns `label` and `probability`.
+
+        videos: one video, or a list of them, which adds a column `video` in front; top: only so
+        many labels a video; multi_label: a probability for each label by itself, None as the
+        checkpoint was trained. Raises VideoError for a video that cannot be read.
+        """
+        import pandas as pd
+
+        several = isinstance(videos, list | tuple)
+        listed = _listed(videos)
+        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        ranked = self.rank(
+            listed, label_set, top=top, multi_label=multi_label, progress=progress_of(progress)
+        )
+        rows = []
+        for result in ranked.videos:
+            if result.error is not None:
+                raise result.error
+            rows += [(result.video, label, value) for label, value in result.labels]
+        frame = pd.DataFrame(rows, columns=["video", "label", "probability"])
+        return frame if several else frame[["label", "probability"]]
+
+    def rank(
+        self,
+        videos: Sequence[Video],
+        label_set: LabelSet,
+        *,
+        top: int | None = None,
+        multi_label: bool | None = None,
+        progress: Progress = no_progress,
+    ) -> Ranking:
+        """Rank the labels for each video; a video that cannot be read carries its error."""
+        settings, text = self._settings(), self.request.text
+        probability: PerLabel | None = trained_probability(self)
+        if multi_label is not None:
+            probability = own_probability(self) if multi_label else None
+        top = len(label_set.names) if top is None else top
+        files = [video for video in videos if isinstance(video, str | Path)]
+        store = None
+        if self.request.run.cache:
+            store = embedding_store(self.encoder, settings.reading)
+        found = iter(
+            predict_videos(
+                self,
+                [Path(file) for file in files],
+                label_set,
+                settings.reading,
+                self.encoder.compute,
+                self.request.workers,
+                variant=settings.text,
+                templates=settings.templates,
+                top=top,
+                per_label=probability,
+                label_embeddings=text.label_embeddings,
+                store=store,
+                progress=progress,
+            )
+            if files
+            else ()
+        )
+        results = [
+            next(found)
+            if isinstance(video, str | Path)
+            else self._rank_frames(f"frames {number}", video, label_set, settings, top, probability)
+            for number, video in enumerate(videos)
+        ]
+        return Ranking(results, probability, settings)
+
+    def _rank_frames(
+        self,
+        name: str,
+        frames: np.ndarray | torch.Tensor,
+        label_set: LabelSet,
+        settings: Settings,
+        top: int,
+        probability: PerLabel | None,
+    ) -> RankedLabels:
+        classes = candidate_classes(self, label_set.names, "the labels")
+        encoder, reading = self.encoder, settings.reading
+        text = encoder.encode_text(self._prompts(label_set, classes, settings))
+        views = torch.from_numpy(views_of_frames(_as_frames(frames), reading)).unsqueeze(0)
+        encoded = encoder.encode(views, reading.preprocessing)
+        [scores] = encoder.score(encoded, text, reading.views, probability)
+        return RankedLabels(name, best_labels(classes, scores, top))
+
+    def encode_video(self, videos: Video | Sequence[Video]) -> torch.Tensor:
+        """The vector of each video, (B,E) float32, the mean over its views.
+
+        Raises VideoError for a video that cannot be read, UsageError for a method that has no
+        single vector for a video.
+        """
+        reading = self._settings().reading
+        vectors = []
+        for video in _listed(videos):
+            if isinstance(video, str | Path):
+                views = read_views(Path(video), reading)
+            else:
+                views = views_of_frames(_as_frames(video), reading)
+            encoded = self.encoder.encode(
+                torch.from_numpy(views).unsqueeze(0), reading.preprocessing
+            )
+            with self.encoder.computing():
+                vectors.append(self.adapter.embedding(encoded).float().mean(dim=0))
+        return torch.stack(vectors)
+
+    def encode_text(self, labels: Sequence[str] | LabelSet) -> Any:
+        """What the method's text side makes of the labels: (K,E) where it has one vector each."""
+        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        classes = candidate_classes(self, label_set.names, "the labels")
+        prompts = self._prompts(label_set, classes, self._settings())
+        return self.encoder.encode_text(prompts)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The method, as it computes: its device, precision and workers."""
+        return Encoder(self.adapter, resolve_compute(self.request.compute), self.request.workers)
+
+    def _settings(self) -> Settings:
+        return resolve_settings(
+            self.adapter,
+            self.request.input,
+            self.request.text,
+            self.stated_views(),
+            allow_single=self.request.input.allow_single_frame,
+        )
+
+    def _prompts(
+        self, label_set: LabelSet, classes: Sequence[str], settings: Settings
+    ) -> list[list[str]]:
+        variant = settings.text if settings.text in label_set.variants else NATURAL
+        return class_prompts(label_set, classes, variant, settings.templates)
+
+
+def open_model(request: Request) -> Model:
+    """Load the method that a request names, in eval mode, on its device.
+
+    Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
+    """
+    compute = resolve_compute(request.compute)
+    loaded = load_method(request.model)
+    loaded.adapter.to(torch.device(compute.device))
+    held = {part.name: getattr(loaded, part.name) for part in fields(loaded)}
+    return Model(**held, request=request)
+
+
+def _listed(videos: Any) -> list[Any]:
+    return list(videos) if isinstance(videos, list | tuple) else [videos]
+
+
+def _as_frames(frames: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Frames as uint8 (T,H,W,3). Raises UsageError for anything else."""
+    found = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames)
+    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[-1] != 3 or not len(found):
+        raise UsageError(
+            "these are not the frames of a video",
+            found=f"{found.dtype} {tuple(found.shape)}",
+            expected="uint8 (T,H,W,3)",
+        )
+    return found
