@@ -62,11 +62,9 @@ def test_two_runs_and_any_number_of_workers_give_the_same_weights(vclip: Callabl
     few = ("--set", "frames=2", "--set", "epochs=1")
     for out, workers in (("a", 0), ("b", 0), ("c", 2)):
         assert vclip(*_train("x-clip", *few, "--workers", workers, "--out", out)).code == 0
-    first = Path("a/checkpoint.safetensors")
-    assert Path("b/checkpoint.safetensors").read_bytes() == first.read_bytes()
-    one, many = load_file(first), load_file("c/checkpoint.safetensors")
-    assert one.keys() == many.keys() and all(one[name].equal(many[name]) for name in one)
-    assert Path("c/loss.csv").read_bytes() == Path("a/loss.csv").read_bytes()
+    first = Path("a/checkpoint.safetensors").read_bytes()
+    assert Path("b/checkpoint.safetensors").read_bytes() == first
+    assert Path("c/checkpoint.safetensors").read_bytes() == first
 
 
 def test_another_seed_gives_other_weights(vclip: Callable) -> None:
