@@ -62,6 +62,7 @@ class Division:
         for start in starts:
             batches = -(-len(self.part(start)) // self.batch_size)
             yield start, [next(left) for _ in range(batches)]
+        assert next(left, None) is None  # the last batch was that of the last part
 
     def positions_of(self, shard: Shard) -> list[int]:
         """The positions that a shard does, in order."""

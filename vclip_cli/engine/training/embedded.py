@@ -7,6 +7,7 @@ for all such methods, seeds and numbers of shots.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from vclip_cli.common.long_work import Progress
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast
 from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
-from vclip_cli.engine.encoding.settings import class_prompts, recipe_views
+from vclip_cli.engine.encoding.settings import class_prompts, recipe_views, resolve_settings
 from vclip_cli.engine.loading.datasets import require_kept
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.specs import InputSpec
@@ -85,19 +86,10 @@ def embed_shard(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
 def _training_videos(plan: TrainingPlan, items: Sequence[TrainingItem]) -> VideoSet:
     """The training videos, read as at the test. Raises UsageError for a frame store that lacks the
     frames."""
+    asked = InputSpec(decoder=plan.request.input.decoder)
     views = recipe_views(plan.recipe)
-    reading = VideoReading(
-        InputSpec(
-            frames=views["frames"],
-            clips=views["clips"],
-            crops=views["crops"],
-            decoder=plan.request.input.decoder,
-            sampling=views["rule"],
-            stride=views["stride"],
-            preprocessing=plan.method.adapter.preprocessing,
-        ),
-        plan.store,
-    )
+    reading = resolve_settings(plan.method.adapter, asked, planned=views).reading
+    reading = replace(reading, store=plan.store)
     require_kept(plan.store, reading.sampling)
     listed = [ListedVideo(item.video, item.path) for item in items]
     return VideoSet(plan.videos_root, listed, reading, plan.dataset.config.name)

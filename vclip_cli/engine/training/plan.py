@@ -19,7 +19,7 @@ from vclip_cli.data.protocol import Optimizer, Protocol, Recipe, Schedule, load_
 from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.encoder import Encoder, known_precision, pick_device
-from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod
+from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, load_start
 from vclip_cli.engine.encoding.settings import check_templates
 from vclip_cli.engine.loading.datasets import (
     open_dataset,
@@ -32,7 +32,6 @@ from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.overrides import changed, check_fitting, override
 from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
-from vclip_cli.engine.training.train import load_start
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +14,15 @@ from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.encoder import Encoder, RawLogits
 from vclip_cli.engine.encoding.passes import encoded_batches
-from vclip_cli.engine.encoding.settings import class_prompts
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.training.outcome import ResumeState
+from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.models.contract import Adapter
 from vclip_cli.results.metrics import mean_average_precision, top_k_accuracy
 from vclip_cli.results.scores import class_indices, label_matrix
-
-if TYPE_CHECKING:
-    from vclip_cli.engine.training.plan import TrainingPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +61,9 @@ class Selector:
         check_overlap(
             list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
         )
-        reading = VideoReading(
-            InputSpec(
-                frames=plan.recipe.frames,
-                decoder=plan.request.input.decoder,
-                preprocessing=plan.method.adapter.preprocessing,
-            ),
-            plan.store,
-        )
+        asked = InputSpec(frames=plan.recipe.frames, decoder=plan.request.input.decoder)
+        reading = resolve_settings(plan.method.adapter, asked).reading
+        reading = replace(reading, store=plan.store)
         listed = [ListedVideo(str(video), path) for video, path in paths.items()]
         videos = VideoSet(plan.videos_root, listed, reading, plan.dataset.config.name)
         videos.prepare(progress)
