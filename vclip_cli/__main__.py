@@ -101,18 +101,24 @@ def _walk_to_verb(command: Any, name: str, arguments: list[str]) -> tuple[Any, s
 
 
 def _show_fault(error: Exception) -> None:
+    """Show an unexpected error: as one of the user's own file, where its code ran, else as ours."""
     import traceback
 
     from vclip_cli.cli.console import is_verbose, show_error
     from vclip_cli.common.errors import VclipError
+    from vclip_cli.common.resources import is_user_code
 
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_user_code(Path(frame.filename))]
     if is_verbose():
         traceback.print_exception(error)
+    kind, where = f"{type(error).__name__}: {error}", [*frames, *own][-1]
     fault = VclipError(
-        f"a fault of vclip's own: {type(error).__name__}: {error}",
+        f"an error in your own file: {kind}" if own else f"an error in vclip itself: {kind}",
         where=f"{where.filename}:{where.lineno}",
-        hint="please report it, with the traceback that -v shows",
+        hint="-v shows the traceback"
+        if own
+        else "please report it, with the traceback that -v shows",
     )
     show_error(fault)
 

@@ -74,7 +74,7 @@ def test_exactly_its_own_tensors_change(kind: str):
     }
     assert changed <= OWN[kind]
     assert changed >= OWN[kind] - {"alpha", "beta"}
-    assert set(adapter.stored()) == OWN[kind]
+    assert set(adapter.checkpoint_tensors()) == OWN[kind]
     assert all(np.isfinite(row).all() for row in fitted.losses)
 
 
@@ -83,8 +83,8 @@ def test_two_fits_are_equal_and_a_checkpoint_gives_the_same_scores(kind: str, tm
     one, two = build(kind), build(kind)
     for adapter in (one, two):
         adapter.fit(*examples(), PROMPTS, FITTING)
-    for name, value in one.stored().items():
-        assert value.equal(two.stored()[name]), name
+    for name, value in one.checkpoint_tensors().items():
+        assert value.equal(two.checkpoint_tensors()[name]), name
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, one, base_sha256=one.backbone.weights_sha256)
     loaded = load_adapter(path, backbone=tiny_backbone())

@@ -29,6 +29,12 @@ def user_folders() -> list[Path]:
     return [*named, project_folder(), user_config_folder()]
 
 
+def is_user_code(path: Path) -> bool:
+    """Whether a Python file lies in `adapters/` or `metrics/` of one of the user's folders."""
+    folders = [folder / kind for folder in user_folders() for kind in ("adapters", "metrics")]
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+
+
 def shipped_folder(kind: str) -> Path:
     """The package's own `protocols/` or `label_sets/`: inside a wheel, or beside it in a checkout.
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
+from vclip_cli.common.files import whole_file
+from vclip_cli.common.folders import project_folder
 from vclip_cli.common.resources import user_folders
 
 if TYPE_CHECKING:
     from vclip_cli.models.contract import Adapter
 
 _SHIPPED = Path(__file__).parent / "adapters"
+_TEMPLATE = _SHIPPED / "_template.py"
+_REQUIRED = ("summary", "encode_text", "encode_video", "score")
+KINETICS_CLASSES = 400
+"""The number of classes that weights of each class are counted for."""
+SHOTS = 16
+"""Training videos a class that a cache of embeddings is counted for."""
 
 
 def list_methods() -> dict[str, Path]:
@@ -49,12 +60,20 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a person's own file: any fault in it is theirs to see
+    except Exception as error:  # a user's file may raise anything
         raise SpecError(
             f"the adapter's file cannot be imported: {type(error).__name__}: {error}",
-            where=str(path),
+            where=f"{path}:{_line_of(error, path)}",
         ) from error
     return module
+
+
+def _line_of(error: Exception, path: Path) -> int:
+    """The last line of a file that ran before an error, or the line that could not be parsed."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno or 1 for f in reversed(frames) if f.filename == str(path)), 1)
 
 
 def adapter_class(module: ModuleType, path: Path) -> type[Adapter]:
@@ -76,4 +95,63 @@ def adapter_class(module: ModuleType, path: Path) -> type[Adapter]:
             where=str(path),
             found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
         )
-    return named[0]
+    [found] = named
+    missing = [
+        name for name in _REQUIRED if getattr(found, name, None) is getattr(Adapter, name, None)
+    ]
+    if missing:
+        raise SpecError(
+            f"the adapter {found.__name__} lacks {', '.join(missing)}",
+            where=f"{path}:{inspect.getsourcelines(found)[1]}",
+            hint="for a starting point: vclip methods new NAME",
+        )
+    return found
+
+
+def write_new_method(name: str, out: Path | None = None) -> Path:
+    """Write a commented starting point of an adapter, which works at once; gives its file.
+
+    out: the file, or by default `.vclip/adapters/NAME.py` of the project. Raises UsageError for a
+    name that cannot be a method's or is taken, and for a file that exists.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a method",
+            expected="lower-case letters and digits, words joined by '-', such as my-method",
+        )
+    stem = name.replace("-", "_")
+    path = out if out is not None else project_folder() / "adapters" / f"{stem}.py"
+    if path.suffix != ".py" or path.stem.replace("_", "-") != name:
+        raise UsageError(
+            "a method's file has the method's name", found=path.name, expected=f"{stem}.py"
+        )
+    if path.exists():
+        raise UsageError("the file exists, and is not overwritten", where=str(path))
+    taken = list_methods().get(name)
+    if taken is not None:
+        raise UsageError(f"there is a method {name!r} already", where=str(taken))
+    class_name = "".join(word.capitalize() for word in name.split("-"))
+    text = _TEMPLATE.read_text(encoding="utf-8")
+    text = text.replace("NewMethod", class_name).replace("new-method", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def count_trainable(backbone: str = "ViT-B-16-quickgelu") -> dict[str, dict[str, Any]]:
+    """Title to config and number of trainable parameters of each method, at its paper's setting.
+
+    The weights are random: only shapes matter. See `Adapter.variants_to_count`.
+    """
+    from vclip_cli.models.backbone import load_backbone
+
+    base = load_backbone(backbone, "random")
+    classes = tuple(f"class {number}" for number in range(KINETICS_CLASSES))
+    counts: dict[str, dict[str, Any]] = {}
+    for name in list_methods():
+        for title, adapter in find_method(name).variants_to_count(base, classes, SHOTS).items():
+            trainable = sum(entry.parameter.numel() for entry in adapter.trainable().values())
+            config = {k: v for k, v in adapter.config.as_dict().items() if k != "classes"}
+            counts[title] = {"backbone": backbone, "config": config, "trainable": trainable}
+    return counts

@@ -1,45 +1,40 @@
-"""CLIP's text tower over many prompts that begin alike: the common beginning is computed once.
+"""CLIP's text tower over many prompts with a common prefix, which is computed once.
 
-The tower is causal, so tokens after the end of a prompt never reach its embedding, and the hidden
-states of a common prefix are the same in every prompt. Prompts are laid side by side behind one
-prefix in one sequence, and a mask lets each see the prefix and itself: the same sums in fewer
-tokens. Shapes: K prompts, P prefix tokens, S tokens in a packed sequence, D width, E embedding
-width.
+The tower is causal: a prompt's last token does not depend on what follows, and the hidden states of
+a common prefix are the same in every prompt. So many prompts are packed into one sequence behind
+one copy of the prefix, and a mask lets each prompt attend to the prefix and itself. The sums are
+the same, over fewer tokens. Shapes: K prompts, P prefix tokens, S tokens in a packed sequence,
+D width, E embedding width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vclip_cli.models.shortcuts import prompt_ends
-from vclip_cli.models.towers import TextTower, attention_step, mlp_step, pool_text, whole_block
+from vclip_cli.models.towers import BlockRunner, TextTower, prompt_ends
 
 GROUP = 64
-"""Prompts behind one copy of the prefix: attention grows with the square of the sequence."""
+"""Prompts behind one copy of the prefix; the cost of attention grows with the square of S."""
 
 
-def encode_behind_prefix(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
+def encode_with_prefix(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
     """Token embeddings of a prefix (P,D) and the ids (K,N) of whole prompts to (K,E).
 
-    The first P tokens of each prompt are replaced by the prefix. Not normalised.
+    The prefix replaces the first P tokens of each prompt. Not normalised.
     """
     return torch.cat([_encode_group(tower, prefix, part) for part in ids.split(GROUP)])
 
 
 def encode_with_prefixes(tower: TextTower, prefixes: Tensor, ids: Tensor) -> Tensor:
-    """As `encode_behind_prefix`, with a prefix of its own (K,P,D) for each prompt (K,N)."""
+    """As `encode_with_prefix`, but each prompt (K,N) has a prefix of its own (K,P,D)."""
     ends, start = prompt_ends(tower, ids), prefixes.shape[1]
     length = int(ends.max()) + 1
     own = tower.embed(ids[:, start:length]).to(prefixes.dtype)
     tokens = torch.cat([prefixes, own], dim=1)
-    tokens = tokens + tower.owner.positional_embedding[:length].to(tokens.dtype)
-    rows = torch.arange(len(ids), device=ids.device)
-    mask = tower.owner.attn_mask[:length, :length]
-    return _run(tower, tokens, mask, (rows, ends), ids[rows, ends])
+    return tower.encode(tokens, ids[:, :length], BlockRunner())
 
 
 def _encode_group(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
@@ -50,29 +45,15 @@ def _encode_group(tower: TextTower, prefix: Tensor, ids: Tensor) -> Tensor:
         [torch.arange(start), *(torch.arange(start, start + n) for n in lengths)]
     ).to(ids.device)
     tokens = torch.cat([prefix, tower.embed(own).to(prefix.dtype)])
-    tokens = tokens + tower.owner.positional_embedding[positions].to(tokens.dtype)
+    tokens = tokens + tower.positions(positions, tokens)
     last = torch.tensor(lengths, device=ids.device).cumsum(0) + start - 1
     mask = packed_mask(start, lengths).to(tokens)
-    rows = torch.arange(len(ids), device=ids.device)
-    return _run(tower, tokens[None], mask, (0, last), ids[rows, ends])
-
-
-def _run(
-    tower: TextTower, tokens: Tensor, mask: Tensor, last: tuple[Any, Tensor], ends: Tensor
-) -> Tensor:
-    """All blocks over sequences (B,S,D); only the prompts' ends go through the last block's MLP.
-
-    last: where they are in the sequences; ends: their token ids (K,).
-    """
-    *blocks, final = tower.owner.transformer.resblocks
-    for block in blocks:
-        tokens = whole_block(block, tokens, mask)
-    tokens = attention_step(final, tokens, mask)[last][:, None]
-    return pool_text(tower, mlp_step(final, tokens), ends[:, None])
+    end_ids = ids[torch.arange(len(ids), device=ids.device), ends]
+    return tower.encode_ends(tokens[None], mask, (0, last), end_ids, BlockRunner())
 
 
 def packed_mask(prefix: int, lengths: Sequence[int]) -> Tensor:
-    """What is added to attention (S,S): 0 where a token may look, -inf elsewhere."""
+    """The mask (S,S) that is added to the attention: 0 where a token may look, -inf elsewhere."""
     owners = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     owners = torch.cat([torch.full((prefix,), -1), owners])
     allowed = (owners[None] == owners[:, None]) | (owners[None] == -1)

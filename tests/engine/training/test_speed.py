@@ -86,7 +86,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Reads]:
         assert ids.untyped_storage().data_ptr() not in places, "a length is read off the device"
         return shorten(tower, ids)
 
-    from vclip_cli.models.shortcuts import without_padding as shorten
+    from vclip_cli.models.towers import without_padding as shorten
 
     for name, module in list(sys.modules.items()):
         if name.startswith("vclip_cli."):

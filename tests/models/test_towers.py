@@ -1,4 +1,4 @@
-"""What the shortcuts leave out changes no embedding and no gradient."""
+"""What the towers leave out changes no embedding and no gradient."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import torch
 from tiny_clip import ARCHITECTURE, BUILDS, PROMPTS, VOCABULARY, random_video, tiny_backbone
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.models import shortcuts
-from vclip_cli.models.activations import LeanQuickGELU, use_lean_activations
+from vclip_cli.models import towers
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone, load_backbone
-from vclip_cli.models.shortcuts import encode_ids, encode_images, without_padding
-from vclip_cli.models.towers import text_tower
+from vclip_cli.models.layers import LeanQuickGELU, use_lean_activations
+from vclip_cli.models.towers import encode_ids, encode_images, text_tower, without_padding
 
 WORDS = ["a dog.", "playing the guitar, badly and for a long time.", "x"]
 
@@ -103,7 +102,7 @@ def test_hooks_see_everything() -> None:
 
 def test_videos_go_one_by_one_without_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
-    original = shortcuts.encode_images
+    original = towers.encode_images
 
     def count(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
         batches.append(len(images))
@@ -129,9 +128,9 @@ def test_loaded_backbones_have_the_lean_activation_and_still_say_quick_gelu() ->
 def test_gradient_checkpointing_reaches_the_towers(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = BUILDS["vifi-clip"](tiny_backbone())
     calls = []
-    original = shortcuts.checkpoint
+    original = towers.checkpoint
     monkeypatch.setattr(
-        shortcuts, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k)
+        towers, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k)
     )
     plain = adapter.score(adapter.encode_video(random_video(2)), adapter.encode_text(PROMPTS))
     assert not calls
