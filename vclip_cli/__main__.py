@@ -7,7 +7,7 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vclip_cli.common.interruption import INTERRUPTED, exit_code, heed_termination
 
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     from vclip_cli.common.files import NO_SPACE, storage_error
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
-    command_line_error = typer.BadParameter.__mro__[2]
+    command_line_error = cast(type[Exception], typer.BadParameter.__mro__[2])
     set_verbosity(quiet=False, verbose=False)
     command, name = _command(), "vclip"
     if {"--help", "-h"} & set(arguments):
@@ -114,7 +114,7 @@ def _show_fault(error: Exception) -> None:
         traceback.print_exception(error)
     kind, where = f"{type(error).__name__}: {error}", [*frames, *own][-1]
     fault = VclipError(
-        f"an error in your own file: {kind}" if own else f"an error in vclip itself: {kind}",
+        f"an error in your own file: {kind}" if own else f"a fault of vclip's own: {kind}",
         where=f"{where.filename}:{where.lineno}",
         hint="-v shows the traceback"
         if own

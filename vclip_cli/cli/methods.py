@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +45,7 @@ def methods(
         return
     if action != "new" or name is None or count:
         found = " ".join(["methods", action, *([name] if name else []), *["--count"] * count])
-        raise UsageError(f"vclip {found}", expected="vclip methods new NAME")
+        raise UsageError(f"not understood: vclip {found}", expected="vclip methods new NAME")
     _write_new(name, out, as_json)
 
 
@@ -54,7 +54,7 @@ def _list_methods(count: bool, as_json: bool) -> None:
 
     from vclip_cli.models.registry import count_trainable, find_method, list_methods
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, path in list_methods().items():
         method = find_method(name)
         rows.append(

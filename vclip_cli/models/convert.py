@@ -138,7 +138,7 @@ def _find_layout(kind: str | None, names: Sequence[str], where: str) -> Layout:
     of_kind = [layout for layout in layouts if kind in (None, layout.method)]
     fitting = [layout for layout in of_kind if layout.fits(names)]
     if fitting or kind is not None:
-        return (fitting or of_kind)[0]
+        return max(fitting or of_kind, key=lambda layout: layout.count_known(names))
     raise WeightsError(
         "the file is no released checkpoint of a known method",
         where=where,

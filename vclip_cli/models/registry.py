@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHIPPED = Path(__file__).parent / "adapters"
 _TEMPLATE = _SHIPPED / "_template.py"
 _REQUIRED = ("summary", "encode_text", "encode_video", "score")
+_OF_FRAMES = ("encode_frames", "pool_frames")
 KINETICS_CLASSES = 400
 """The number of classes that weights of each class are counted for."""
 SHOTS = 16
@@ -96,16 +97,38 @@ def adapter_class(module: ModuleType, path: Path) -> type[Adapter]:
             found=", ".join(getattr(value, "name", value.__name__) for value in classes) or "none",
         )
     [found] = named
+    _check_adapter(found, path)
+    return found
+
+
+def _check_adapter(found: type[Adapter], path: Path) -> None:
+    """Raises SpecError for an adapter that lacks a part, or has one that is never called."""
+    from vclip_cli.models.contract import Adapter
+
+    by_frame = found.cacheable == "frame"
+    required = (*_REQUIRED, *(_OF_FRAMES if by_frame else ()))
     missing = [
-        name for name in _REQUIRED if getattr(found, name, None) is getattr(Adapter, name, None)
+        name for name in required if getattr(found, name, None) is getattr(Adapter, name, None)
     ]
     if missing:
-        raise SpecError(
-            f"the adapter {found.__name__} lacks {', '.join(missing)}",
-            where=f"{path}:{inspect.getsourcelines(found)[1]}",
-            hint="for a starting point: vclip methods new NAME",
-        )
-    return found
+        problem, hint = f"lacks {', '.join(missing)}", "for a start: vclip methods new NAME"
+    elif by_frame and _depth(found, "encode_video") < min(
+        _depth(found, name) for name in (*_OF_FRAMES, "cacheable")
+    ):
+        problem = "has an encode_video that is not called while cacheable is 'frame'"
+        hint = "set cacheable = 'none', or change encode_frames or pool_frames instead"
+    else:
+        return
+    raise SpecError(
+        f"the adapter {found.__name__} {problem}",
+        where=f"{path}:{inspect.getsourcelines(found)[1]}",
+        hint=hint,
+    )
+
+
+def _depth(found: type[Adapter], name: str) -> int:
+    """How many classes lie between an adapter and the nearest base that defines a name."""
+    return next(index for index, base in enumerate(found.__mro__) if name in vars(base))
 
 
 def write_new_method(name: str, out: Path | None = None) -> Path:

@@ -85,6 +85,10 @@ class Layout:
         """Whether the names are those of this layout."""
         return all(any(re.match(pattern, name) for name in names) for pattern in self.signature)
 
+    def count_known(self, names: Sequence[str]) -> int:
+        """How many of the names have a rule."""
+        return sum(_target(self.rules, name) is not None for name in names)
+
 
 def read_layout(layout: Layout, source: Mapping[str, Tensor], where: str) -> Reading:
     """Their tensors to ours, in float32. Raises WeightsError for a name that no rule knows."""

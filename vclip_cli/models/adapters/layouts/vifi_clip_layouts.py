@@ -85,4 +85,4 @@ VL_PROMPT = Layout(
 )
 
 LAYOUTS = (VL_PROMPT, VIFI_CLIP)
-"""The second stage first: its files have the names of the first stage as well."""
+"""The second stage first: the rules of the first stage know its names as well."""
