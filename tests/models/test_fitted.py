@@ -23,7 +23,7 @@ from vclip_cli.models.adapters.vl_prompt import VlPromptAdapter, VlPromptConfig
 from vclip_cli.models.checkpoint import save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.fitting import FitOptimizer, Fitting, hold_back
-from vclip_cli.models.shared_prefix import packed_mask
+from vclip_cli.models.adapters.parts.shared_prefix import packed_mask
 
 FITTING = Fitting(seed=3, batch_size=8, epochs=4)
 
@@ -231,7 +231,7 @@ def whole_tower(adapter: CoopAdapter, context: torch.Tensor, prompt: str):
 
 @pytest.mark.parametrize("kind", ["coop", "coop-specific", "coop-words"])
 def test_the_shared_prefix_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch):
-    from vclip_cli.models import shared_prefix
+    from vclip_cli.models.adapters.parts import shared_prefix
 
     monkeypatch.setattr(shared_prefix, "GROUP", 2)
     adapter = build(kind)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.fitting import Fitted, Fitting
 from vclip_cli.models.tensors import tensors_sha256
 from vclip_cli.models.towers import BlockRunner, has_hooks
+
+Prompts = Sequence[Sequence[str]]
+"""A list of prompts for each of K classes; a list of several prompts is an ensemble."""
 
 
 class Trainable(NamedTuple):
@@ -50,7 +52,7 @@ class AdapterConfig:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for field in fields(cls):
             if field.name in plain:
-                _check_kind(field.name, plain[field.name], field.default)
+                check_kind(field.name, plain[field.name], field.default)
         return cls(**plain)
 
 
@@ -137,8 +139,8 @@ class Adapter(nn.Module):
         """Whether training changes `encode_text`, so that it runs in every step."""
         return False
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Any:
-        """K lists of prompts, one list a class (an ensemble if longer than 1), for `score`.
+    def encode_text(self, prompts: Prompts) -> Any:
+        """K lists of prompts to the text's representation, for `score`.
 
         Called once per label set where the text side is frozen.
         """
@@ -204,12 +206,7 @@ class Adapter(nn.Module):
         return None
 
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
         """Learn from stored video embeddings, where the class says that it `fits`.
 
@@ -280,7 +277,7 @@ class Adapter(nn.Module):
         return next(self.parameters()).device
 
 
-def _check_kind(option: str, value: Any, default: Any) -> None:
+def check_kind(option: str, value: Any, default: Any) -> None:
     """Raises SpecError for a value of another kind than the option's default, inf or nan."""
     kinds = {bool: bool, int: int, float: (int, float), str: str, tuple: tuple}
     kind: Any = kinds.get(type(default))

@@ -71,8 +71,8 @@ def convert_checkpoint(
     layout = _find_layout(kind, list(theirs), where)
     reading, config = _read(layout, theirs, _settings_of(content), where)
     backbone = _quick_gelu_backbone(backbone_name, pretrained or ANY_WEIGHTS)
-    if config.get("class_specific"):
-        config["classes"] = _class_names(classes, theirs, reading, backbone, where)
+    if layout.class_names is not None and config.get("class_specific"):
+        config["classes"] = layout.class_names(classes, theirs, reading, backbone, where)
     adapter = _build(layout.method, backbone, config)
     own = adapter.state_dict()
     foreign = [name for name in reading.tensors if name not in own]
@@ -249,67 +249,3 @@ def _tower(name: str) -> str | None:
     if "logit_scale" in name:
         return "logit scale"
     return "image tower" if name.startswith("clip.visual.") else "text tower"
-
-
-def _class_names(
-    given: Sequence[str] | None,
-    theirs: Mapping[str, Tensor],
-    reading: Reading,
-    backbone: Backbone,
-    where: str,
-) -> tuple[str, ...]:
-    """The classes of a class-specific context: `given`, checked against the file, or read from it.
-
-    The file holds the embeddings of its prompts' tokens, which tell the tokens.
-    """
-    context = reading.tensors["text_context"]
-    if given is not None and len(given) != len(context):
-        raise UsageError(
-            "the text context belongs to another number of classes",
-            where=where,
-            found=f"{len(given)} classes",
-            expected=f"{len(context)}",
-        )
-    table = reading.tensors.get("clip.token_embedding.weight")
-    suffix = theirs.get("prompt_learner.token_suffix")
-    stored = _decode(suffix, table, backbone) if suffix is not None and table is not None else None
-    if given is None and stored is None:
-        raise UsageError(
-            "the text context is class-specific: name the classes in the order of training",
-            where=where,
-            expected=f"{len(context)} names",
-        )
-    if given is None:
-        return tuple(stored or ())
-    for index, name in enumerate(given):
-        if stored is not None and _letters(name) != _letters(stored[index]):
-            raise WeightsError(
-                f"class {index} has another name in the file",
-                where=where,
-                found=repr(stored[index]),
-                expected=repr(name),
-                hint="name the classes in the order of training",
-            )
-    return tuple(given)
-
-
-def _decode(suffix: Tensor, table: Tensor, backbone: Backbone) -> list[str] | None:
-    """Token embeddings after the context (K,N,D) to class names; None if a token is unknown."""
-    tokenizer = backbone.tokenizer
-    if not hasattr(tokenizer, "decode") or not hasattr(tokenizer, "eot_token_id"):
-        return None
-    rows, which = torch.unique(suffix.float().flatten(0, 1), dim=0, return_inverse=True)
-    nearest = torch.cdist(rows, table.float()).argmin(dim=1)
-    if not torch.allclose(table.float()[nearest], rows, atol=1e-4):
-        return None
-    names = []
-    for ids in nearest[which].unflatten(0, suffix.shape[:2]).tolist():
-        if tokenizer.eot_token_id not in ids:
-            return None
-        text = tokenizer.decode(ids[: ids.index(tokenizer.eot_token_id)]).strip()
-        names.append(text.removesuffix(".").strip())
-    return names
-
-
-def _letters(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vclip_cli.common.progress import Progress
+from vclip_cli.common.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Fitting:
     """How to fit; None where the method's own paper decides.
 
     seed: of every draw; batch_size: embeddings a step; epochs: passes over the training list.
+    progress: shows how far the fit is.
     """
 
     seed: int
     batch_size: int
     optimizer: FitOptimizer | None = None
     epochs: int | None = None
+    progress: Progress = no_progress
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ def train_on_embeddings(
     epochs: int,
     optimizer: FitOptimizer,
     rate_of: Callable[[int, int], float],
-    progress: Progress,
 ) -> list[list[float]]:
     """Train one tensor on `count` embeddings, in batches of a new order in each epoch.
 
@@ -72,7 +73,7 @@ def train_on_embeddings(
     starts = range(0, count, fitting.batch_size)
     rng = np.random.default_rng(fitting.seed)
     rows: list[list[float]] = []
-    with torch.enable_grad(), progress("training", epochs * len(starts)) as advance:
+    with torch.enable_grad(), fitting.progress("training", epochs * len(starts)) as advance:
         for epoch in range(epochs):
             order = torch.from_numpy(rng.permutation(count)).to(parameter.device)
             for first in starts:

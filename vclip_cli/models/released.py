@@ -67,7 +67,9 @@ class Layout:
 
     signature: patterns that all occur among its names. config: from the tensors, and the settings
     in the file if there are any, to the options of the method. preprocessing: from the image size
-    to what the authors evaluated with. drops: pattern of names that are not needed, and the reason.
+    to what the authors evaluated with. class_names: from the given names of the classes (or None),
+    the file's tensors, the reading, the backbone and the file's name to the classes of a
+    class-specific method. drops: pattern of names that are not needed, and the reason.
     split: one of their tensors to several. finish: a last change of ours.
     """
 
@@ -77,6 +79,7 @@ class Layout:
     rules: Sequence[Rule]
     config: Callable[[Reading, Mapping[str, Any]], dict[str, Any]]
     preprocessing: Callable[[int], Preprocessing] = reference_video_preprocessing
+    class_names: Callable[..., tuple[str, ...]] | None = None
     drops: Sequence[tuple[str, str]] = MASKS
     split: Callable[[str, Tensor], list[tuple[str, Tensor]]] = lambda name, value: [(name, value)]
     finish: Callable[[dict[str, Tensor]], None] = lambda tensors: None

@@ -5,14 +5,13 @@ The baseline of every paper: Radford et al. 2021, sections 3.1.2 and 3.1.4; docs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vclip_cli.models.contract import Adapter, backbone_identity
+from vclip_cli.models.contract import Adapter, Prompts, backbone_identity
 from vclip_cli.models.prompts import encode_prompt_ensembles
 from vclip_cli.models.towers import encode_images
 
@@ -42,7 +41,7 @@ class ClipAdapter(Adapter):
             return backbone_identity(self.backbone)
         return super().video_identity
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists to L2-normalised class embeddings (K,E); ensembles are averaged."""
         return encode_prompt_ensembles(self.backbone, prompts)
 

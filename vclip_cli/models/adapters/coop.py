@@ -6,7 +6,6 @@ Zhou et al. 2022, sections 3.2 and 4.1; docs/methods.md#coop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vclip_cli.common.errors import SpecError, UsageError
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.adapters.parts.shared_prefix import encode_with_prefix, encode_with_prefixes
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
 from vclip_cli.models.fitting import (
     FitOptimizer,
     Fitted,
@@ -32,7 +31,6 @@ from vclip_cli.models.prompts import (
     flatten_prompts,
     initial_context,
 )
-from vclip_cli.models.shared_prefix import encode_with_prefix, encode_with_prefixes
 from vclip_cli.models.towers import text_tower
 
 WARM_UP_RATE = 1e-5
@@ -108,7 +106,7 @@ class CoopAdapter(ClipAdapter):
         """The context."""
         return {"context": Trainable(self.context)}
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E).
 
         Raises ComparisonRefused where the context is class-specific and K is another.
@@ -130,12 +128,7 @@ class CoopAdapter(ClipAdapter):
         return average_ensembles(embeddings, lengths)
 
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
         """Train the context on embeddings (N,E) and targets (N,) by cross-entropy."""
         embeddings, targets = embeddings.to(self.device), targets.to(self.device)
@@ -157,7 +150,6 @@ class CoopAdapter(ClipAdapter):
             epochs=epochs,
             optimizer=optimizer,
             rate_of=lambda epoch, step: rate_of(epoch, epochs, optimizer.learning_rate),
-            progress=progress,
         )
         return Fitted(rows, {"shots": shots, "epochs": epochs})
 

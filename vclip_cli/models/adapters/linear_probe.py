@@ -6,7 +6,6 @@ Radford et al. 2021, section 3.2 and appendix A.3; docs/methods.md#linear-probe.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import SpecError
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.fitting import Fitted, Fitting, hold_back, shots_of
 
 DEFAULT_C = 100.0
@@ -81,7 +79,7 @@ class LinearProbeAdapter(ClipAdapter):
         """The classifier."""
         return {"weight": Trainable(self.weight), "bias": Trainable(self.bias, decay=False)}
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """An empty tensor: the classifier uses no text."""
         return self.bias.new_empty(0)
 
@@ -92,18 +90,13 @@ class LinearProbeAdapter(ClipAdapter):
 
     @torch.no_grad()
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
         """Choose C, then fit on all embeddings (N,E) and targets (N,); the loss is on these."""
         x, y = embeddings.double().cpu().numpy(), targets.cpu().numpy()
         kept, held = hold_back(y, fitting.seed)
         accuracy: dict[float, float] = {}
-        with progress("fitting", len(self.config.grid) * bool(len(held)) + 1) as advance:
+        with fitting.progress("fitting", len(self.config.grid) * bool(len(held)) + 1) as advance:
             for strength in sorted(self.config.grid) if len(held) else ():
                 classifier = _fit(x[kept], y[kept], strength)
                 accuracy[strength] = 100 * float((classifier.predict(x[held]) == y[held]).mean())

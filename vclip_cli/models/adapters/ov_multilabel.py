@@ -8,8 +8,8 @@ known. All sizes are ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from vclip_cli.common.errors import SpecError, UsageError, WeightsError
 from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.adapters.parts.label_encoder import PromptingTransformer
+from vclip_cli.models.adapters.parts.language_model import LanguageModel, load_language_model
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.label_encoder import PromptingTransformer
-from vclip_cli.models.language_model import LanguageModel, load_language_model
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable, check_kind
 from vclip_cli.models.layers import attend
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts
 from vclip_cli.models.tensors import to_device
@@ -73,9 +73,12 @@ class OvMultilabelConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         """Raises SpecError for an impossible value."""
-        for option in ("prefixes", "attributes", "prompting_layers", "temporal_blocks"):
-            _check_number(option, getattr(self, option), int)
-        _check_number("regularisation", self.regularisation, (int, float))
+        for field in fields(self):
+            check_kind(field.name, getattr(self, field.name), field.default)
+        sizes = ("prefixes", "attributes", "prompting_layers", "temporal_blocks", "regularisation")
+        for option in sizes:
+            if getattr(self, option) < 0:
+                raise SpecError(f"the option {option!r} cannot be negative")
         if self.frames < 1:
             raise SpecError("the option 'frames' is at least 1")
         if self.temporal_places not in ("all", "cls"):
@@ -83,19 +86,11 @@ class OvMultilabelConfig(AdapterConfig):
                 f"unknown value {self.temporal_places!r} of the option 'temporal_places'",
                 expected="all or cls",
             )
-        if not isinstance(self.temporal, bool):
-            raise SpecError("the option 'temporal' is true or false", found=str(self.temporal))
 
     @property
     def uses_language_model(self) -> bool:
         """Whether a language model is part of the label encoder."""
         return bool(self.attributes) and self.language_model != NO_MODEL
-
-
-def _check_number(option: str, value: Any, kinds: type | tuple[type, ...]) -> None:
-    is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if not is_number or value < 0:
-        raise SpecError(f"the option {option!r} is a number, and not negative", found=repr(value))
 
 
 class TemporalBranch(nn.Module):
@@ -254,7 +249,7 @@ class OvMultilabelAdapter(ClipAdapter):
 
     # Labels ---------------------------------------------------------------------------------------
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised label embeddings (K,E).
 
         Labels are encoded in chunks. Training computes each chunk again in the backward pass, so

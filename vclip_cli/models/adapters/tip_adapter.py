@@ -6,7 +6,7 @@ Zhang et al. 2022, sections 3.1 and 3.2; docs/methods.md#tip-adapter.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from vclip_cli.common.errors import SpecError
-from vclip_cli.common.progress import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.fitting import (
     FitOptimizer,
     Fitted,
@@ -134,12 +133,7 @@ class TipAdapter(ClipAdapter):
 
     @torch.no_grad()
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
         """Search α and β on held-back examples, then fill the cache with all (N,E) and (N,)."""
         text = self.encode_text(prompts)
@@ -149,10 +143,10 @@ class TipAdapter(ClipAdapter):
         chosen: dict[str, Any] = {"held_back": len(held), "shots": shots_of(y)}
         alpha, beta = self.config.alpha or ALPHA, self.config.beta or BETA
         if len(held) and not (self.config.alpha and self.config.beta):
-            self._learn(embeddings[kept], targets[kept], text, fitting, progress)
+            self._learn(embeddings[kept], targets[kept], text, fitting)
             found = self._search(embeddings[held], targets[held], text)
             alpha, beta, chosen["held_back_top1"] = found
-        losses = self._learn(embeddings, targets, text, fitting, progress)
+        losses = self._learn(embeddings, targets, text, fitting)
         self.alpha.fill_(alpha)
         self.beta.fill_(beta)
         if not losses:
@@ -177,7 +171,6 @@ class TipAdapter(ClipAdapter):
         targets: Tensor,
         text: Tensor,
         fitting: Fitting,
-        progress: Progress,
     ) -> list[list[float]]:
         """Fill the cache; in the fine-tuned form train its keys. Gives (step, loss, rate) rows."""
         self._fill(normalize(embeddings.float(), dim=-1), targets)
@@ -196,5 +189,4 @@ class TipAdapter(ClipAdapter):
             epochs=epochs,
             optimizer=optimizer,
             rate_of=lambda epoch, step: base * 0.5 * (1 + math.cos(math.pi * step / steps)),
-            progress=progress,
         )

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, normalize
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.layers import attend
 from vclip_cli.models.prompts import (
     add_placeholder,
@@ -241,7 +241,7 @@ class VitaClipAdapter(Adapter):
         """Frames (B,T,C,H,W) to L2-normalised video embeddings (B,E)."""
         return normalize(self.encode_frames(frames).float().mean(dim=1), dim=-1)
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E).
 
         Raises ComparisonRefused where the context is class-specific and K is another. A prompt's

@@ -5,7 +5,6 @@ Rasheed et al. 2023, "Bridge and prompt"; docs/methods.md#vl-prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from vclip_cli.common.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
 from vclip_cli.models.prompts import (
     add_placeholder,
     average_ensembles,
@@ -127,7 +126,7 @@ class VlPromptAdapter(ClipAdapter):
     def _vision_prompts_of(self, index: int, tokens: Tensor) -> Tensor:
         return self.vision_prompts[index].to(tokens.dtype).expand(len(tokens), -1, -1)
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E)."""
         flat, lengths = flatten_prompts(prompts)
         ids = self.backbone.tokenize([self.config.complete(p) for p in flat])

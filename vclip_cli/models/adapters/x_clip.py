@@ -5,7 +5,6 @@ Ni et al. 2022, sections 3.2 and 3.3; docs/methods.md#x-clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import SpecError, UsageError
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.layers import attend, attend_by_heads, heads_for
 from vclip_cli.models.prompts import encode_prompts, flatten_prompts
 from vclip_cli.models.towers import attention_step, image_tower, mlp_step, whole_block
@@ -169,7 +168,7 @@ class XClipAdapter(Adapter):
             if not name.startswith("clip.") or name.startswith("clip.visual.")
         }
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists to class features (K,E), not normalised; an ensemble's are averaged."""
         flat, lengths = flatten_prompts(prompts)
         features = encode_prompts(self.backbone, flat).float()

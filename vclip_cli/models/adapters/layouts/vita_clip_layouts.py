@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vclip_cli.common.errors import UsageError, WeightsError
 from vclip_cli.common.preprocessing import Preprocessing
+from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.released import (
     MASKS,
     RECOMPUTED,
@@ -66,6 +68,70 @@ def _vita_preprocessing(size: int) -> Preprocessing:
     return Preprocessing(size=size, resize_to=size, interpolation="cv2-bilinear")
 
 
+def _class_names(
+    given: Sequence[str] | None,
+    theirs: Mapping[str, Tensor],
+    reading: Reading,
+    backbone: Backbone,
+    where: str,
+) -> tuple[str, ...]:
+    """The classes of a class-specific context: `given`, checked against the file, or read from it.
+
+    The file holds the embeddings of its prompts' tokens, which tell the tokens.
+    """
+    context = reading.tensors["text_context"]
+    if given is not None and len(given) != len(context):
+        raise UsageError(
+            "the text context belongs to another number of classes",
+            where=where,
+            found=f"{len(given)} classes",
+            expected=f"{len(context)}",
+        )
+    table = reading.tensors.get("clip.token_embedding.weight")
+    suffix = theirs.get("prompt_learner.token_suffix")
+    stored = _decode(suffix, table, backbone) if suffix is not None and table is not None else None
+    if given is None and stored is None:
+        raise UsageError(
+            "the text context is class-specific: name the classes in the order of training",
+            where=where,
+            expected=f"{len(context)} names",
+        )
+    if given is None:
+        return tuple(stored or ())
+    for index, name in enumerate(given):
+        if stored is not None and _letters(name) != _letters(stored[index]):
+            raise WeightsError(
+                f"class {index} has another name in the file",
+                where=where,
+                found=repr(stored[index]),
+                expected=repr(name),
+                hint="name the classes in the order of training",
+            )
+    return tuple(given)
+
+
+def _decode(suffix: Tensor, table: Tensor, backbone: Backbone) -> list[str] | None:
+    """Token embeddings after the context (K,N,D) to class names; None if a token is unknown."""
+    tokenizer = backbone.tokenizer
+    if not hasattr(tokenizer, "decode") or not hasattr(tokenizer, "eot_token_id"):
+        return None
+    rows, which = torch.unique(suffix.float().flatten(0, 1), dim=0, return_inverse=True)
+    nearest = torch.cdist(rows, table.float()).argmin(dim=1)
+    if not torch.allclose(table.float()[nearest], rows, atol=1e-4):
+        return None
+    names = []
+    for ids in nearest[which].unflatten(0, suffix.shape[:2]).tolist():
+        if tokenizer.eot_token_id not in ids:
+            return None
+        text = tokenizer.decode(ids[: ids.index(tokenizer.eot_token_id)]).strip()
+        names.append(text.removesuffix(".").strip())
+    return names
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
 VITA_CLIP = Layout(
     method="vita-clip",
     title="a released Vita-CLIP",
@@ -106,6 +172,7 @@ VITA_CLIP = Layout(
     ),
     config=_vita_config,
     preprocessing=_vita_preprocessing,
+    class_names=_class_names,
     drops=(*MASKS, (r"prompt_learner\.(token_prefix|token_suffix)", RECOMPUTED)),
     split=_vita_split,
     finish=_vita_finish,
