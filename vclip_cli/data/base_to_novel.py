@@ -12,7 +12,7 @@ from vclip_cli.data.few_shot import require_enough
 def halves_by_counts(
     counts: Mapping[str, int], order: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Base and novel classes by the rule of ViFi-CLIP (METHODS section 9).
+    """Base and novel classes by ViFi-CLIP's rule (docs/methods.md#base-to-novel-lists).
 
     Sort ascending by (training videos, index in `order`); novel is the first floor(n/2), base the
     rest. Both stay in that order. Raises DataError for fewer than two classes.
@@ -27,7 +27,7 @@ def halves_by_counts(
 def draw_base(
     videos_of: Mapping[str, Sequence[str]], shots: int, seed: int
 ) -> dict[str, list[str]]:
-    """K training videos of every base class by the published draw (METHODS section 9).
+    """K training videos of every base class, as published (docs/methods.md#base-to-novel-lists).
 
     `random.Random(seed).sample(videos, K)`, with the generator seeded anew for every class, over
     the videos in the order of the official list. Raises DataError that names classes too small.
