@@ -60,11 +60,10 @@ class TipAdapter(ClipAdapter):
 
     Keys are the training embeddings, values their classes as one-hot rows. A quarter of each
     training class is held back, and α and β are searched there with a cache of the rest; of equal
-    results the first counts, with α before β and from below. The authors' ImageNet script searches on
-    the test split. With one shot a class nothing can be held back, and α and β are the
-    authors' start values, 1 and 5.5. In the fine-tuned form the keys train by AdamW at these start
-    values, 20 epochs, rate 1e-3 with a cosine to 0: first the keys of the rest, for the search,
-    then all.
+    results the first counts, with α before β and from below. The authors' ImageNet script searches
+    on the test split. With one shot a class nothing can be held back, and α and β are the authors'
+    start values, 1 and 5.5. In the fine-tuned form the keys train by AdamW at these start values,
+    20 epochs, rate 1e-3 with a cosine to 0: first the keys of the rest, for the search, then all.
     """
 
     name = "tip-adapter"
