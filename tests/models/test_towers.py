@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_clip import ARCHITECTURE, BUILDS, PROMPTS, VOCABULARY, random_video, tiny_backbone
+from tiny_clip import ALL_BUILDS, ARCHITECTURE, PROMPTS, VOCABULARY, random_video, tiny_backbone
 
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.models import towers
@@ -72,10 +72,10 @@ def test_padding_is_cut_where_no_prompt_reaches_and_kept_where_the_tower_needs_i
     )
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDS if name.count(" ") == 0])
+@pytest.mark.parametrize("name", [name for name in ALL_BUILDS if name.count(" ") == 0])
 def test_methods_agree_with_themselves_unabridged(name: str) -> None:
     """An observer wants every token of every block of the whole batch, and gets the same logits."""
-    adapter = BUILDS[name](tiny_backbone()).eval()
+    adapter = ALL_BUILDS[name](tiny_backbone()).eval()
     video = random_video(3)
     with torch.inference_mode():
         short = adapter.score(adapter.encode_video(video), adapter.encode_text(PROMPTS))
@@ -126,12 +126,10 @@ def test_loaded_backbones_have_the_lean_activation_and_still_say_quick_gelu() ->
 
 
 def test_gradient_checkpointing_reaches_the_towers(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = BUILDS["vifi-clip"](tiny_backbone())
+    adapter = ALL_BUILDS["vifi-clip"](tiny_backbone())
     calls = []
     original = towers.checkpoint
-    monkeypatch.setattr(
-        towers, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k)
-    )
+    monkeypatch.setattr(towers, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k))
     plain = adapter.score(adapter.encode_video(random_video(2)), adapter.encode_text(PROMPTS))
     assert not calls
     adapter.gradient_checkpointing = True
