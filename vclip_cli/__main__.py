@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     from vclip_cli.common.files import NO_SPACE, storage_error
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
-    command_line_error = cast(type[Exception], typer.BadParameter.__mro__[2])
+    command_line_error = cast(type[typer.BadParameter], typer.BadParameter.__mro__[2])
     set_verbosity(quiet=False, verbose=False)
     command, name = _command(), "vclip"
     if {"--help", "-h"} & set(arguments):

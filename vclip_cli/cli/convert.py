@@ -1,4 +1,4 @@
-"""`vclip convert`: the papers' released checkpoints to ours."""
+"""`vclip convert`: convert a checkpoint that a paper's authors released."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Labels = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="An option of the method that the file does not tell."
+        "--set", metavar="KEY=VALUE", help="An option of the method, over what the file says."
     ),
 ]
 
@@ -38,7 +38,9 @@ def convert(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Convert a released checkpoint; nothing in it is executed, and no entry is lost in silence.
+    """Convert a checkpoint that a paper's authors released.
+
+    No code in the file is run, and every entry that is not used is named with the reason.
 
     Example:  vclip convert k400_vifi.pth --pretrained openai --out vifi.safetensors
     """

@@ -293,7 +293,7 @@ def check_kind(option: str, value: Any, default: Any) -> None:
 
 
 def backbone_identity(backbone: Backbone) -> dict[str, Any]:
-    """What identifies an image tower that is as the backbone brought it."""
+    """What identifies the unchanged image tower of a backbone."""
     return {
         "backbone": backbone.name,
         "quick_gelu": backbone.quick_gelu,

@@ -26,7 +26,7 @@ _LAYOUTS = Path(__file__).parent / "adapters" / "layouts"
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """The fate of every entry of the source.
+    """What happened to each entry of the source.
 
     used: names of the source's entries. dropped: those that were not needed, and the reason.
     missing: our tensors that the source lacks, and where they come from. sha256: of the new file.

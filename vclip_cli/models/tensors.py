@@ -51,7 +51,7 @@ def read_tensor_file(path: Path) -> Any:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            "the file holds more than tensors, and reading it would run its code",
+            "the file holds more than tensors, and reading it would execute code",
             where=str(path),
             found=_first_line(error),
             hint="convert it to .safetensors where you trust it",
