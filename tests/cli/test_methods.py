@@ -102,8 +102,7 @@ class Faulty(ClipAdapter):
 LINE = METHOD.count("\n") + 2
 
 
-def write(body: str, method: str = METHOD) -> None:
-    folder = Path(".vclip/adapters")
+def write(body: str, method: str = METHOD, folder: Path = Path(".vclip/adapters")) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "faulty.py").write_text(method + body)
 
@@ -137,6 +136,18 @@ def test_an_error_in_the_loss_names_its_line(vclip: Callable) -> None:
     assert f"faulty.py:{LINE}" in ran.err and "RuntimeError: bad loss" in ran.err
     assert "fault of vclip" not in ran.err
     assert "Traceback" in vclip(*TRAIN, "-m", "faulty", "--out", "run", "-v").err
+
+
+def test_an_error_in_a_file_of_vclip_path_names_its_line(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        "    def encode_text(self, prompts):\n        return 1 / 0\n", folder=Path("own/adapters")
+    )
+    monkeypatch.setenv("VCLIP_PATH", "own")
+    ran = vclip(*EVAL, "-m", "faulty", "--out", "run")
+    assert ran.code == 1
+    assert f"faulty.py:{LINE}" in ran.err and "your own file" in ran.err
 
 
 def test_an_error_while_an_adapter_is_built_names_its_line(vclip: Callable) -> None:

@@ -31,7 +31,11 @@ def user_folders() -> list[Path]:
 
 def is_user_code(path: Path) -> bool:
     """Whether a Python file lies in `adapters/` or `metrics/` of one of the user's folders."""
-    folders = [folder / kind for folder in user_folders() for kind in ("adapters", "metrics")]
+    try:
+        found = user_folders()
+    except UsageError:  # no folder of VCLIP_PATH can be the file's
+        return False
+    folders = [folder / kind for folder in found for kind in ("adapters", "metrics")]
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
