@@ -28,7 +28,6 @@ title: t
 source: s
 frames: 8
 metrics: [confidence, top1]
-aggregate: {over: [splits]}
 test:
   - {dataset: toy, split: test, classes: base}
 """
@@ -48,7 +47,7 @@ def test_a_metric_and_a_protocol_of_ones_own(
     record = read_record(path)
     assert list(record.metrics) == ["confidence", "top1"]
     assert record.protocol.metrics == ["confidence", "top1"]
-    assert record.protocol.aggregate is not None and record.protocol.aggregate.over == ["splits"]
+    assert record.protocol.aggregate is not None and record.protocol.aggregate.over == []
     shown = vclip("table", "run", "--partial", "--format", "md")
     assert "mean confidence | toy top-1" in shown.out
     assert "confidence, top1 computed again" in vclip("verify", "run").out
