@@ -62,6 +62,7 @@ def test_training_is_the_same_without_it(
     assert vclip(*RUN, "--out", "with").code == 0
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("torch.utils.tensorboard", raising=False)
     for name in (missing, "tensorboardX"):
         monkeypatch.setitem(sys.modules, name, None)
     without = vclip(*RUN, "--out", "without")
