@@ -74,6 +74,7 @@ def add(
     Example:  vclip data add hmdb51 --videos DIR --annotations DIR
     """
     from vclip_cli.common.resources import list_yaml, shipped_folder
+    from vclip_cli.data.check import describe_dataset
     from vclip_cli.data.dataset import add_dataset, list_datasets
     from vclip_cli.engine.loading.datasets import EMBEDDED
 
@@ -96,7 +97,7 @@ def add(
         user=user,
         **settings,
     )
-    document = _summary(dataset, list_datasets()[name])
+    document = describe_dataset(dataset, list_datasets()[name])
     if as_json:
         show_json(document)
     else:
@@ -115,16 +116,17 @@ def list_(
     verbose: options.Verbose = False,
 ) -> None:
     """List the registered datasets."""
+    from vclip_cli.data.check import describe_dataset
     from vclip_cli.data.dataset import list_datasets, load_dataset
     from vclip_cli.engine.loading.datasets import EMBEDDED, open_dataset
 
     rows: list[dict[str, Any]] = []
     for name, path in list_datasets().items():
         try:
-            rows.append(_summary(load_dataset(name), path))
+            rows.append(describe_dataset(load_dataset(name), path))
         except VclipError as error:
             rows.append({"name": name, "file": str(path), "error": str(error)})
-    rows += [_summary(open_dataset(name), None) for name in EMBEDDED]
+    rows += [describe_dataset(open_dataset(name)) for name in EMBEDDED]
     if as_json:
         show_json({"datasets": rows})
         return
@@ -179,28 +181,6 @@ def check(
         say("registered without videos: only the lists were checked")
     if not report.sound:
         raise typer.Exit(DAMAGED)
-
-
-def _summary(dataset: Dataset, path: Path | None) -> dict[str, Any]:
-    from vclip_cli.data.check import split_counts
-
-    manifest = dataset.manifest
-    return {
-        "name": dataset.config.name,
-        "file": str(path) if path else None,
-        "videos_root": str(dataset.videos_root) if dataset.videos_root else None,
-        "annotations": dataset.config.annotations,
-        "format": dataset.config.format,
-        "label_set": dataset.config.label_set,
-        "classes": len(dataset.label_set.names),
-        "multi_label": manifest.multi_label,
-        "listed": manifest.videos,
-        "absent": len(manifest.absent) if dataset.videos_root else None,
-        "unlisted": len(manifest.unlisted) if dataset.videos_root else None,
-        "splits": {name: vars(counts) for name, counts in split_counts(dataset).items()},
-        "manifest_sha256": manifest.sha256,
-        "remarks": list(manifest.remarks),
-    }
 
 
 def _show_summaries(rows: Sequence[dict[str, Any]]) -> None:

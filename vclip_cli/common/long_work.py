@@ -101,7 +101,7 @@ _seen = _Seen()
 
 
 def exit_code() -> int:
-    """143 after a SIGTERM, else 130."""
+    """143 when the last signal was SIGTERM, else 130."""
     return _seen.code
 
 
@@ -111,8 +111,7 @@ def stop_on_sigterm() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGTERM:
-        _seen.code = TERMINATED
+    _seen.code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
     raise KeyboardInterrupt
 
 
@@ -138,8 +137,7 @@ def delay_interruption() -> Iterator[DelayedInterruption]:
     def note(number: int, frame: FrameType | None) -> None:
         if delayed.requested:
             _interrupt(number, frame)
-        if number == signal.SIGTERM:
-            _seen.code = TERMINATED
+        _seen.code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         delayed.requested = True
 
     before: dict[signal.Signals, Any] = {}

@@ -115,6 +115,27 @@ def split_counts(dataset: Dataset) -> dict[str, SplitCounts]:
     return counts
 
 
+def describe_dataset(dataset: Dataset, file: Path | None = None) -> dict[str, Any]:
+    """A JSON-able summary; file: the config file that registers it."""
+    manifest = dataset.manifest
+    return {
+        "name": dataset.config.name,
+        "file": str(file) if file else None,
+        "videos_root": str(dataset.videos_root) if dataset.videos_root else None,
+        "annotations": dataset.config.annotations,
+        "format": dataset.config.format,
+        "label_set": dataset.config.label_set,
+        "classes": len(dataset.label_set.names),
+        "multi_label": manifest.multi_label,
+        "listed": manifest.videos,
+        "absent": len(manifest.absent) if dataset.videos_root else None,
+        "unlisted": len(manifest.unlisted) if dataset.videos_root else None,
+        "splits": {name: vars(counts) for name, counts in split_counts(dataset).items()},
+        "manifest_sha256": manifest.sha256,
+        "remarks": list(manifest.remarks),
+    }
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

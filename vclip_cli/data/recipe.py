@@ -139,11 +139,12 @@ class Recipe(ClosedModel):
     begins with, in words, where it is not the plain backbone; shown by `vclip protocols`, as are
     `source` and `notes`. bridge: a method that is trained first, by its own recipe on the same
     videos; training begins with its weights. backbone: the backbone it is for, and its default.
-    frames: T. views: at the final test. preprocessing: the `backbone`'s own, or `reference-video`,
-    that of the X-CLIP and ViFi-CLIP code. config: the method's options. batch_size: effective, over
-    all devices and accumulation steps. negatives: in multi-label training, how many labels that no
-    video of an update has are drawn for its loss; all where there are fewer. optimizer, schedule:
-    None for a method that is fitted on stored embeddings in its own way.
+    frames: T. views: at the final test. preprocessing: the `backbone`'s own, that of OpenAI's
+    `clip`, or `reference-video`, that of the X-CLIP and ViFi-CLIP code. config: the method's
+    options. batch_size: effective, over all devices and accumulation steps. negatives: in
+    multi-label training, how many labels that no video of an update has are drawn for its loss; all
+    where there are fewer. optimizer, schedule: None for a method that is fitted on stored
+    embeddings in its own way.
     """
 
     method: str
@@ -156,7 +157,7 @@ class Recipe(ClosedModel):
     sampling: Sampling = Sampling()
     views: Views = Views()
     text: Text = Text()
-    preprocessing: Literal["backbone", "reference-video"] = "backbone"
+    preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"
     config: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(ge=1)
     negatives: int = Field(default=512, ge=1)

@@ -140,6 +140,9 @@ def plan_run(request: Request) -> TrainingPlan:
     adapter = method.adapter
     if recipe.preprocessing == "reference-video":
         adapter.preprocessing = reference_video_preprocessing(adapter.preprocessing.size)
+    elif recipe.preprocessing == "clip":
+        size = adapter.preprocessing.size
+        adapter.preprocessing = Preprocessing(size=size, resize_to=size)
     templates = tuple(recipe.text.templates or adapter.default_templates)
     check_templates(templates)
     text = recipe.text.variant or NATURAL
