@@ -27,13 +27,13 @@ if TYPE_CHECKING:
         load_model,
         make_split,
         predict,
-        report,
         sweep,
-        table,
         train,
         verify,
     )
     from vclip_cli.models.registry import list_methods as methods
+    from vclip_cli.report.build import build_report as report
+    from vclip_cli.results.table import table
     from vclip_cli.video import read_frames
 
 __version__ = "0.2.0"
@@ -43,6 +43,8 @@ _ELSEWHERE = {
     "methods": ("vclip_cli.models.registry", "list_methods"),
     "protocols": ("vclip_cli.data.protocol", "list_protocols"),
     "read_frames": ("vclip_cli.video", "read_frames"),
+    "report": ("vclip_cli.report.build", "build_report"),
+    "table": ("vclip_cli.results.table", "table"),
 }
 _LIBRARY = "vclip_cli.library.functions"
 

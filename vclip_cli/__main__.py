@@ -8,7 +8,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vclip_cli.common.long_work import INTERRUPTED, exit_code, stop_on_sigterm
 
@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     from vclip_cli.common.files import NO_SPACE, storage_error
 
     # Typer carries its own copy of click in newer versions and uses the installed one in older.
-    command_line_error = typer.BadParameter.__mro__[2]
+    command_line_error = cast(type[typer.BadParameter], typer.BadParameter.__mro__[2])
     set_verbosity(quiet=False, verbose=False)
     command, name = _command(), "vclip"
     helps = bool({"--help", "-h"} & set(arguments))
@@ -113,18 +113,24 @@ def _walk_to_verb(command: Any, name: str, arguments: list[str]) -> tuple[Any, s
 
 
 def _show_fault(error: Exception) -> None:
+    """Show an unexpected error: as one of the user's own file, where its code ran, else as ours."""
     import traceback
 
     from vclip_cli.cli.console import is_verbose, show_error
     from vclip_cli.common.errors import VclipError
+    from vclip_cli.common.resources import is_user_code
 
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_user_code(Path(frame.filename))]
     if is_verbose():
         traceback.print_exception(error)
+    kind, where = f"{type(error).__name__}: {error}", [*frames, *own][-1]
     fault = VclipError(
-        f"a fault of vclip's own: {type(error).__name__}: {error}",
+        f"an error in your own file: {kind}" if own else f"a fault of vclip's own: {kind}",
         where=f"{where.filename}:{where.lineno}",
-        hint="please report it, with the traceback that -v shows",
+        hint="-v shows the traceback"
+        if own
+        else "please report it, with the traceback that -v shows",
     )
     show_error(fault)
 

@@ -105,7 +105,7 @@ def test_a_resume_state_that_would_run_code(kind: str) -> None:
 @pytest.mark.parametrize("content", [[], {}, {"step": 1}, {"step": "x"}, torch.zeros(3)])
 def test_a_resume_state_of_other_things(content: object) -> None:
     torch.save(content, STATE_FILE)
-    with pytest.raises(WeightsError, match="no resume state"):
+    with pytest.raises(WeightsError, match="not a resume state"):
         read_state(Path(), "0" * 64)
 
 

@@ -6,8 +6,8 @@ import open_clip
 import pytest
 import torch
 from tiny_clip import (
+    ALL_BUILDS,
     ARCHITECTURE,
-    BUILDS,
     CLASSES,
     FRAMES,
     PROMPTS,
@@ -25,13 +25,13 @@ from vclip_cli.models.adapters.vita_clip import VitaClipAdapter, VitaClipConfig,
 from vclip_cli.models.adapters.vl_prompt import VlPromptAdapter, VlPromptConfig
 from vclip_cli.models.adapters.x_clip import XClipAdapter, XClipConfig
 from vclip_cli.models.contract import Adapter
-from vclip_cli.models.registry import list_methods
+from vclip_cli.models.registry import find_method, list_methods
 
 
-@pytest.fixture(params=sorted(BUILDS))
+@pytest.fixture(params=sorted(ALL_BUILDS))
 def adapter(request: pytest.FixtureRequest) -> Adapter:
     torch.manual_seed(1)
-    return BUILDS[request.param](tiny_backbone())
+    return ALL_BUILDS[request.param](tiny_backbone())
 
 
 def loss_of(adapter: Adapter) -> torch.Tensor:
@@ -40,9 +40,7 @@ def loss_of(adapter: Adapter) -> torch.Tensor:
 
 def test_every_shipped_method_is_built_here():
     shipped = {name for name, path in list_methods().items() if "vclip_cli" in str(path)}
-    published = {"vifi-clip", "vl-prompt", "vita-clip", "x-clip"}
-    assert published <= shipped
-    assert published == {name.split()[0] for name in BUILDS}
+    assert {name.split()[0] for name in ALL_BUILDS} == shipped
 
 
 def test_frozen_means_frozen(adapter: Adapter):
@@ -51,7 +49,9 @@ def test_frozen_means_frozen(adapter: Adapter):
     adapter.freeze_all_but_trainable()
     before = {name: value.clone() for name, value in adapter.state_dict().items()}
     training = adapter.trainable()
-    assert training
+    if not training:
+        assert adapter.name in ("clip", "tip-adapter")
+        return
     optimizer = torch.optim.AdamW([entry.parameter for entry in training.values()], lr=1e-2)
     loss_of(adapter).backward()
     optimizer.step()
@@ -93,6 +93,8 @@ def test_autocast_trains_and_evaluates(adapter: Adapter, dtype: torch.dtype):
             rough = logits_of(adapter)
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, rtol=0.1, atol=0.3)
+    if not adapter.trainable():
+        return
     adapter.train()
     with torch.autocast("cpu", dtype=dtype):
         loss = loss_of(adapter)
@@ -116,6 +118,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(adapter: Adapter):
     adapter.train()
     adapter.freeze_all_but_trainable()
     gradients = []
+    if not adapter.trainable():
+        return
     for enable in (False, True):
         adapter.gradient_checkpointing = enable
         adapter.zero_grad()
@@ -126,7 +130,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(adapter: Adapter):
 
 
 def test_gradient_checkpointing_computes_blocks_again():
-    adapter = BUILDS["vita-clip"](tiny_backbone())
+    adapter = ALL_BUILDS["vita-clip"](tiny_backbone())
     adapter.freeze_all_but_trainable()
     blocks = []
     adapter.observe = lambda name, value: blocks.append(name)
@@ -135,10 +139,11 @@ def test_gradient_checkpointing_computes_blocks_again():
     assert blocks.count("visual/block0/attention_input") == 2
 
 
-@pytest.mark.parametrize("name", ["vifi-clip", "vl-prompt", "vl-prompt words"])
+@pytest.mark.parametrize(
+    "name", [name for name in ALL_BUILDS if find_method(name.split()[0]).cacheable == "frame"]
+)
 def test_frame_caches_give_the_video(name: str):
-    adapter = BUILDS[name](tiny_backbone())
-    assert adapter.cacheable == "frame"
+    adapter = ALL_BUILDS[name](tiny_backbone())
     video = random_video(frames=FRAMES)
     with torch.no_grad():
         frames = adapter.eval().encode_frames(video)
@@ -151,6 +156,9 @@ def test_frame_caches_give_the_video(name: str):
 def test_ensembles_are_averaged(adapter: Adapter):
     with torch.no_grad():
         once = adapter.eval().encode_text(PROMPTS)
+        if not once.numel():  # a classifier without text
+            assert adapter.name == "linear-probe"
+            return
         twice = adapter.encode_text([[*group, *group] for group in PROMPTS])
         mixed = adapter.encode_text([[*group, "something else."] for group in PROMPTS])
     torch.testing.assert_close(once, twice)
@@ -158,12 +166,12 @@ def test_ensembles_are_averaged(adapter: Adapter):
 
 
 def test_initialisation_follows_the_seed():
-    for name, build in BUILDS.items():
+    for name, build in ALL_BUILDS.items():
         first, same, other = (_seeded(build, seed) for seed in (3, 3, 4))
         new = [key for key in first if not key.startswith("clip.")]
         assert all(torch.equal(first[key], same[key]) for key in new), name
-        drawn = [key for key in new if first[key].numel() > 1 and first[key].std() > 0]
-        if drawn and name != "vl-prompt words":
+        drawn = [key for key in new if first[key].numel() > 1 and first[key].float().std() > 0]
+        if drawn and not name.startswith(("vl-prompt words", "linear-probe", "tip-adapter")):
             assert any(not torch.equal(first[key], other[key]) for key in drawn), name
 
 
@@ -176,7 +184,10 @@ def _seeded(build, seed: int) -> dict[str, torch.Tensor]:
 # Which towers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["vl-prompt", "vita-clip", "x-clip"])
+BETWEEN_BLOCKS = ["vl-prompt", "vita-clip", "x-clip", "ov-multilabel"]
+
+
+@pytest.mark.parametrize("name", BETWEEN_BLOCKS)
 @pytest.mark.parametrize("kind", ["resnet", "pooling"])
 def test_other_image_towers_are_refused(name: str, kind: str):
     if kind == "resnet":
@@ -184,14 +195,14 @@ def test_other_image_towers_are_refused(name: str, kind: str):
     else:
         backbone = tiny_backbone(pool_type="avg")
     with pytest.raises(UsageError, match=f"{name} puts tokens between the blocks"):
-        BUILDS[name](backbone)
+        ALL_BUILDS[name](backbone)
 
 
 def test_custom_text_towers_are_refused_where_they_cannot_serve():
     backbone = tiny_backbone()
     backbone.clip.attn_mask = None
     with pytest.raises(UsageError, match="not causal"):
-        BUILDS["vita-clip"](backbone)
+        ALL_BUILDS["vita-clip"](backbone)
 
 
 def test_a_text_tower_of_its_own_module_serves():
@@ -207,15 +218,15 @@ def test_a_text_tower_of_its_own_module_serves():
         own, "custom", None, backbone.tokenizer, backbone.preprocessing, quick_gelu=True
     )
     with torch.no_grad():
-        for name in ("vl-prompt", "vita-clip", "x-clip"):
+        for name in (*BETWEEN_BLOCKS, "coop"):
             results = []
             for each in (backbone, other):
                 torch.manual_seed(5)
-                results.append(logits_of(BUILDS[name](each).eval()))
+                results.append(logits_of(ALL_BUILDS[name](each).eval()))
             torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize("name", ["vl-prompt", "vita-clip", "x-clip"])
+@pytest.mark.parametrize("name", BETWEEN_BLOCKS)
 def test_towers_that_want_the_batch_second_serve(name: str):
     results = []
     for batch_first in (True, False):
@@ -226,13 +237,13 @@ def test_towers_that_want_the_batch_second_serve(name: str):
                 block.attn.batch_first = batch_first
         torch.manual_seed(5)
         with torch.no_grad():
-            results.append(logits_of(BUILDS[name](backbone).eval()))
+            results.append(logits_of(ALL_BUILDS[name](backbone).eval()))
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize("name", ["vl-prompt", "vita-clip", "x-clip"])
+@pytest.mark.parametrize("name", BETWEEN_BLOCKS)
 def test_frames_of_another_size_are_refused(name: str):
-    adapter = BUILDS[name](tiny_backbone())
+    adapter = ALL_BUILDS[name](tiny_backbone())
     with pytest.raises(UsageError, match="one size only"):
         adapter.encode_video(torch.zeros(1, FRAMES, 3, 48, 48))
 
@@ -363,7 +374,7 @@ def test_many_text_tokens_start_at_random():
 
 
 def test_vita_takes_another_number_of_frames():
-    adapter = BUILDS["vita-clip"](tiny_backbone()).eval()
+    adapter = ALL_BUILDS["vita-clip"](tiny_backbone()).eval()
     assert adapter.tied_frames is None
     with torch.no_grad():
         for frames in (1, 3, 8):
@@ -379,7 +390,7 @@ def test_time_is_resized_by_nearest_neighbour():
 
 
 def test_vita_sees_the_order_of_frames():
-    adapter = BUILDS["vita-clip"](tiny_backbone()).eval()
+    adapter = ALL_BUILDS["vita-clip"](tiny_backbone()).eval()
     video = random_video(frames=FRAMES)
     with torch.no_grad():
         forward, backward = adapter.encode_video(video), adapter.encode_video(video.flip(1))
@@ -387,7 +398,7 @@ def test_vita_sees_the_order_of_frames():
 
 
 def test_a_class_specific_context_refuses_other_classes():
-    adapter = BUILDS["vita-clip specific"](tiny_backbone())
+    adapter = ALL_BUILDS["vita-clip specific"](tiny_backbone())
     assert adapter.tied_classes == CLASSES
     adapter.check_classes(CLASSES)
     with pytest.raises(ComparisonRefused, match="'yoga'"):
@@ -404,7 +415,7 @@ def test_a_class_specific_context_needs_classes():
 
 
 def test_a_shared_context_takes_any_classes():
-    adapter = BUILDS["vita-clip"](tiny_backbone())
+    adapter = ALL_BUILDS["vita-clip"](tiny_backbone())
     adapter.check_classes(["anything"])
     assert adapter.encode_text([["anything."]]).shape == (1, 64)
 
@@ -450,14 +461,14 @@ def test_vita_initial_values():
 
 
 def test_x_clip_is_tied_to_its_frames():
-    adapter = BUILDS["x-clip"](tiny_backbone())
+    adapter = ALL_BUILDS["x-clip"](tiny_backbone())
     assert adapter.tied_frames == FRAMES
     with pytest.raises(UsageError, match="found 8 frames; expected 4 frames"):
         adapter.encode_video(random_video(frames=8))
 
 
 def test_x_clip_text_depends_on_the_video():
-    adapter = BUILDS["x-clip"](tiny_backbone()).eval()
+    adapter = ALL_BUILDS["x-clip"](tiny_backbone()).eval()
     seen: dict[str, torch.Tensor] = {}
     adapter.observe = seen.__setitem__
     with torch.no_grad():
@@ -469,7 +480,7 @@ def test_x_clip_text_depends_on_the_video():
 
 
 def test_x_clip_groups_and_decay():
-    training = BUILDS["x-clip"](tiny_backbone()).trainable()
+    training = ALL_BUILDS["x-clip"](tiny_backbone()).trainable()
     assert XClipAdapter.learning_rate_factors == {"base": 1.0, "new": 10.0}
     for name, entry in training.items():
         assert entry.group == ("base" if name.startswith("clip.visual.") else "new")

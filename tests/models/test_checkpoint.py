@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_clip import BUILDS, CLASSES, logits_of, tiny_backbone
+from tiny_clip import ALL_BUILDS, CLASSES, logits_of, tiny_backbone
 
 from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.preprocessing import reference_video_preprocessing
@@ -21,7 +21,7 @@ from vclip_cli.models.contract import Adapter
 def trained(name: str) -> Adapter:
     """An adapter whose training tensors are no longer as initialised; its base's hash is known."""
     torch.manual_seed(1)
-    adapter = BUILDS[name](tiny_backbone())
+    adapter = ALL_BUILDS[name](tiny_backbone())
     assert adapter.backbone.weights_sha256
     with torch.no_grad():
         for entry in adapter.trainable().values():
@@ -34,12 +34,12 @@ def save(adapter: Adapter, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(BUILDS))
+@pytest.mark.parametrize("name", sorted(ALL_BUILDS))
 def test_a_round_trip_gives_bit_equal_logits(name: str, tmp_path: Path):
     adapter = trained(name)
     adapter.preprocessing = reference_video_preprocessing(32)
     path = save(adapter, tmp_path / "adapter.safetensors")
-    assert set(load_file(path)) == set(adapter.trainable())
+    assert set(load_file(path)) == set(adapter.checkpoint_tensors())
     torch.manual_seed(7)
     loaded = load_adapter(path, backbone=tiny_backbone())
     assert type(loaded) is type(adapter) and loaded.config == adapter.config
@@ -63,7 +63,7 @@ def test_the_description_stands_in_the_file_and_beside_it(tmp_path: Path):
 def test_prompts_carry_the_towers_that_they_started_from(tmp_path: Path):
     tuned = save(trained("vifi-clip"), tmp_path / "vifi.safetensors")
     torch.manual_seed(3)
-    adapter = BUILDS["vl-prompt"](tiny_backbone())
+    adapter = ALL_BUILDS["vl-prompt"](tiny_backbone())
     untuned = logits_of(adapter).detach()
     adapter.load_tensors(load_file(tuned))
     with torch.no_grad():

@@ -191,7 +191,7 @@ def test_given_class_names_are_checked_against_the_file(case: Case):
     classes = case.meta["classes"]
     _, out = convert(case, {"model": case.state()}, pretrained=None, classes=classes)
     assert read_info(out).classes == classes
-    with pytest.raises(WeightsError, match="class 0 is another one"):
+    with pytest.raises(WeightsError, match="class 0 has another name"):
         convert(case, None, pretrained=None, classes=classes[::-1])
     with pytest.raises(UsageError, match="another number of classes"):
         convert(case, None, pretrained=None, classes=classes[1:])

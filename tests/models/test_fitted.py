@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_clip import CLASSES, PROMPTS, random_video, tiny_backbone
-from torch.nn.functional import cross_entropy, normalize
+from tiny_clip import embedded_examples as examples
+from torch.nn.functional import cross_entropy
 
 from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError
 from vclip_cli.models import load_adapter
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.adapters.coop import CoopAdapter, CoopConfig, epochs_for, rate_of
 from vclip_cli.models.adapters.linear_probe import LinearProbeAdapter, LinearProbeConfig
+from vclip_cli.models.adapters.parts.shared_prefix import packed_mask
 from vclip_cli.models.adapters.tip_adapter import TipAdapter, TipAdapterConfig
 from vclip_cli.models.adapters.vifi_clip import VifiClipAdapter, VifiClipConfig
 from vclip_cli.models.adapters.vita_clip import VitaClipAdapter, VitaClipConfig
@@ -23,18 +25,8 @@ from vclip_cli.models.adapters.vl_prompt import VlPromptAdapter, VlPromptConfig
 from vclip_cli.models.checkpoint import save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.fitting import FitOptimizer, Fitting, hold_back
-from vclip_cli.models.shared_prefix import packed_mask
 
 FITTING = Fitting(seed=3, batch_size=8, epochs=4)
-
-
-def examples(shots: int = 8, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings (N,64) around a centre for each class, L2 normalised, and targets (N,)."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(len(CLASSES), 64, generator=generator)
-    targets = torch.arange(len(CLASSES)).repeat_interleave(shots)
-    noise = 1.5 * torch.randn(len(targets), 64, generator=generator)
-    return normalize(centres[targets] + noise, dim=-1), targets
 
 
 def build(kind: str) -> Adapter:
@@ -74,7 +66,7 @@ def test_exactly_its_own_tensors_change(kind: str):
     }
     assert changed <= OWN[kind]
     assert changed >= OWN[kind] - {"alpha", "beta"}
-    assert set(adapter.stored()) == OWN[kind]
+    assert set(adapter.checkpoint_tensors()) == OWN[kind]
     assert all(np.isfinite(row).all() for row in fitted.losses)
 
 
@@ -83,8 +75,8 @@ def test_two_fits_are_equal_and_a_checkpoint_gives_the_same_scores(kind: str, tm
     one, two = build(kind), build(kind)
     for adapter in (one, two):
         adapter.fit(*examples(), PROMPTS, FITTING)
-    for name, value in one.stored().items():
-        assert value.equal(two.stored()[name]), name
+    for name, value in one.checkpoint_tensors().items():
+        assert value.equal(two.checkpoint_tensors()[name]), name
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, one, base_sha256=one.backbone.weights_sha256)
     loaded = load_adapter(path, backbone=tiny_backbone())
@@ -231,7 +223,7 @@ def whole_tower(adapter: CoopAdapter, context: torch.Tensor, prompt: str):
 
 @pytest.mark.parametrize("kind", ["coop", "coop-specific", "coop-words"])
 def test_the_shared_prefix_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch):
-    from vclip_cli.models import shared_prefix
+    from vclip_cli.models.adapters.parts import shared_prefix
 
     monkeypatch.setattr(shared_prefix, "GROUP", 2)
     adapter = build(kind)

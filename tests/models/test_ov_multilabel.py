@@ -243,7 +243,7 @@ def test_the_checkpoint_names_the_language_model_and_refuses_another(
     save_checkpoint(path, adapter, base_sha256=adapter.backbone.weights_sha256)
     assert path.stat().st_size < 2_000_000
     loaded = load_adapter(path, backbone=tiny_backbone())
-    assert set(loaded.stored()) == set(adapter.trainable())
+    assert set(loaded.checkpoint_tensors()) == set(adapter.trainable())
     torch.testing.assert_close(logits_of(loaded), wanted)
     moved = folder.rename(tmp_path / "moved")
     with pytest.raises(WeightsError, match="VCLIP_LANGUAGE_MODEL"):

@@ -31,6 +31,12 @@ KNOWN_SIZES = {
 }
 
 
+def read_meta(folder: Path, name: str) -> dict[str, Any]:
+    """The settings of a case: sizes, classes, the method's name."""
+    meta: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return meta
+
+
 class Case:
     """A case's tensors and settings, and the record of what has been compared."""
 
@@ -38,7 +44,7 @@ class Case:
         self, source: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.name, self.folder = name, tmp_path
-        self.meta: dict[str, Any] = json.loads((source / f"{name}.json").read_text())
+        self.meta = read_meta(source, name)
         self.tensors = load_file(source / f"{name}.safetensors")
         self.outputs = {k[7:]: v for k, v in self.tensors.items() if k.startswith("output/")}
         self.compared: dict[str, float] = {}
@@ -48,6 +54,7 @@ class Case:
         self.write_architecture()
 
     def write_architecture(self) -> None:
+        """Write the case's architecture as a backbone of the user's own; fails on unknown sizes."""
         arch = self.meta["arch"]
         unknown = set(arch) - KNOWN_SIZES
         assert not unknown, f"{self.name}: unknown sizes {sorted(unknown)}"

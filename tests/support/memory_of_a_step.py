@@ -1,4 +1,4 @@
-"""The most bytes that tensors hold at once while something is computed."""
+"""How much memory tensors take while something is computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """Over what was held before `step`."""
+    """The most bytes that tensors held during `step`, beyond what they held before it."""
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()

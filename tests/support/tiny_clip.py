@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.models.adapters.vifi_clip import VifiClipAdapter, VifiClipConfig
-from vclip_cli.models.adapters.vita_clip import VitaClipAdapter, VitaClipConfig
-from vclip_cli.models.adapters.vl_prompt import VlPromptAdapter, VlPromptConfig
-from vclip_cli.models.adapters.x_clip import XClipAdapter, XClipConfig
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter
+from vclip_cli.models.fitting import Fitting
+from vclip_cli.models.registry import find_method
 
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 64,
@@ -42,25 +42,76 @@ PROMPTS = [["brush hair."], ["playing guitar."], ["ApplyEyeMakeup."]]
 VOCABULARY = 512
 FRAMES = 4
 VITA = {"frames": FRAMES, "global_prompts": 2, "text_context": 3}
-BUILDS = {
-    "vifi-clip": lambda b: VifiClipAdapter(b),
-    "vifi-clip image": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="image")),
-    "vifi-clip text": lambda b: VifiClipAdapter(b, VifiClipConfig(tune="text")),
-    "vl-prompt": lambda b: VlPromptAdapter(b, VlPromptConfig(3, 6, 2, 2)),
-    "vl-prompt words": lambda b: VlPromptAdapter(b, VlPromptConfig(2, 4, 1, 1)),
-    "vita-clip": lambda b: VitaClipAdapter(b, VitaClipConfig(**VITA)),
-    "vita-clip specific": lambda b: VitaClipAdapter(
-        b, VitaClipConfig(**VITA, class_specific=True, classes=CLASSES, class_position="middle")
-    ),
-    "vita-clip bare": lambda b: VitaClipAdapter(
-        b,
-        VitaClipConfig(
-            FRAMES, global_prompts=0, local_prompts=False, summary_token=False, text_context=0
-        ),
-    ),
-    "x-clip": lambda b: XClipAdapter(b, XClipConfig(FRAMES, integration_layers=2)),
+
+
+def embedded_examples(shots: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Embeddings (N,64) around a centre for each class, L2 normalised, and targets (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(len(CLASSES), 64, generator=generator)
+    targets = torch.arange(len(CLASSES)).repeat_interleave(shots)
+    noise = 1.5 * torch.randn(len(targets), 64, generator=generator)
+    return normalize(centres[targets] + noise, dim=-1), targets
+
+
+def build(method: str, backbone: Backbone, **options: Any) -> Adapter:
+    """A method on a backbone; one that is fitted has seen `embedded_examples`, gates are open."""
+    found = find_method(method)
+    adapter = found(backbone, found.Config(**options))
+    if found.fits:
+        adapter.fit(*embedded_examples(), PROMPTS, Fitting(seed=3, batch_size=8, epochs=2))
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            if name.endswith("gate"):
+                parameter.fill_(0.5)
+    return adapter
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "clip": {},
+    "vifi-clip": {},
+    "vifi-clip image": {"tune": "image"},
+    "vifi-clip text": {"tune": "text"},
+    "vl-prompt": {"vision_tokens": 3, "text_tokens": 6, "vision_depth": 2, "text_depth": 2},
+    "vl-prompt words": {"vision_tokens": 2, "text_tokens": 4, "vision_depth": 1, "text_depth": 1},
+    "vita-clip": VITA,
+    "vita-clip specific": {
+        **VITA,
+        "class_specific": True,
+        "classes": CLASSES,
+        "class_position": "middle",
+    },
+    "vita-clip bare": {
+        "frames": FRAMES,
+        "global_prompts": 0,
+        "local_prompts": False,
+        "summary_token": False,
+        "text_context": 0,
+    },
+    "x-clip": {"frames": FRAMES, "integration_layers": 2},
+    "coop": {"context_tokens": 4},
+    "coop specific": {"context_tokens": 4, "class_specific": True, "classes": CLASSES},
+    "linear-probe": {"classes": CLASSES},
+    "tip-adapter": {"classes": CLASSES},
+    "tip-adapter tuned": {"classes": CLASSES, "fine_tune": True},
+    "ov-multilabel": {"frames": FRAMES},
+    "ov-multilabel cls": {
+        "frames": FRAMES,
+        "attributes": 6,
+        "temporal_blocks": 2,
+        "temporal_places": "cls",
+    },
+}
+"""Every method and switch: the method's name, a word for the variant, to the method's options."""
+ALL_BUILDS: dict[str, Callable[[Backbone], Adapter]] = {
+    name: functools.partial(build, name.split()[0], **options) for name, options in OPTIONS.items()
 }
 """One adapter of every method and switch, on a backbone."""
+BUILDS = {
+    name: ALL_BUILDS[name]
+    for name in ALL_BUILDS
+    if name.split()[0] in ("vifi-clip", "vl-prompt", "vita-clip", "x-clip")
+}
+"""Those of the published methods that train on videos."""
 
 
 class SmallTokenizer:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from vclip_cli.bench.timing import Marks, Part, repeated, timed
 from vclip_cli.common.long_work import Progress
-from vclip_cli.engine.encoding.costs import counted_operations
-from vclip_cli.engine.encoding.encoder import PRECISIONS, Encoder
+from vclip_cli.engine.encoding.encoder import PRECISIONS, Encoder, counted_operations
 from vclip_cli.engine.encoding.passes import score_videos
 from vclip_cli.engine.loading.videos import VideoReading, VideoSet, video_batches
 from vclip_cli.engine.runs.parts import Division

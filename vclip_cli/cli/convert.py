@@ -1,4 +1,4 @@
-"""`vclip convert`: the papers' released checkpoints to ours."""
+"""`vclip convert`: convert a checkpoint that a paper's authors released."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def convert(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Convert a released checkpoint; nothing in it is executed, and no entry is lost in silence.
+    """Convert a checkpoint that a paper's authors released.
+
+    No code in the file is run, and every entry that is not used is named with the reason.
 
     Example:  vclip convert k400_vifi.pth --pretrained openai --out vifi.safetensors
     """

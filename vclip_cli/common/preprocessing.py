@@ -52,7 +52,7 @@ class Preprocessing:
 def reference_video_preprocessing(size: int = 224) -> Preprocessing:
     """The pipeline of X-CLIP and ViFi-CLIP: ImageNet statistics, bilinear, short side 256/224·size.
 
-    Source: `datasets/build.py` of both code releases; see `docs/methods.md`.
+    Source: `datasets/build.py` of both (docs/methods.md#vifi-clip).
     """
     return Preprocessing(
         size=size,

@@ -63,6 +63,16 @@ def user_folders() -> list[Path]:
     return [*named, project_folder(), user_config_folder()]
 
 
+def is_user_code(path: Path) -> bool:
+    """Whether a Python file lies in `adapters/` or `metrics/` of one of the user's folders."""
+    try:
+        found = user_folders()
+    except UsageError:  # no folder of VCLIP_PATH can be the file's
+        return False
+    folders = [folder / kind for folder in found for kind in ("adapters", "metrics")]
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+
+
 def shipped_folder(kind: str) -> Path:
     """The package's own `protocols/` or `label_sets/`: inside a wheel, or beside it in a checkout.
 
@@ -169,9 +179,19 @@ def import_user_file(path: Path, kind: str) -> ModuleType:
     except Exception as error:  # the fault is in the user's own file
         raise SpecError(
             f"the {kind}'s file cannot be imported: {type(error).__name__}: {error}",
-            where=str(path),
+            where=f"{path}:{_line_of(error, path)}",
         ) from error
     return module
+
+
+def _line_of(error: Exception, path: Path) -> int:
+    """The last line of a file that ran before an error, or the line that could not be parsed."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return error.lineno
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno or 1 for f in reversed(frames) if f.filename == str(path)), 1)
 
 
 def plugin_class(module: ModuleType, path: Path, base: type[Plugin], name: str) -> type[Plugin]:

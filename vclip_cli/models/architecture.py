@@ -1,4 +1,4 @@
-"""What an open_clip config may ask for: a model of a size that exists, and no code of strangers."""
+"""Checks of an open_clip config: the model is of a possible size, and no foreign code is run."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ _PARTS = ("embed_dim", "vision_cfg", "text_cfg")
 
 
 def read_architecture(path: Path) -> Mapping[str, Any]:
-    """An open_clip model config from a JSON file (of the hub's form too), checked.
+    """An open_clip model config from a JSON file, also in the hub's form, checked.
 
-    Raises WeightsError when it is damaged, absurdly large, or asks to run code that it names.
+    Raises WeightsError when it is damaged or absurdly large, or asks to run foreign code.
     """
     where = str(path)
     content = read_json(path, error=WeightsError)
     config = content.get("model_cfg", content) if isinstance(content, dict) else None
-    towers = [config.get(part) for part in _PARTS] if isinstance(config, dict) else []
-    if config is None or not towers or not all(isinstance(part, dict) for part in towers[1:]):
+    parts = [config.get(part) for part in _PARTS] if isinstance(config, dict) else []
+    towers = [part for part in parts if isinstance(part, dict)]
+    if not isinstance(config, dict) or len(towers) != 2:
         raise WeightsError("no open_clip config", where=where, expected=", ".join(_PARTS))
     for key, value in _entries(content):
-        # `tokenizer_kwargs` reach the tokenizer's loader, which would fetch and run a module.
+        # `tokenizer_kwargs` go to the tokenizer's loader, which would download and run a module.
         if "remote_code" in key and value:
             raise WeightsError(
                 "the backbone's config asks to run code that comes with it", where=where, found=key
             )
         if key.endswith("model_name") and str(value).startswith(("hf-hub:", "hf_hub:", "local-")):
             raise WeightsError(
-                "the backbone's config sends for another model", where=where, found=str(value)[:100]
+                "the backbone's config asks for another model", where=where, found=str(value)[:100]
             )
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(n, int | float) and abs(n) > _LARGEST_NUMBER for n in numbers):
             raise WeightsError(
-                f"{key}: no model is as large as this",
+                f"{key}: no model is this large",
                 where=where,
                 found=str(value)[:80],
                 expected=f"at most {_LARGEST_NUMBER:,}",
             )
-    count = sum(_parameters(tower, where) for tower in towers[1:])
+    count = sum(_parameters(tower, where) for tower in towers)
     if count > MOST_PARAMETERS:
         raise WeightsError(
-            "the backbone's config describes a model that is absurdly large",
+            "the backbone's config describes an absurdly large model",
             where=where,
             found=f"some {count:.2g} parameters",
             expected=f"at most {MOST_PARAMETERS:.2g}",
@@ -66,7 +67,7 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parameters(tower: Mapping[str, Any], where: str) -> float:
-    """Roughly the numbers that a tower of this config would hold, masks and positions too."""
+    """Roughly the number of values in a tower of this config, masks and positions included."""
     try:
         layers = tower.get("layers", 12)
         depth = sum(layers) if isinstance(layers, list) else layers
@@ -77,7 +78,9 @@ def _parameters(tower: Mapping[str, Any], where: str) -> float:
         return blocks + (patches + tower.get("vocab_size", 0) + context) * width + context**2
     except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise WeightsError(
-            "a number of the backbone's config is none", where=where, found=str(error)[:100]
+            "a number of the backbone's config is missing or wrong",
+            where=where,
+            found=str(error)[:100],
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""open_clip models by name, with weights by tag, local file or hub, and their fingerprint."""
+"""open_clip models by name, with weights by tag, local file or hub, and their hash."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from vclip_cli.common.errors import UsageError, WeightsError, did_you_mean
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.common.resources import list_backbones
 from vclip_cli.models.architecture import read_architecture
-from vclip_cli.models.fetched import verify_fetched
 from vclip_cli.models.tensors import (
     check_tensors,
     read_tensor_file,
     state_dict_of,
     tensors_sha256,
+    verify_download,
 )
 
 OPENAI_ENTRIES = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's own files carry as tensors beside the weights."""
+"""Numbers that OpenAI's own files hold as tensors beside the weights."""
 SCHEMES = ("hf-hub:", "local-dir:")
 
 
@@ -36,10 +36,11 @@ SCHEMES = ("hf-hub:", "local-dir:")
 class Backbone:
     """An open_clip model in eval mode, its tokenizer, and what identifies it.
 
-    name, pretrained: as given on the command line; `quick_gelu`: the towers' activation.
+    clip: the model; untyped, because open_clip's models share no class that names their parts.
+    name, pretrained: as given on the command line. quick_gelu: the towers' activation.
     """
 
-    clip: nn.Module
+    clip: Any
     name: str
     pretrained: str | None
     tokenizer: Callable[..., Tensor]
@@ -47,7 +48,7 @@ class Backbone:
     quick_gelu: bool
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """N prompts to token ids (N, context length); longer ones are cut, as CLIP does."""
+        """N prompts to token ids (N, context length); longer prompts are cut, as in CLIP."""
         return self.tokenizer(list(prompts))
 
     @cached_property
@@ -62,11 +63,11 @@ class Backbone:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """The content hash of all tensors, as they were when first asked for."""
+        """The content hash of all tensors, computed at the first call."""
         return tensors_sha256(self.clip.state_dict())
 
     def describe(self) -> dict[str, Any]:
-        """What a record says of the backbone."""
+        """The description of the backbone in a record."""
         return {
             "name": self.name,
             "pretrained": self.pretrained,
@@ -77,8 +78,8 @@ class Backbone:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which makes up a fifth of the time of importing libraries."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector, which takes a fifth of the time of importing libraries."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -88,7 +89,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
+@_without_garbage_collection()
 def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
     """An open_clip model by its open_clip name, on the CPU in float32.
 
@@ -96,9 +97,9 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
     pretrained: a tag of open_clip's, a local .safetensors or torch file, `random` or `random:SEED`;
     None where the name itself brings weights.
 
-    Where a tag was trained with QuickGELU the model is built with it, whatever the name says: the
-    mismatch would only cost accuracy, silently. Raises UsageError for an unknown name, WeightsError
-    for weights that are missing, damaged or of another shape.
+    Where a tag was trained with QuickGELU, the model is built with it whatever the name says: a
+    mismatch would cost accuracy without any error. Raises UsageError for an unknown name,
+    WeightsError for weights that are missing, damaged or of another shape.
     """
     import open_clip
 
@@ -108,7 +109,6 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
         open_clip.add_model_config(own[name])
         beside = own[name].with_suffix(".safetensors")
         source = pretrained or (str(beside) if beside.is_file() else None)
-        display = pretrained
     elif name.startswith(SCHEMES):
         if pretrained is not None:
             raise UsageError(f"{name!r} brings its own weights", found=f"--pretrained {pretrained}")
@@ -117,7 +117,7 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
         known = [*own, *open_clip.list_models()]
         if name.replace("/", "-") not in known:
             raise UsageError(f"unknown backbone {name!r}", hint=did_you_mean(name, known))
-        source, display = pretrained, pretrained
+        source = pretrained
     if source is None:
         tags = open_clip.list_pretrained_tags_by_model(name)
         raise WeightsError(
@@ -125,7 +125,7 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
             expected="--pretrained TAG, a local file, or random",
             hint=f"tags: {', '.join(tags[:8])}" if tags else None,
         )
-    with _naming_the_package(name), _naming_the_config(own.get(name)):
+    with _missing_package_named(name), _wrong_config_named(own.get(name)):
         tokenizer = open_clip.get_tokenizer(name)
         if source == "random" or source.startswith("random:"):
             clip = _build_random(name, source)
@@ -133,12 +133,12 @@ def load_backbone(name: str, pretrained: str | None = None) -> Backbone:
             clip = _build_from_file(name, Path(source))
         else:
             clip = _build_from_tag(name, source)
-    return _wrap(clip, name, display, tokenizer)
+    return _wrap(clip, name, pretrained, tokenizer)
 
 
 @contextlib.contextmanager
-def _naming_the_package(name: str) -> Iterator[None]:
-    """Some text towers and tokenizers need Hugging Face's library: say so."""
+def _missing_package_named(name: str) -> Iterator[None]:
+    """Raises UsageError where a text tower or tokenizer needs Hugging Face's missing library."""
     try:
         yield
     except (ModuleNotFoundError, RuntimeError) as error:
@@ -151,8 +151,8 @@ def _naming_the_package(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _naming_the_config(path: Path | None) -> Iterator[None]:
-    """open_clip answers a config that fits none of its models with errors of any kind."""
+def _wrong_config_named(path: Path | None) -> Iterator[None]:
+    """Raises WeightsError for any of the errors that open_clip raises for a wrong config."""
     try:
         yield
     except (WeightsError, UsageError):
@@ -168,7 +168,7 @@ def _naming_the_config(path: Path | None) -> Iterator[None]:
 
 
 def default_weights(name: str) -> str | None:
-    """OpenAI's weights where the architecture has them: what the field's papers start from."""
+    """OpenAI's weights, which the field's papers start from, where the architecture has them."""
     import open_clip
 
     return "openai" if "openai" in open_clip.list_pretrained_tags_by_model(name) else None
@@ -178,7 +178,7 @@ def _looks_like_path(source: str) -> bool:
     return Path(source).exists() or "/" in source or "\\" in source or "." in Path(source).name
 
 
-def _build_random(name: str, source: str) -> nn.Module:
+def _build_random(name: str, source: str) -> Any:
     seed = source.partition(":")[2] or "0"
     if not seed.isdigit() or int(seed) >= 2**63:
         raise UsageError(f"--pretrained {source!r}", expected="random or random:SEED below 2^63")
@@ -187,13 +187,13 @@ def _build_random(name: str, source: str) -> nn.Module:
         return _create(name)
 
 
-def _build_from_file(name: str, path: Path) -> nn.Module:
+def _build_from_file(name: str, path: Path) -> Any:
     import open_clip
     from open_clip.convert import convert_state_dict
 
     tensors = state_dict_of(read_tensor_file(path), str(path))
     numbers = [tensors.pop(entry, None) for entry in OPENAI_ENTRIES]
-    is_openai = any(number is not None for number in numbers)  # trained with QuickGELU, all of them
+    is_openai = any(number is not None for number in numbers)  # all trained with QuickGELU
     with _without_drawing_weights():
         clip = _create(name, force_quick_gelu=is_openai)
     tensors = convert_state_dict(clip, tensors)
@@ -207,9 +207,9 @@ def _build_from_file(name: str, path: Path) -> nn.Module:
 
 @contextlib.contextmanager
 def _without_drawing_weights() -> Iterator[None]:
-    """Leave new tensors as they come: every one is replaced, and drawing 150 million takes seconds.
+    """Leave new tensors uninitialised: to draw 150 million values takes seconds.
 
-    Only around a model whose tensors are all checked and loaded afterwards.
+    Only for a model whose tensors are all checked and loaded afterwards.
     """
     names = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
     originals = {name: getattr(nn.init, name) for name in names}
@@ -223,7 +223,7 @@ def _without_drawing_weights() -> Iterator[None]:
             setattr(nn.init, name, original)
 
 
-def _build_from_tag(name: str, tag: str) -> nn.Module:
+def _build_from_tag(name: str, tag: str) -> Any:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -234,14 +234,14 @@ def _build_from_tag(name: str, tag: str) -> nn.Module:
     trained_with = open_clip.get_pretrained_cfg(name, tag) or {}
     try:
         with _quiet():
-            verify_fetched(Path(open_clip.download_pretrained(trained_with)))
+            verify_download(Path(open_clip.download_pretrained(trained_with)))
         return _create(name, pretrained=tag, force_quick_gelu=bool(trained_with.get("quick_gelu")))
     except WeightsError:
         raise
-    except Exception as error:  # the hub client's kinds differ from version to version
+    except Exception as error:  # the hub client's errors differ from version to version
         raise WeightsError(
-            f"the weights {tag!r} of {name!r} could not be fetched or loaded",
-            found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,
+            f"the weights {tag!r} of {name!r} could not be downloaded or loaded",
+            found=_first_line(error),
             hint="without a network, give a local file: --pretrained FILE.safetensors",
         ) from error
 
@@ -258,14 +258,18 @@ def _load_by_scheme(name: str) -> Backbone:
         raise
     except Exception as error:  # as above; also a folder without config or weights
         raise WeightsError(
-            f"the model {name!r} could not be fetched or loaded",
-            found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,
+            f"the model {name!r} could not be downloaded or loaded", found=_first_line(error)
         ) from error
     return _wrap(clip, name, None, tokenizer)
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def _check_by_scheme(name: str) -> None:
-    """Read the config before open_clip obeys it, and compare fetched weights with their hash."""
+    """Check the config before open_clip uses it, and the hash of downloaded weights."""
     from open_clip.pretrained import download_pretrained_from_hf
 
     scheme, _, place = name.partition(":")
@@ -275,10 +279,10 @@ def _check_by_scheme(name: str) -> None:
             read_architecture(config)
         return
     read_architecture(Path(download_pretrained_from_hf(place, filename="open_clip_config.json")))
-    verify_fetched(Path(download_pretrained_from_hf(place)))
+    verify_download(Path(download_pretrained_from_hf(place)))
 
 
-def _create(name: str, **options: Any) -> nn.Module:
+def _create(name: str, **options: Any) -> Any:
     import open_clip
 
     with _quiet():
@@ -287,7 +291,7 @@ def _create(name: str, **options: Any) -> nn.Module:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep open_clip's remarks about random weights, which are meant here, off the screen."""
+    """Silence open_clip's warnings about random weights, which are intended here."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -299,11 +303,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _wrap(
-    clip: nn.Module, name: str, pretrained: str | None, tokenizer: Callable[..., Tensor]
+    clip: Any, name: str, pretrained: str | None, tokenizer: Callable[..., Tensor]
 ) -> Backbone:
     from open_clip.transformer import QuickGELU
 
-    from vclip_cli.models.activations import use_lean_activations
+    from vclip_cli.models.layers import use_lean_activations
 
     clip.eval()
     use_lean_activations(clip)

@@ -1,7 +1,7 @@
-"""Checkpoints: the trained tensors as .safetensors, and all that is needed to use them.
+"""Checkpoints: the trained tensors as .safetensors, with a description of how to use them.
 
-The description (method, config, backbone, preprocessing, classes, …) stands in the header of the
-tensor file, so that one file is enough, and beside it as `.json` for people to read.
+The description (method, config, backbone, preprocessing, classes, …) is in the header of the tensor
+file, so that one file is enough. It is also written beside it, as `.json` for people to read.
 """
 
 from __future__ import annotations
@@ -10,22 +10,76 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor
 
 from vclip_cli.common.errors import SpecError, WeightsError
 from vclip_cli.common.files import sha256_file, whole_file, write_json
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.common.safe_readers import parse_json
+from vclip_cli.common.yaml_files import validate_model
 from vclip_cli.models.backbone import SCHEMES, Backbone, load_backbone
 from vclip_cli.models.contract import Adapter
-from vclip_cli.models.description import check_description
 from vclip_cli.models.registry import find_method
 from vclip_cli.models.tensors import check_tensors
 
 SCHEMA = 1
 HEADER = "vclip"
+
+Pixels = Annotated[int, Field(ge=1, le=2048)]
+Channels = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Backbone(_Part):
+    name: str = Field(min_length=1, max_length=300)
+    pretrained: str | None
+    weights_sha256: str = Field(pattern="^([0-9a-f]{64})?$")
+    quick_gelu: bool
+
+
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: Pixels
+    resize_to: Pixels
+    resize_mode: Literal["shortest", "squash", "longest"]
+    interpolation: Literal["bicubic", "bilinear", "cv2-bilinear"]
+    mean: Channels
+    std: Channels
+
+
+class _Evaluation(_Part):
+    frames: int = Field(default=8, ge=1)
+    clips: int = Field(default=1, ge=1)
+    crops: Literal[1, 3] = 1
+    rule: Literal["uniform", "random", "dense"] = "uniform"
+    stride: int = Field(default=1, ge=1)
+    text: str = "natural"
+
+
+class _Training(_Part):
+    videos: dict[str, list[str]] = Field(default_factory=dict)
+    unlisted: list[str] = Field(default_factory=list)
+    evaluation: _Evaluation = _Evaluation()
+
+
+class _Description(_Part):
+    """The fields of a header's description that are used, with their kinds and bounds."""
+
+    method: str = Field(min_length=1, max_length=100)
+    config: dict[str, Any]
+    backbone: _Backbone
+    preprocessing: _Preprocessing
+    classes: Names | None = None
+    templates: Names | None = None
+    training: _Training = _Training()
 
 
 @dataclass(frozen=True)
@@ -51,16 +105,17 @@ def save_checkpoint(
     templates: list[str] | None = None,
     training: dict[str, Any] | None = None,
 ) -> str:
-    """Write what trained and is carried (or `tensors`), described; gives the file's sha256.
+    """Write an adapter's tensors, or `tensors`, with their description; gives the file's sha256.
 
     base_sha256: hash of the backbone's tensors before training. It is left out where the file holds
-    every tensor of the backbone itself: any base of the right architecture will then do. Raises
-    StorageError.
+    every tensor of the backbone: any base of the right architecture then works.
+
+    Raises StorageError.
     """
     from safetensors.torch import save_file
 
     if tensors is None:
-        tensors = adapter.stored()
+        tensors = adapter.checkpoint_tensors()
     if all(f"clip.{name}" in tensors for name in adapter.clip.state_dict()):
         base_sha256 = ""
     info = CheckpointInfo(
@@ -95,42 +150,43 @@ def read_info(path: Path) -> CheckpointInfo:
     try:
         with safe_open(path, framework="pt") as stream:
             header = (stream.metadata() or {}).get(HEADER)
-    except Exception as error:  # the format's reader has no common error for damaged files
+    except Exception as error:  # the reader has no common class for its errors
         raise WeightsError(
             "the checkpoint cannot be read",
             where=str(path),
             found=str(error)[:200],
-            hint="a released checkpoint of a paper becomes one of ours by: vclip convert",
+            hint="convert a paper's released checkpoint with: vclip convert",
         ) from None
     if header is None:
         raise WeightsError(
-            "the file is no checkpoint of vclip: its header lacks the description",
+            "the file is no checkpoint of vclip: its header has no description",
             where=str(path),
             hint="plain CLIP weights go to --pretrained; others are converted by: vclip convert",
         )
     try:
         values = parse_json(header, "the header", error=WeightsError, finite=False)
     except WeightsError as error:
+        raise _damaged(path, error.what) from None
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if isinstance(values, dict) and schema != SCHEMA:
         raise WeightsError(
-            "the description in the checkpoint's header is damaged",
+            "the checkpoint is of another version of the format",
             where=str(path),
-            found=error.what,
-        ) from None
+            found=str(schema)[:80],
+            expected=str(SCHEMA),
+        )
     try:
-        if values.get("schema") == SCHEMA:
-            check_description(values, str(path))
-            return CheckpointInfo(**values)
-    except (TypeError, AttributeError) as error:
-        raise WeightsError(
-            "the description in the checkpoint's header is damaged",
-            where=str(path),
-            found=str(error)[:200],
-        ) from None
-    raise WeightsError(
-        "the checkpoint is of another version of the format",
-        where=str(path),
-        found=str(values.get("schema"))[:80],
-        expected=str(SCHEMA),
+        validate_model(values, _Description, str(path))
+        return CheckpointInfo(**values)
+    except SpecError as error:
+        raise _damaged(path, error.found, key=f": {error.what}") from None
+    except TypeError as error:
+        raise _damaged(path, str(error)[:200]) from None
+
+
+def _damaged(path: Path, found: str | None, key: str = "") -> WeightsError:
+    return WeightsError(
+        f"the description in the checkpoint's header is damaged{key}", where=str(path), found=found
     )
 
 
@@ -163,16 +219,16 @@ def read_checkpoint(path: Path, backbone: Backbone) -> tuple[CheckpointInfo, dic
 
 
 def refuse_foreign_backbone(name: str, path: Path) -> None:
-    """Raises WeightsError where a checkpoint alone sends for a model of a hub or of a folder.
+    """Raises WeightsError where a checkpoint names a model of a hub or of a folder.
 
-    A checkpoint may come from anybody; what it names would be fetched without a question.
+    A checkpoint may come from anybody, and the model that it names would be downloaded unasked.
     """
     if name.startswith(SCHEMES):
         raise WeightsError(
             "the checkpoint was trained on a backbone that is not one of open_clip's own",
             where=str(path),
             found=name[:200],
-            hint=f"say that you want it: --backbone {name[:200]}",
+            hint=f"if you trust it: --backbone {name[:200]}",
         )
 
 
@@ -181,10 +237,10 @@ def load_adapter(
 ) -> Adapter:
     """An adapter in eval mode from one of our checkpoints, on the CPU in float32.
 
-    backbone: a loaded one to build on (its weights are changed where the method tunes the towers);
-    pretrained: where the base weights lie now, when not where they lay in training. Raises
-    WeightsError when a file is missing, damaged or does not fit, or the base weights differ from
-    those that it was trained on.
+    backbone: a loaded one to build on (its weights change where the method tunes the towers).
+    pretrained: the place of the base weights, where it is not that of the training. Raises
+    WeightsError when a file is missing, damaged or does not fit, or when the base weights are not
+    those of the training.
     """
     path = Path(path)
     if backbone is None:
@@ -203,7 +259,7 @@ def load_adapter(
             hint=error.hint,
         ) from None
     adapter.preprocessing = Preprocessing.from_dict(info.preprocessing)
-    adapter.make_room(tensors)
+    adapter.resize_for(tensors)
     own = adapter.state_dict(keep_vars=True)
     named = {name: own[name] for name in tensors if name in own}
     trained = {name: entry.parameter for name, entry in adapter.trainable().items()}

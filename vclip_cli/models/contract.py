@@ -1,27 +1,27 @@
 """What every adapter offers. One file in `models/adapters/` is one method and carries its name.
 
-Shapes: B batch, T frames, C H W, K classes, D tower width, E embedding width.
-
 An adapter never sees datasets, splits, protocols or metrics: prompts and frames go in, logits come
-out.
+out. Shapes: B batch, T frames, C H W, K classes, E embedding width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
-from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.fitting import Fitted, Fitting
 from vclip_cli.models.tensors import tensors_sha256
+from vclip_cli.models.towers import BlockRunner, has_hooks
+
+Prompts = Sequence[Sequence[str]]
+"""A list of prompts for each of K classes; a list of several prompts is an ensemble."""
 
 
 class Trainable(NamedTuple):
@@ -34,14 +34,14 @@ class Trainable(NamedTuple):
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The options of a method; each adapter derives its own. Plain values only: it is stored."""
+    """The options of a method; each adapter derives its own. Plain values only, for checkpoints."""
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> AdapterConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `as_dict`. Raises SpecError on an unknown key, with the near miss."""
         known = [field.name for field in fields(cls)]
         for key in values:
@@ -52,12 +52,12 @@ class AdapterConfig:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for field in fields(cls):
             if field.name in plain:
-                _require_kind(field.name, plain[field.name], field.default)
+                check_kind(field.name, plain[field.name], field.default)
         return cls(**plain)
 
 
 class Adapter(nn.Module):
-    """The base of all methods: a backbone, a config, and the four calls of the contract."""
+    """The base of all methods: a backbone, a config, and the calls of the contract."""
 
     name: ClassVar[str]
     """The method's name on the command line: the file's name with `-` for `_`."""
@@ -66,29 +66,33 @@ class Adapter(nn.Module):
     paper: ClassVar[str] = ""
     Config: ClassVar[type[AdapterConfig]] = AdapterConfig
     cacheable: ClassVar[Literal["frame", "video", "none"]] = "none"
-    """What of `encode_video` may be stored and reused while the weights stay as they are.
-    `frame`: the adapter also has `encode_frames` (B,T,…)→(B,T,E) and `pool_frames` after it."""
+    """What may be stored and reused while the weights stay the same. `video`: the result of
+    `encode_video`. `frame`: that of `encode_frames` (B,T,C,H,W)→(B,T,E), which the adapter then
+    has, together with `pool_frames` (B,T,E)→(B,E)."""
     default_templates: ClassVar[tuple[str, ...]] = ("a photo of a {class}.",)
-    """The prompt that the method's paper used, where the user and the protocol say nothing."""
+    """The prompts of the method's paper, where neither the user nor the protocol names any."""
     fits: ClassVar[bool] = False
-    """Whether `fit` on stored embeddings takes the place of the training loop over videos."""
+    """Whether `fit` on stored embeddings replaces the training loop over videos."""
     fit_uses: ClassVar[tuple[str, ...]] = ()
-    """What of a recipe `fit` heeds: `batch_size`, `optimizer`, `schedule.epochs`."""
+    """Recipe fields that `fit` uses: of `batch_size`, `optimizer`, `schedule.epochs`."""
     learning_rate_factors: ClassVar[dict[str, float]] = {"base": 1.0}
     """The factor on the base rate of each learning-rate group that `trainable` names."""
+
+    config: AdapterConfig
+    clip: Any
+    """The open_clip model; its tensors are named `clip.…`. Untyped, as open_clip's parts are."""
 
     def __init__(self, backbone: Backbone, config: AdapterConfig | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.clip = backbone.clip
-        """The open_clip model, whose tensors the adapter uses or tunes: they are named `clip.…`."""
         self.config = config if config is not None else self.Config()
         self.preprocessing: Preprocessing = backbone.preprocessing
-        self.carried: frozenset[str] = frozenset()
-        """Tensors that came from a checkpoint and do not train, such as towers tuned before."""
-        self.observe: Callable[[str, Tensor], None] | None = None
-        """Called with the name and value of intermediate tensors, where the method shows any."""
-        self._gradient_checkpointing = False
+        self.loaded_frozen: frozenset[str] = frozenset()
+        """Tensors that were loaded but do not train, such as towers that were tuned before."""
+        self.runner = BlockRunner()
+
+    # What the weights are tied to -----------------------------------------------------------------
 
     @property
     def tied_classes(self) -> tuple[str, ...] | None:
@@ -100,29 +104,45 @@ class Adapter(nn.Module):
         """The number of frames that the weights are tied to; None when T comes from the input."""
         return None
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Raises ComparisonRefused for other classes, or another order, than the tied ones."""
+        tied = self.tied_classes
+        if tied is None or tuple(classes) == tied:
+            return
+        foreign = [name for name in classes if name not in tied]
+        raise ComparisonRefused(
+            f"this {self.name} has a text context for each of its training classes, "
+            "and cannot score others",
+            found=f"{len(classes)} classes, {_few(foreign)}" if foreign else "another order",
+            expected=f"its own {len(tied)} classes: {_few(tied)}",
+            hint="train with a context that all classes share to score other classes",
+        )
+
     @property
     def video_identity(self) -> dict[str, Any]:
-        """What identifies everything that `encode_frames` and `encode_video` depend on, JSON-able.
+        """What identifies everything that stored video embeddings depend on, JSON-able.
 
-        Stored embeddings are reused where it is equal. Unless an adapter knows better, every tensor
-        that it stores counts, its options too.
+        Embeddings are reused where it is equal. By default it covers the backbone, the options and
+        every tensor of a checkpoint.
         """
         return {
-            **backbone_side(self.backbone),
+            **backbone_identity(self.backbone),
             "method": self.name,
             "config": self.config.as_dict(),
-            "tensors_sha256": tensors_sha256(self.stored()),
+            "tensors_sha256": tensors_sha256(self.checkpoint_tensors()),
         }
+
+    # Encoding and scoring -------------------------------------------------------------------------
 
     @property
     def text_trains(self) -> bool:
-        """Whether training changes what `encode_text` returns, so that it is computed each step."""
+        """Whether training changes `encode_text`, so that it runs in every step."""
         return False
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Any:
-        """K lists of prompts, one list a class (an ensemble if longer than 1), for `score`.
+    def encode_text(self, prompts: Prompts) -> Any:
+        """K lists of prompts to the text's representation, for `score`.
 
-        Computed once per label set where the text side is frozen.
+        Called once per label set where the text side is frozen.
         """
         raise NotImplementedError
 
@@ -134,13 +154,59 @@ class Adapter(nn.Module):
         """Logits (B,K) in float32."""
         raise NotImplementedError
 
+    def embedding(self, video: Any) -> Tensor:
+        """The one vector (B,E) of each video, from the result of `encode_video`.
+
+        Raises UsageError for a method whose representation is no such vector.
+        """
+        if not isinstance(video, Tensor) or video.ndim != 2:
+            raise UsageError(f"{self.name} has no single vector for a video to put on a map")
+        return video
+
+    def tokens_before_patches(self, frames: int) -> int:
+        """The method's own tokens between a frame's CLS token and its patches.
+
+        They are counted in the attention of the image tower's last block, for videos of T frames.
+        """
+        return 0
+
+    def logit_scale(self) -> Tensor:
+        """exp(logit_scale) of the backbone."""
+        return self.clip.logit_scale.exp()
+
+    def one_by_one(self, encode: Callable[[Tensor], Tensor], videos: Tensor) -> Tensor:
+        """`encode` of videos (B,T,…), of each alone where that is faster, joined along B.
+
+        On a CPU the activations of one video stay in the cache. A GPU is faster with the whole
+        batch, and so is the backward pass.
+        """
+        if torch.is_grad_enabled() or videos.device.type != "cpu" or len(videos) == 1:
+            return encode(videos)
+        if self.observe is not None or has_hooks(self):
+            return encode(videos)
+        return torch.cat([encode(video) for video in videos.split(1)])
+
+    # Training -------------------------------------------------------------------------------------
+
+    def trainable(self) -> dict[str, Trainable]:
+        """The tensors that train, by their name in `named_parameters`; nothing else may change."""
+        return {}
+
+    def freeze_all_but_trainable(self) -> None:
+        """Set `requires_grad` on exactly the tensors that `trainable` names."""
+        training = {id(entry.parameter) for entry in self.trainable().values()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in training)
+
+    def penalty(self, frames: Tensor, video: Any) -> Tensor | None:
+        """A regulariser that training adds to the loss of each video (B,); None without one.
+
+        frames: (B,T,C,H,W); video: the result of `encode_video` for them.
+        """
+        return None
+
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
         """Learn from stored video embeddings, where the class says that it `fits`.
 
@@ -149,44 +215,31 @@ class Adapter(nn.Module):
         """
         raise NotImplementedError
 
-    def embedding(self, video: Any) -> Tensor:
-        """The one vector (B,E) that stands for each video, from what `encode_video` gave.
+    @classmethod
+    def variants_to_count(
+        cls, backbone: Backbone, classes: tuple[str, ...], shots: int
+    ) -> dict[str, Adapter]:
+        """The adapters whose trainable parameters `vclip methods --count` counts, by title.
 
-        Raises UsageError for a method whose representation is no such vector and that names none.
+        classes, shots: for a method whose weights grow with the classes or the training videos.
         """
-        if not isinstance(video, Tensor) or video.ndim != 2:
-            raise UsageError(f"{self.name} has no single vector for a video to put on a map")
-        return video
+        return {cls.name: cls(backbone)}
 
-    def tokens_before_patches(self, frames: int) -> int:
-        """How many of the method's own tokens stand between the CLS token and the patches of a
-        frame, in the attention of the image tower's last block, for videos of T frames."""
-        return 0
+    # Checkpoints ----------------------------------------------------------------------------------
 
-    def penalty(self, frames: Tensor, video: Any) -> Tensor | None:
-        """What training adds to the loss of each video (B,): a regulariser, where there is one.
-
-        frames: (B,T,C,H,W); video: what `encode_video` gave for them.
-        """
-        return None
-
-    def trainable(self) -> dict[str, Trainable]:
-        """The tensors that train, by their name in `named_parameters`; nothing else may change."""
-        return {}
-
-    def stored(self) -> dict[str, Tensor]:
-        """The tensors that a checkpoint must hold: what trains, and what is carried along."""
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """The tensors that a checkpoint must hold: all that train, and `loaded_frozen`."""
         own = self.state_dict(keep_vars=True)
-        return {name: own[name] for name in [*self.trainable(), *sorted(self.carried)]}
+        return {name: own[name] for name in [*self.trainable(), *sorted(self.loaded_frozen)]}
 
-    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
-        """Before `load_tensors`: take the shapes that the config does not tell, if any."""
+    def resize_for(self, tensors: Mapping[str, Tensor]) -> None:
+        """Before `load_tensors`: give own tensors the shapes that only the checkpoint tells."""
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put tensors in place by their names, which must be known and of the right shape.
+        """Copy tensors into those of the same names, which must exist and have the same shapes.
 
-        Those that do not train are carried into the next checkpoint. The backbone is fingerprinted
-        before its tensors change: a checkpoint names the base that it adds to.
+        Those that do not train go into the next checkpoint as well. The backbone's hash is taken
+        before its tensors change: a checkpoint names the base weights that it builds on.
         """
         if any(name.startswith("clip.") for name in tensors):
             _ = self.backbone.weights_sha256
@@ -194,53 +247,29 @@ class Adapter(nn.Module):
         with torch.no_grad():
             for name, value in tensors.items():
                 own[name].copy_(value)
-        self.carried |= frozenset(tensors) - frozenset(self.trainable())
+        self.loaded_frozen |= frozenset(tensors) - frozenset(self.trainable())
 
-    def check_classes(self, classes: Sequence[str]) -> None:
-        """Raises ComparisonRefused for other classes, or another order, than the text's own."""
-        tied = self.tied_classes
-        if tied is None or tuple(classes) == tied:
-            return
-        foreign = [name for name in classes if name not in tied]
-        raise ComparisonRefused(
-            f"this {self.name} has a text context for each of its training classes, "
-            "and cannot score others",
-            found=f"{len(classes)} classes, {_some(foreign)}" if foreign else "another order",
-            expected=f"its own {len(tied)} classes: {_some(tied)}",
-            hint="train with a context that all classes share to score other classes",
-        )
+    # How blocks run -------------------------------------------------------------------------------
+
+    @property
+    def observe(self) -> Callable[[str, Tensor], None] | None:
+        """Called with the name and value of intermediate tensors; None for nobody."""
+        return self.runner.observe
+
+    @observe.setter
+    def observe(self, observer: Callable[[str, Tensor], None] | None) -> None:
+        self.runner.observe = observer
 
     @property
     def gradient_checkpointing(self) -> bool:
         """Whether blocks are computed again in the backward pass, to save memory."""
-        return self._gradient_checkpointing
+        return self.runner.checkpointing
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, enable: bool) -> None:
-        self._gradient_checkpointing = enable
+        self.runner.checkpointing = enable
         if hasattr(self.clip, "set_grad_checkpointing"):
             self.clip.set_grad_checkpointing(enable)
-
-    def _run(self, function: Callable[..., Any], *inputs: Any) -> Any:
-        """`function(*inputs)`, checkpointed where that is asked for and gradients are computed."""
-        if self._gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)
-
-    def _show(self, name: str, value: Tensor) -> Tensor:
-        if self.observe is not None:
-            self.observe(name, value)
-        return value
-
-    def logit_scale(self) -> Tensor:
-        """exp(logit_scale) of the backbone."""
-        return self.clip.logit_scale.exp()
-
-    def freeze_all_but_trainable(self) -> None:
-        """Set `requires_grad` exactly on what `trainable` names."""
-        training = {id(entry.parameter) for entry in self.trainable().values()}
-        for parameter in self.parameters():
-            parameter.requires_grad_(id(parameter) in training)
 
     @property
     def device(self) -> torch.device:
@@ -248,10 +277,10 @@ class Adapter(nn.Module):
         return next(self.parameters()).device
 
 
-def _require_kind(option: str, value: Any, default: Any) -> None:
-    """Raises SpecError for a value of another kind than the option's default, or without bounds."""
+def check_kind(option: str, value: Any, default: Any) -> None:
+    """Raises SpecError for a value of another kind than the option's default, inf or nan."""
     kinds = {bool: bool, int: int, float: (int, float), str: str, tuple: tuple}
-    kind = kinds.get(type(default))
+    kind: Any = kinds.get(type(default))
     number = isinstance(value, int | float) and not isinstance(value, bool)
     wrong = kind is not None and not isinstance(value, kind)
     wrong |= isinstance(value, bool) and type(default) in (int, float)
@@ -263,8 +292,8 @@ def _require_kind(option: str, value: Any, default: Any) -> None:
         )
 
 
-def backbone_side(backbone: Backbone) -> dict[str, Any]:
-    """What identifies an image tower that is as the backbone brought it."""
+def backbone_identity(backbone: Backbone) -> dict[str, Any]:
+    """What identifies the unchanged image tower of a backbone."""
     return {
         "backbone": backbone.name,
         "quick_gelu": backbone.quick_gelu,
@@ -272,5 +301,5 @@ def backbone_side(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _some(names: Sequence[str]) -> str:
+def _few(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,9 +1,10 @@
-"""Released checkpoints of the papers to ours: every tensor is used, or left out for a reason."""
+"""From the papers' released checkpoints to ours: every tensor is used, or dropped for a reason."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,24 @@ import torch
 from torch import Tensor
 
 from vclip_cli.common.errors import UsageError, WeightsError, did_you_mean
-from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 from vclip_cli.models.backbone import Backbone, load_backbone
 from vclip_cli.models.checkpoint import save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
-from vclip_cli.models.released import LAYOUTS, Layout, Reading, read_layout, unknown_names
+from vclip_cli.models.released import Layout, Reading, read_layout, unknown_names
 from vclip_cli.models.tensors import check_tensors, read_tensor_file, state_dict_of
 
-SELF_CONTAINED = "random"
-"""The base weights of a checkpoint that holds every tensor itself: any will do."""
+ANY_WEIGHTS = "random"
+"""The base weights of a checkpoint that holds every tensor itself."""
+_LAYOUTS = Path(__file__).parent / "adapters" / "layouts"
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of every entry of the source.
+    """What happened to each entry of the source.
 
-    used: their names. dropped: theirs that were not needed, and why. missing: ours that the source
-    does not have, and where they come from. sha256: of the file that was written.
+    used: names of the source's entries. dropped: those that were not needed, and the reason.
+    missing: our tensors that the source lacks, and where they come from. sha256: of the new file.
     """
 
     method: str
@@ -53,25 +54,25 @@ def convert_checkpoint(
 ) -> ConversionReport:
     """Write one of our checkpoints from a released file of X-CLIP, ViFi-CLIP or Vita-CLIP.
 
-    kind: the method, where it is not to be told from the names of the tensors.
-    pretrained: the base weights, needed where the file lacks some: ViFi-CLIP's never hold the token
-      embedding table. Tensors of a frozen tower that equal the base's are left to it; a file that
-      holds every tensor depends on no base.
-    classes: of a class-specific text context, in training order; without them the names are read
+    kind: the method, where the names of the tensors do not tell it.
+    pretrained: the base weights, needed where the file lacks some: ViFi-CLIP's files never hold the
+      token embedding table. Tensors of a frozen tower that equal the base's are not written; a file
+      that holds every tensor needs no base.
+    classes: of a class-specific text context, in training order. Without them, the names are read
       from the file where it tells them, in lower case and without underscores.
     options: of the method, over what the file says, such as where Vita-CLIP's class name stands.
 
-    Raises WeightsError for a damaged file, a name that no layout knows, a missing part or a wrong
-    shape; UsageError where base weights or classes have to be named; StorageError.
+    Raises WeightsError for a damaged file, an unknown name, a missing part or a wrong shape;
+    UsageError where base weights or classes have to be named; StorageError.
     """
     source, where = Path(source), str(source)
     content = read_tensor_file(source)
     theirs = _strip_prefix(state_dict_of(content, where), where)
     layout = _find_layout(kind, list(theirs), where)
     reading, config = _read(layout, theirs, _settings_of(content), where)
-    backbone = _quick_gelu_backbone(backbone_name, pretrained or SELF_CONTAINED)
-    if config.get("class_specific"):
-        config["classes"] = _class_names(classes, theirs, reading, backbone, where)
+    backbone = _quick_gelu_backbone(backbone_name, pretrained or ANY_WEIGHTS)
+    if layout.class_names is not None and config.get("class_specific"):
+        config["classes"] = layout.class_names(classes, theirs, reading, backbone, where)
     adapter = _build(layout.method, backbone, config)
     own = adapter.state_dict()
     foreign = [name for name in reading.tensors if name not in own]
@@ -79,7 +80,7 @@ def convert_checkpoint(
         their_names = [origin for name in foreign for origin in reading.origins[name]]
         raise unknown_names(their_names, f"{layout.title} on {backbone.name}", where)
 
-    dropped = {**_beside_the_model(content), **reading.dropped}
+    dropped = {**_other_entries(content), **reading.dropped}
     tensors = reading.tensors
     if options:
         adapter = _build(layout.method, backbone, {**config, **options})
@@ -93,7 +94,7 @@ def convert_checkpoint(
         equal = {name for name in frozen if torch.equal(tensors[name], own[name])}
         tensors = {name: value for name, value in tensors.items() if name not in equal}
         dropped |= _reasons(reading, equal, "equal to the base weights")
-    adapter.preprocessing = _preprocessing(layout.method, backbone)
+    adapter.preprocessing = layout.preprocessing(backbone.preprocessing.size)
     sha256 = save_checkpoint(
         Path(out),
         adapter,
@@ -120,19 +121,24 @@ def _strip_prefix(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor
     return stripped
 
 
+def list_layouts() -> list[Layout]:
+    """The known layouts of all methods, from the files of `adapters/layouts/`."""
+    names = sorted(path.stem for path in _LAYOUTS.glob("*_layouts.py"))
+    modules = [import_module(f"vclip_cli.models.adapters.layouts.{name}") for name in names]
+    return [layout for module in modules for layout in module.LAYOUTS]
+
+
 def _find_layout(kind: str | None, names: Sequence[str], where: str) -> Layout:
-    methods = sorted({layout.method for layout in LAYOUTS})
+    layouts = list_layouts()
+    methods = sorted({layout.method for layout in layouts})
     if kind is not None and kind not in methods:
         raise UsageError(
             f"released checkpoints of {kind!r} are not known", hint=did_you_mean(kind, methods)
         )
-    fitting = [layout for layout in LAYOUTS if layout.fits(names)]
-    if kind is None and fitting:
-        return fitting[0]
-    if kind is not None:
-        of_kind = [layout for layout in LAYOUTS if layout.method == kind]
-        fitting = [layout for layout in fitting if layout.method == kind]
-        return (fitting or of_kind)[0]
+    of_kind = [layout for layout in layouts if kind in (None, layout.method)]
+    fitting = [layout for layout in of_kind if layout.fits(names)]
+    if fitting or kind is not None:
+        return max(fitting or of_kind, key=lambda layout: layout.count_known(names))
     raise WeightsError(
         "the file is no released checkpoint of a known method",
         where=where,
@@ -161,8 +167,8 @@ def _settings_of(content: Any) -> Mapping[str, Any]:
     return settings if isinstance(settings, Mapping) else {}
 
 
-def _beside_the_model(content: Any) -> dict[str, str]:
-    """What a training checkpoint holds beside the weights, and entries that are no tensors."""
+def _other_entries(content: Any) -> dict[str, str]:
+    """Entries that are no weights of the model: the training state, and what is no tensor."""
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             beside = {str(name): "no weight: state of the training run" for name in content}
@@ -180,19 +186,15 @@ def _no_tensors(entries: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _reasons(reading: Reading, names: set[str], why: str) -> dict[str, str]:
-    """`why` for the source names of which nothing but `names` was made."""
-    kept = {
-        origin for name in reading.origins if name not in names for origin in _of(reading, name)
-    }
-    return {o: why for name in sorted(names) for o in _of(reading, name) if o not in kept}
-
-
-def _of(reading: Reading, name: str) -> list[str]:
-    return reading.origins.get(name, [])
+    """`why` for each entry of the source that only `names` of ours were made from."""
+    origins = reading.origins
+    kept = {origin for name in origins if name not in names for origin in origins[name]}
+    unused = (origin for name in sorted(names) for origin in origins.get(name, []))
+    return {origin: why for origin in unused if origin not in kept}
 
 
 def _quick_gelu_backbone(name: str, pretrained: str) -> Backbone:
-    """The backbone with QuickGELU, which all released checkpoints were trained with."""
+    """The backbone with QuickGELU: all released checkpoints were trained with it."""
     import open_clip
 
     backbone = load_backbone(name, pretrained)
@@ -216,13 +218,13 @@ def _build(method: str, backbone: Backbone, config: Mapping[str, Any]) -> Adapte
 def _missing(
     adapter: Adapter, tensors: Mapping[str, Tensor], pretrained: str | None, where: str
 ) -> dict[str, str]:
-    """Ours that the source lacks: whole towers, or the token table, can come from the base."""
+    """Our tensors that the source lacks; towers and the token table can come from the base."""
     lacking = [n for n, v in adapter.state_dict().items() if n not in tensors and v.numel()]
     present = {_tower(name) for name in tensors}
     needed = [name for name in lacking if _tower(name) is None or _tower(name) in present]
     if needed:
         raise WeightsError(
-            "the file lacks tensors that its method cannot do without",
+            "the file lacks tensors that its method needs",
             where=where,
             found=f"{len(needed)} missing ({', '.join(needed[:3])})",
             hint="check --backbone: the architecture must be the one that these weights belong to",
@@ -239,7 +241,7 @@ def _missing(
 
 
 def _tower(name: str) -> str | None:
-    """The part of CLIP that a tensor belongs to; None for the method's own."""
+    """The part of CLIP that a tensor belongs to; None for a tensor of the method."""
     if not name.startswith("clip."):
         return None
     if "token_embedding" in name:
@@ -247,75 +249,3 @@ def _tower(name: str) -> str | None:
     if "logit_scale" in name:
         return "logit scale"
     return "image tower" if name.startswith("clip.visual.") else "text tower"
-
-
-def _class_names(
-    given: Sequence[str] | None,
-    theirs: Mapping[str, Tensor],
-    reading: Reading,
-    backbone: Backbone,
-    where: str,
-) -> tuple[str, ...]:
-    """The classes of a class-specific context: `given`, checked against the file, or read from it.
-
-    The file holds the embeddings of its prompts' tokens, of which the tokens are found again.
-    """
-    context = reading.tensors["text_context"]
-    if given is not None and len(given) != len(context):
-        raise UsageError(
-            "the text context belongs to another number of classes",
-            where=where,
-            found=f"{len(given)} classes",
-            expected=f"{len(context)}",
-        )
-    table = reading.tensors.get("clip.token_embedding.weight")
-    suffix = theirs.get("prompt_learner.token_suffix")
-    stored = _decode(suffix, table, backbone) if suffix is not None and table is not None else None
-    if given is None and stored is None:
-        raise UsageError(
-            "the text context is class-specific: name the classes in the order of training",
-            where=where,
-            expected=f"{len(context)} names",
-        )
-    if given is None:
-        return tuple(stored or ())
-    for index, name in enumerate(given):
-        if stored is not None and _plain(name) != _plain(stored[index]):
-            raise WeightsError(
-                f"class {index} is another one in the file",
-                where=where,
-                found=repr(stored[index]),
-                expected=repr(name),
-                hint="name the classes in the order of training",
-            )
-    return tuple(given)
-
-
-def _decode(suffix: Tensor, table: Tensor, backbone: Backbone) -> list[str] | None:
-    """Token embeddings after the context (K,N,D) to class names; None if a token is unknown."""
-    tokenizer = backbone.tokenizer
-    if not hasattr(tokenizer, "decode") or not hasattr(tokenizer, "eot_token_id"):
-        return None
-    rows, which = torch.unique(suffix.float().flatten(0, 1), dim=0, return_inverse=True)
-    nearest = torch.cdist(rows, table.float()).argmin(dim=1)
-    if not torch.allclose(table.float()[nearest], rows, atol=1e-4):
-        return None
-    names = []
-    for ids in nearest[which].unflatten(0, suffix.shape[:2]).tolist():
-        if tokenizer.eot_token_id not in ids:
-            return None
-        text = tokenizer.decode(ids[: ids.index(tokenizer.eot_token_id)]).strip()
-        names.append(text.removesuffix(".").strip())
-    return names
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
-
-
-def _preprocessing(method: str, backbone: Backbone) -> Preprocessing:
-    """What the released weights were evaluated with (METHODS section 9)."""
-    size = backbone.preprocessing.size
-    if method == "vita-clip":
-        return Preprocessing(size=size, resize_to=size, interpolation="cv2-bilinear")
-    return reference_video_preprocessing(size)

@@ -1,25 +1,27 @@
-"""Reading tensors from files of strangers: nothing that a pickle asks for is ever executed."""
+"""Tensors from untrusted files: no code of a pickle is ever run, and hashes are compared."""
 
 from __future__ import annotations
 
 import collections
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 from vclip_cli.common.errors import WeightsError
+from vclip_cli.common.files import sha256_file
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device, without waiting until it is there.
+    """Copy a tensor to the device; on a GPU the program goes on before the copy is done.
 
-    A copy from ordinary memory would hold up the CPU until the GPU has done all that it was given.
+    The copy starts from pinned memory: from ordinary memory, it would wait for the GPU.
     """
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
@@ -30,9 +32,9 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def read_tensor_file(path: Path) -> Any:
     """The content of a .safetensors or torch file (zip or legacy), on the CPU, tensors only.
 
-    A torch file may hold nested dicts; the reference repositories pickle a yacs config beside the
-    tensors, which is read as a plain ordered dict without importing or running anything. Raises
-    WeightsError when the file is missing, damaged, or would have to execute code.
+    A torch file may hold nested dicts. The reference repositories pickle a yacs config beside the
+    tensors; it is read as an ordered dict, and nothing is imported or run. Raises WeightsError when
+    the file is missing or damaged, or when reading it would run code.
     """
     if not path.is_file():
         raise WeightsError("no such weights file", where=str(path))
@@ -42,21 +44,21 @@ def read_tensor_file(path: Path) -> Any:
 
             return load_file(path, device="cpu")
         _refuse_odd_archive(path)
-        harmless = [(collections.OrderedDict, "yacs.config.CfgNode")]
+        harmless: list[Any] = [(collections.OrderedDict, "yacs.config.CfgNode")]
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            "the file holds more than tensors; reading it would execute what it asks for",
+            "the file holds more than tensors, and reading it would execute code",
             where=str(path),
             found=_first_line(error),
             hint="convert it to .safetensors where you trust it",
         ) from None
-    except Exception as error:  # each format's reader raises its own kinds for a damaged file
+    except Exception as error:  # each reader raises its own kinds of errors for a damaged file
         raise WeightsError(
-            "the weights file cannot be read: damaged, cut short, or no weights at all",
+            "the weights file cannot be read: it is damaged, cut short, or no weights file",
             where=str(path),
             found=f"{type(error).__name__}: {_first_line(error)}",
         ) from None
@@ -65,17 +67,17 @@ def read_tensor_file(path: Path) -> Any:
 def write_tensor_file(content: Any, path: Path) -> None:
     """Write nested dicts of tensors as `read_tensor_file` reads them. Raises OSError."""
     with path.open("wb") as stream:
-        noting = _Noting(stream)
+        watched = _WatchedStream(stream)
         try:
-            torch.save(content, noting)
+            torch.save(content, cast(IO[bytes], watched))
         except RuntimeError as error:
-            if noting.error is not None:
-                raise noting.error from error
+            if watched.error is not None:
+                raise watched.error from error
             raise
 
 
-class _Noting:
-    """A stream that remembers why it could not be written: torch does not."""
+class _WatchedStream:
+    """A stream that keeps the OSError of a failed write, which `torch.save` replaces."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
@@ -93,9 +95,9 @@ class _Noting:
 
 
 def _refuse_odd_archive(path: Path) -> None:
-    """Refuse zip files that torch.save does not write: programs, and what unfolds beyond its size.
+    """Refuse zip files that torch.save does not write: programs, and packed or overlapping parts.
 
-    OpenAI's own downloads are programs, which cannot be read without loading the program.
+    OpenAI's own downloads are TorchScript programs.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -112,7 +114,7 @@ def _refuse_odd_archive(path: Path) -> None:
     unfolded, size = sum(entry.file_size for entry in entries), path.stat().st_size
     if packed or unfolded > size:
         raise WeightsError(
-            "the file is no archive that torch.save writes: its parts are packed, or overlap",
+            "torch.save does not write such an archive: its parts are packed, or overlap",
             where=str(path),
             found=f"{unfolded:,} bytes in a file of {size:,}",
         )
@@ -147,16 +149,16 @@ def state_dict_of(content: Any, where: str) -> dict[str, Tensor]:
 
 
 def _refuse_odd_tensor(name: str, value: Tensor, where: str) -> None:
-    """Weights are dense, on the CPU, and as large as what is stored of them.
+    """Raises WeightsError for a tensor that is not dense, on the CPU and stored whole.
 
-    A stride of zero makes a tensor of any size out of one number; one on the device `meta` has a
-    shape and nothing else.
+    With a stride of zero, one stored number becomes a tensor of any size; on the device `meta`, a
+    tensor has a shape but no values.
     """
     dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
     if dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes():
         return
     raise WeightsError(
-        f"the tensor {name[:80]!r} is no plain one",
+        f"the tensor {name[:80]!r} is not an ordinary one",
         where=where,
         found=f"shape {tuple(value.shape)}, {value.layout}, on {value.device.type}",
         expected="a dense tensor that is stored whole",
@@ -164,7 +166,7 @@ def _refuse_odd_tensor(name: str, value: Tensor, where: str) -> None:
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
-    """Compare names and shapes. Raises WeightsError that says which differ and how."""
+    """Compare names and shapes. Raises WeightsError that names those that differ."""
     shapes = [
         f"{name}: {tuple(found[name].shape)} instead of {tuple(value.shape)}"
         for name, value in expected.items()
@@ -185,6 +187,29 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], w
         found="; ".join(parts),
         hint="check --backbone: the name must be the architecture that these weights belong to",
     )
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def verify_download(path: Path) -> None:
+    """Raises WeightsError for a file of the Hugging Face cache that differs from its own hash.
+
+    The cache names large files by the sha256 that the hub lists, and its client does not compare it
+    again. Other files, such as small ones, pass. (open_clip compares the hashes of OpenAI's files.)
+    """
+    blob = path.resolve()
+    if not _SHA256.fullmatch(blob.name):
+        return
+    found = sha256_file(blob)
+    if found != blob.name:
+        raise WeightsError(
+            "the downloaded weights are not those that the hub lists: damaged or replaced",
+            where=str(path),
+            found=f"sha256 {found[:12]}…",
+            expected=f"{blob.name[:12]}…",
+            hint=f"delete {blob} and run the command again",
+        )
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -65,13 +65,13 @@ def _ask_for_weights(
 
 def _last_attention(adapter: Adapter) -> nn.Module | Missing:
     try:
-        visual: Any = image_tower(adapter.backbone, "attention over patches")
+        tower = image_tower(adapter.backbone, "attention over patches")
     except UsageError as error:
         return Missing(
             f"The backbone {adapter.backbone.name} has {error.found}: there is no attention of a "
             "CLS token over patches to show."
         )
-    return visual.transformer.resblocks[-1].attn
+    return tower.blocks[-1].attn
 
 
 def attention_of_first(adapter: Adapter, watched: Watched, frames: int) -> VideoAttention | Missing:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_clip import ARCHITECTURE, BUILDS, FRAMES, PROMPTS, tiny_backbone
 
-from vclip_cli.engine.encoding.costs import count_multiply_adds
+from vclip_cli.engine.encoding.encoder import count_multiply_adds
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.engine.specs import InputSpec
 from vclip_cli.models.adapters.clip import ClipAdapter

@@ -624,7 +624,7 @@ def test_scores_from_source_and_store_hardly_differ(vclip: Callable) -> None:
     [
         (("mine", "--frames", "8,x"), "such as 8,16,32, or all"),
         (("mine", "--frames", "0"), "such as 8,16,32, or all"),
-        (("mine", "--frames", ""), "such as 8,16,32, or all"),
+        (("mine", "--frames", ""), "at least one value"),
         (("mine", "--frames", "all", "--clips", "3"), "keeps every frame"),
         (("min",), "unknown dataset"),
         (("mine", "--decoder", "exakt"), "unknown decoder"),

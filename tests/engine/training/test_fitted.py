@@ -130,7 +130,7 @@ def test_tied_methods_leave_out_novel_classes_and_say_so(vclip: Callable) -> Non
 
 
 def test_the_counts_of_what_trains_make_sense(vclip: Callable) -> None:
-    from vclip_cli.engine.encoding.parameter_counts import count_trainable
+    from vclip_cli.models.registry import count_trainable
 
     counted = {name: facts["trainable"] for name, facts in count_trainable("toy").items()}
     assert counted["linear-probe, 400 classes"] == 400 * (128 + 1)

@@ -21,13 +21,12 @@ from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import TestSet
-from vclip_cli.engine.encoding.costs import count_multiply_adds
 from vclip_cli.engine.encoding.embedding_store import (
     EmbeddingStore,
     StoredEmbeddings,
     embedding_store,
 )
-from vclip_cli.engine.encoding.encoder import PerLabel, RawLogits
+from vclip_cli.engine.encoding.encoder import PerLabel, RawLogits, count_multiply_adds
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.passes import score_videos
 from vclip_cli.engine.evaluation.calibration import applied, decide

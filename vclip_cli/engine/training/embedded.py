@@ -56,10 +56,11 @@ def fit_on_embeddings(
             spec.name, spec.learning_rate, spec.weight_decay, spec.betas, spec.epsilon
         ),
         epochs=None if schedule is None else schedule.epochs,
+        progress=progress,
     )
     prompts = class_prompts(plan.dataset.label_set, plan.classes, plan.text, plan.templates)
     with autocast(plan.device, plan.request.compute.precision):
-        fitted = adapter.fit(embeddings, targets, prompts, fitting, progress)
+        fitted = adapter.fit(embeddings, targets, prompts, fitting)
     state.step, state.losses = len(fitted.losses), fitted.losses
     state.best = dict(fitted.chosen)
     return state

@@ -184,7 +184,7 @@ def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:
 
 def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
     """What the checkpoint holds: what trained, as selection chose it, and what is carried along."""
-    return {**plan.method.adapter.stored(), **state.best.get("tensors", {})}
+    return {**plan.method.adapter.checkpoint_tensors(), **state.best.get("tensors", {})}
 
 
 def finished_run(plan: TrainingPlan) -> TrainingRun | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -69,20 +70,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Every key that may be set, and its path in the recipe."""
-    plain = [key for key in values if key not in (*_GROUPS, "config", "method", "source")]
-    known: dict[str, tuple[str, ...]] = {key: (key,) for key in plain}
-    doubles: set[str] = set()
+    paths: list[tuple[str, ...]]
+    paths = [(key,) for key in values if key not in (*_GROUPS, "config", "method", "source")]
     for group in _GROUPS:
-        for key in values[group] or _OPTIONAL[group].model_fields:
-            known[f"{group}.{key}"] = (group, key)
-            if key in known:
-                doubles.add(key)
-            known.setdefault(key, (group, key))
-    for key in doubles - set(plain):
-        del known[key]
+        paths += [(group, key) for key in values[group] or _OPTIONAL[group].model_fields]
+    uses = Counter(path[-1] for path in paths)
+    known = {path[-1]: path for path in paths if uses[path[-1]] == 1}
+    known |= {".".join(path): path for path in paths}
     for key in options:
-        known[f"config.{key}"] = ("config", key)
-        known[key] = ("config", key)
+        known[key] = known[f"config.{key}"] = ("config", key)
     return known
 
 

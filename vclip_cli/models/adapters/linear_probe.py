@@ -1,9 +1,11 @@
-"""`linear-probe`: logistic regression on CLIP's pooled embeddings (METHODS section 7)."""
+"""`linear-probe`: logistic regression on CLIP's pooled embeddings.
+
+Radford et al. 2021, section 3.2 and appendix A.3; docs/methods.md#linear-probe.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from vclip_cli.common.errors import SpecError
-from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.fitting import Fitted, Fitting, hold_back, shots_of
 
-UNSEARCHED = 100.0
+DEFAULT_C = 100.0
 """C where nothing can be held back to choose it on."""
 ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
 class LinearProbeConfig(AdapterConfig):
-    """grid: the inverse strengths of regularisation C to choose from; classes: of the training."""
+    """grid: the values of C, the inverse of the regularisation, to choose from.
+
+    classes: those of the training.
+    """
 
     grid: tuple[float, ...] = (0.1, 1.0, 3.16, 10.0, 31.6, 100.0, 316.0, 1000.0)
     classes: tuple[str, ...] = ()
@@ -37,18 +41,19 @@ class LinearProbeConfig(AdapterConfig):
 
 
 class LinearProbeAdapter(ClipAdapter):
-    """A linear classifier on L2-normalised, time-averaged embeddings; both towers stay as they are.
+    """A linear classifier on L2-normalised, time-averaged embeddings; both towers are frozen.
 
-    scikit-learn's multinomial logistic regression (L-BFGS). C is the best of a grid on a quarter of
-    each class that is held back, the smallest of equals; then all is fitted again. With one shot a
-    class nothing can be held back, and C is 100. No text is read, and the classifier is tied to its
-    classes.
+    scikit-learn's multinomial logistic regression (L-BFGS). A quarter of each class is held back,
+    and C is the value of the grid with the best top-1 there, the smallest of equals; then the
+    classifier is fitted on all. With one shot a class nothing can be held back, and C is 100. The
+    classifier uses no text and is tied to its classes.
     """
 
     name = "linear-probe"
     summary = "Logistic regression on CLIP's pooled embeddings, which are computed once"
     paper = "Radford et al., ICML 2021, arXiv 2103.00020"
     Config = LinearProbeConfig
+    config: LinearProbeConfig
     cacheable = "frame"
     fits = True
 
@@ -56,6 +61,14 @@ class LinearProbeAdapter(ClipAdapter):
         super().__init__(backbone, config)
         self.weight = nn.Parameter(torch.zeros(len(self.config.classes), backbone.embedding_width))
         self.bias = nn.Parameter(torch.zeros(len(self.config.classes)))
+
+    @classmethod
+    def variants_to_count(
+        cls, backbone: Backbone, classes: tuple[str, ...], shots: int
+    ) -> dict[str, Adapter]:
+        """The classifier of these classes."""
+        title = f"{cls.name}, {len(classes)} classes"
+        return {title: cls(backbone, LinearProbeConfig(classes=classes))}
 
     @property
     def tied_classes(self) -> tuple[str, ...] | None:
@@ -66,8 +79,8 @@ class LinearProbeAdapter(ClipAdapter):
         """The classifier."""
         return {"weight": Trainable(self.weight), "bias": Trainable(self.bias, decay=False)}
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
-        """Nothing: the classifier reads no text."""
+    def encode_text(self, prompts: Prompts) -> Tensor:
+        """An empty tensor: the classifier uses no text."""
         return self.bias.new_empty(0)
 
     def score(self, video: Tensor, text: Any) -> Tensor:
@@ -77,26 +90,21 @@ class LinearProbeAdapter(ClipAdapter):
 
     @torch.no_grad()
     def fit(
-        self,
-        embeddings: Tensor,
-        targets: Tensor,
-        prompts: Sequence[Sequence[str]],
-        fitting: Fitting,
-        progress: Progress = no_progress,
+        self, embeddings: Tensor, targets: Tensor, prompts: Prompts, fitting: Fitting
     ) -> Fitted:
-        """Choose C, then fit on all; embeddings (N,E), targets (N,). The loss is the training's."""
+        """Choose C, then fit on all embeddings (N,E) and targets (N,); the loss is on these."""
         x, y = embeddings.double().cpu().numpy(), targets.cpu().numpy()
         kept, held = hold_back(y, fitting.seed)
         accuracy: dict[float, float] = {}
-        with progress("fitting", len(self.config.grid) * bool(len(held)) + 1) as advance:
+        with fitting.progress("fitting", len(self.config.grid) * bool(len(held)) + 1) as advance:
             for strength in sorted(self.config.grid) if len(held) else ():
                 classifier = _fit(x[kept], y[kept], strength)
                 accuracy[strength] = 100 * float((classifier.predict(x[held]) == y[held]).mean())
                 advance(1)
-            best = max(accuracy, key=accuracy.__getitem__) if accuracy else UNSEARCHED
+            best = max(accuracy, key=accuracy.__getitem__) if accuracy else DEFAULT_C
             classifier = _fit(x, y, best)
             advance(1)
-        self._adopt(classifier)
+        self._copy_weights(classifier)
         device = self.device
         logits = self.score(embeddings.to(device), None)
         loss = float(nn.functional.cross_entropy(logits, targets.to(device)))
@@ -108,10 +116,10 @@ class LinearProbeAdapter(ClipAdapter):
         }
         return Fitted([[1, loss, 0.0]], chosen)
 
-    def _adopt(self, classifier: Any) -> None:
-        """Take over scikit-learn's rows; classes without any training video can never win."""
+    def _copy_weights(self, classifier: Any) -> None:
+        """Copy scikit-learn's rows; a class without a training video has a bias of -inf."""
         weight, bias = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
-        if len(classifier.classes_) == 2:  # one row, for the second of two classes
+        if len(classifier.classes_) == 2:  # two classes: one row, for the second
             weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
         rows = torch.as_tensor(classifier.classes_)
         self.weight.zero_()

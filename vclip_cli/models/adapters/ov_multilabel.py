@@ -1,62 +1,45 @@
-"""`ov-multilabel`: open-vocabulary multi-label recognition (METHODS section 6).
+"""`ov-multilabel`: open-vocabulary multi-label recognition.
 
-No code of the paper was released, and its full text was not at hand. What its abstract and public
-summaries state, what is our reading, and what they do not say:
-
-- stated: a label encoder (class name after learned prefixes → frozen language model → trained
-  prompting transformer → soft prompts for the frozen CLIP text tower), trained end to end; temporal
-  attention beside the spatial attention of CLIP's image tower; a regularised finetuning; label
-  embeddings that are computed once and stored; p(l|v) = sigmoid(s(l,v) / tau).
-- our reading: binary cross-entropy; a gate that starts at zero on the temporal branch and on the
-  attributes, so that training starts at CLIP exactly; the attributes are added to the words "a
-  photo of a" before the class name; the regulariser is 1 - cosine to frozen CLIP's own embedding
-  of the video; tau is 1/exp(logit_scale), starts at CLIP's and trains; a bias before the sigmoid.
-- not known: the language model and all sizes, the numbers of tokens and layers, the weight of the
-  regulariser, tau, negatives, every training setting. The defaults here are ours.
+Gupta et al. 2024. No code of the paper was released, and its full text was not at hand:
+docs/methods.md#ov-multilabel tells what the abstract states, what is our reading, and what is not
+known. All sizes are ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 from torch.utils.checkpoint import checkpoint
 
 from vclip_cli.common.errors import SpecError, UsageError, WeightsError
 from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.adapters.parts.label_encoder import PromptingTransformer
+from vclip_cli.models.adapters.parts.language_model import LanguageModel, load_language_model
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
-from vclip_cli.models.label_encoder import PromptingTransformer
-from vclip_cli.models.language_model import LanguageModel, load_language_model
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable, check_kind
+from vclip_cli.models.layers import attend
 from vclip_cli.models.prompts import average_ensembles, flatten_prompts
-from vclip_cli.models.shortcuts import (
-    causal_mask,
-    cls_step,
-    end_step,
-    one_by_one,
-    without_padding,
-)
-from vclip_cli.models.temporal_branch import TemporalBranch
 from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
+    BlockRunner,
     attention_step,
+    cls_step,
     image_tower,
     mlp_step,
-    patch_tokens,
-    project_cls,
     text_tower,
-    whole_block,
+    without_padding,
 )
 
 CONTEXT = "a photo of a"
 """The words before the class name; the attributes are added to the last of them."""
 NO_MODEL = "none"
 CHUNK = 64
-"""Labels encoded at once: with recomputation on the way back it bounds the memory, whatever K."""
+"""Labels encoded at once; with recomputation in the backward pass it bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +47,15 @@ class OvMultilabelConfig(AdapterConfig):
     """The sizes are ours: the paper's are not known.
 
     language_model: a Hugging Face causal language model by name or folder. With `none` the
-    prompting transformer reads CLIP's own token embeddings of the class name. It is the default
-    because the paper's model is not known, and nothing is to be downloaded unasked.
+    prompting transformer reads CLIP's own token embeddings of the class name. `none` is the default
+    because the paper's model is not known, and nothing is downloaded unless it is asked for.
     language_model_precision: fp32, bf16 or fp16. prefixes: learned tokens before the class name in
-    the language model. attributes: soft tokens, 0 for the plain class prompt. prompting_layers: of
-    the prompting transformer. temporal: the temporal branch. temporal_blocks: in how many of the
-    last blocks, 0 for all. temporal_places: attention over time at `all` places of a frame, or for
-    the `cls` token alone. regularisation: the weight of the distance to frozen CLIP, 0 for none.
-    frames: T of the learned time positions. language_model_sha256, language_model_width: identify
-    the language model; found when it is loaded, and checked wherever a checkpoint is used.
+    the language model. attributes: soft tokens, 0 for the plain class prompt. prompting_layers:
+    layers of the prompting transformer. temporal: the temporal branch. temporal_blocks: in how many
+    of the last blocks, 0 for all. temporal_places: attention over time at `all` places of a frame,
+    or for the `cls` token alone. regularisation: the weight of the distance to frozen CLIP, 0 for
+    none. frames: T of the learned time positions. language_model_sha256, language_model_width: they
+    identify the language model; found when it is loaded, and checked where a checkpoint is used.
     """
 
     language_model: str = NO_MODEL
@@ -89,10 +72,13 @@ class OvMultilabelConfig(AdapterConfig):
     language_model_width: int = 0
 
     def __post_init__(self) -> None:
-        """Raises SpecError for a value that cannot be."""
-        for option in ("prefixes", "attributes", "prompting_layers", "temporal_blocks"):
-            _require_number(option, getattr(self, option), int)
-        _require_number("regularisation", self.regularisation, (int, float))
+        """Raises SpecError for an impossible value."""
+        for field in fields(self):
+            check_kind(field.name, getattr(self, field.name), field.default)
+        sizes = ("prefixes", "attributes", "prompting_layers", "temporal_blocks", "regularisation")
+        for option in sizes:
+            if getattr(self, option) < 0:
+                raise SpecError(f"the option {option!r} cannot be negative")
         if self.frames < 1:
             raise SpecError("the option 'frames' is at least 1")
         if self.temporal_places not in ("all", "cls"):
@@ -100,43 +86,78 @@ class OvMultilabelConfig(AdapterConfig):
                 f"unknown value {self.temporal_places!r} of the option 'temporal_places'",
                 expected="all or cls",
             )
-        if not isinstance(self.temporal, bool):
-            raise SpecError("the option 'temporal' is true or false", found=str(self.temporal))
 
     @property
-    def reads_language_model(self) -> bool:
+    def uses_language_model(self) -> bool:
         """Whether a language model is part of the label encoder."""
         return bool(self.attributes) and self.language_model != NO_MODEL
 
 
-def _require_number(option: str, value: object, kinds: type | tuple[type, ...]) -> None:
-    if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-        raise SpecError(f"the option {option!r} is a number, and not negative", found=repr(value))
+class TemporalBranch(nn.Module):
+    """Attention over time beside a frozen image block, behind a gate that starts at zero.
+
+    Each place of the frame attends over the T tokens at that place. frames: T of the learned time
+    positions, which are interpolated linearly for another T. cls_only: attention over the CLS
+    tokens alone; nothing is added to the patches.
+    """
+
+    def __init__(self, width: int, heads: int, frames: int, *, cls_only: bool = False) -> None:
+        from open_clip.transformer import LayerNorm
+
+        super().__init__()
+        self.cls_only = cls_only
+        self.norm = LayerNorm(width)
+        self.times = nn.Parameter(0.5 * torch.randn(frames, width))
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.gate = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor, count: int) -> Tensor:
+        """Tokens (B·T,N,D) of `count` frames a video to their addition, of the same shape."""
+        chosen = tokens[:, :1] if self.cls_only else tokens
+        by_video = chosen.unflatten(0, (-1, count))  # (B,T,N,D)
+        batch, _, places, width = by_video.shape
+        sequences = by_video.transpose(1, 2).reshape(batch * places, count, width)
+        normalised = self.norm(sequences) + self._times_for(count).to(sequences.dtype)
+        attended = attend(self.attention, normalised)
+        gated = self.gate.to(attended.dtype) * attended
+        added = gated.reshape(batch, places, count, width).transpose(1, 2).flatten(0, 1)
+        if not self.cls_only:
+            return added
+        return torch.cat([added, torch.zeros_like(tokens[:, 1:])], dim=1)
+
+    def _times_for(self, count: int) -> Tensor:
+        """The time positions of `count` frames (count,D)."""
+        if len(self.times) == count:
+            return self.times
+        times = self.times.T[None]
+        return interpolate(times, size=count, mode="linear", align_corners=False)[0].T
 
 
 class OvMultilabelAdapter(ClipAdapter):
     """Both towers and the language model are frozen; the parts between and beside them train.
 
-    At the start, with all gates at zero, and for good with `temporal=false` and `attributes=0`, the
-    logits are those of `clip` with the template "a photo of a {class}.". Prompts are given without
-    that context ("{class}."). With more attributes than words, an "X" stands for each further one.
+    While all gates are zero, as before training, and always with `temporal=false` and
+    `attributes=0`, the logits are those of `clip` with the template "a photo of a {class}.".
+    Prompts are given without these words ("{class}."). With more attributes than words, an "X"
+    stands before them for each further one.
     """
 
     name = "ov-multilabel"
     summary = "Open-vocabulary multi-label: attributes from a language model, gated temporal branch"
     paper = "Gupta et al., ECCV 2024, arXiv 2407.09073"
     Config = OvMultilabelConfig
+    config: OvMultilabelConfig
     cacheable = "none"
     default_templates = ("{class}.",)
-    learning_rate_factors = {"video": 1.0, "labels": 1.0}  # noqa: RUF012 - as the contract declares
+    learning_rate_factors: ClassVar[dict[str, float]] = {"video": 1.0, "labels": 1.0}
 
     def __init__(self, backbone: Backbone, config: OvMultilabelConfig | None = None) -> None:
         super().__init__(backbone, config)
-        visual = image_tower(backbone, self.name)
+        self.image_tower = image_tower(backbone, self.name)
         self.text_tower = text_tower(backbone, self.name)
         self._language_model: LanguageModel | None = None
         self._strength = 1.0
-        if self.config.reads_language_model and not self.config.language_model_sha256:
+        if self.config.uses_language_model and not self.config.language_model_sha256:
             identity = self.language_model.identity
             self.config = replace(
                 self.config,
@@ -146,36 +167,37 @@ class OvMultilabelAdapter(ClipAdapter):
         self.log_scale = nn.Parameter(self.clip.logit_scale.detach().clone().float())
         if self.config.attributes:
             self._build_label_encoder()
-        blocks = visual.transformer.resblocks
         if self.config.temporal:
+            blocks = self.image_tower.blocks
             chosen = min(self.config.temporal_blocks or len(blocks), len(blocks))
-            width = visual.class_embedding.shape[0]
+            cls_only = self.config.temporal_places == "cls"
             self.branches = nn.ModuleList(
                 TemporalBranch(
-                    width,
+                    self.image_tower.width,
                     block.attn.num_heads,
                     self.config.frames,
-                    cls_only=self.config.temporal_places == "cls",
+                    cls_only=cls_only,
                 )
                 for block in blocks[-chosen:]
             )
 
     def _build_label_encoder(self) -> None:
         config, width = self.config, self.text_tower.width
-        states_width = config.language_model_width if config.reads_language_model else width
+        states_width = config.language_model_width if config.uses_language_model else width
         self.prompting = PromptingTransformer(
             states_width, width, config.attributes, config.prompting_layers
         )
-        if config.reads_language_model and config.prefixes:
+        if config.uses_language_model and config.prefixes:
             self.prefixes = nn.Parameter(0.02 * torch.randn(config.prefixes, states_width))
 
     @property
     def language_model(self) -> LanguageModel:
         """The frozen language model, loaded when it is first needed.
 
-        Raises WeightsError where it is another than the checkpoint was trained with.
+        Raises WeightsError where the checkpoint was trained with another one.
         """
-        if self._language_model is None:
+        model = self._language_model
+        if model is None:
             config = self.config
             model = load_language_model(config.language_model, config.language_model_precision)
             wanted = config.language_model_sha256
@@ -187,9 +209,9 @@ class OvMultilabelAdapter(ClipAdapter):
                     expected=wanted[:12],
                     hint="say where the right one lies with the variable VCLIP_LANGUAGE_MODEL",
                 )
-            # Kept out of the module's own parts: it is neither trained nor stored.
+            # No submodule of the adapter: the language model neither trains nor is stored.
             object.__setattr__(self, "_language_model", model)
-        return self._language_model.to(self.device)  # type: ignore[union-attr]
+        return model.to(self.device)
 
     @property
     def text_trains(self) -> bool:
@@ -216,22 +238,23 @@ class OvMultilabelAdapter(ClipAdapter):
         return self.log_scale.exp()
 
     def interpolate(self, alpha: float) -> None:
-        """Set all gates to alpha times what was trained: 0 is CLIP as it was, 1 the trained model.
+        """Scale all gates by alpha: 0 is the original CLIP, 1 the trained model.
 
-        The towers never change and the gates start at zero, so this is the interpolation between
-        the original and the trained weights. Raises UsageError for a value outside 0..1.
+        The towers are frozen and the gates start at zero, so this interpolates between the original
+        and the trained weights. Raises UsageError for a value outside 0..1.
         """
         if not 0 <= alpha <= 1:
             raise UsageError("weights interpolate between 0 and 1", found=str(alpha))
         self._strength = alpha
 
-    # --- labels
+    # Labels ---------------------------------------------------------------------------------------
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised label embeddings (K,E).
 
-        Encoded in chunks; in training each chunk is computed again on the way back, so that memory
-        grows by an embedding a label and no more. Raises UsageError for an empty label.
+        Labels are encoded in chunks. Training computes each chunk again in the backward pass, so
+        that a further label costs the memory of its embedding only. Raises UsageError for an empty
+        label.
         """
         flat, lengths = flatten_prompts(prompts)
         for prompt in flat:
@@ -263,23 +286,19 @@ class OvMultilabelAdapter(ClipAdapter):
             end = 1 + max(count, len(CONTEXT.split()))
             place = tokens[:, end - count : end] + attributes.to(tokens.dtype)
             tokens = torch.cat([tokens[:, : end - count], place, tokens[:, end:]], dim=1)
-        tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        *blocks, last = tower.owner.transformer.resblocks
-        for block in blocks:
-            tokens = whole_block(block, tokens, causal_mask(tower, ids))
-        return end_step(tower, last, tokens, ids).float()
+        return tower.encode(tokens, ids, BlockRunner()).float()
 
     def attributes(self, prompts: Sequence[str]) -> Tensor:
         """K prompts without context to attribute tokens (K,A,D), the gate applied."""
         names = [prompt.strip(" .") for prompt in prompts]
-        if self.config.reads_language_model:
-            states, mask = self._read_language_model(names)
+        if self.config.uses_language_model:
+            states, mask = self._states_of(names)
         else:
             ids = to_device(self.backbone.tokenize(names), self.device)
             states, mask = self.text_tower.embed(ids), ids != 0
         return self.prompting(states, mask)
 
-    def _read_language_model(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _states_of(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         model = self.language_model
         ids, mask = model.tokenize(names, self.config.prefixes)
         before = (
@@ -289,41 +308,37 @@ class OvMultilabelAdapter(ClipAdapter):
         )
         return model(to_device(ids, self.device), to_device(mask, self.device), before)
 
-    # --- videos
+    # Videos ---------------------------------------------------------------------------------------
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised; each has seen all T."""
         if not self.config.temporal:
             return super().encode_frames(frames)
-        return one_by_one(self, self._encode_with_branches, frames)
+        return self.one_by_one(self._encode_with_branches, frames)
 
     def _encode_with_branches(self, frames: Tensor) -> Tensor:
-        visual, count = self.clip.visual, frames.shape[1]
-        tokens = visual.ln_pre(patch_tokens(visual, frames.flatten(0, 1)))
-        *blocks, last = visual.transformer.resblocks
-        plain = len(blocks) + 1 - len(self.branches)
-        for index, block in enumerate(blocks):
+        tower, count = self.image_tower, frames.shape[1]
+        tokens = tower.normalise(tower.embed(frames.flatten(0, 1)))
+        plain = len(tower.blocks) - len(self.branches)
+        for index in range(len(tower.blocks)):
             branch = self.branches[index - plain] if index >= plain else None
-            tokens = self._run(self._block, block, branch, tokens, count)
-        tokens = self._run(self._last_block, last, self.branches[-1], tokens, count)
-        return project_cls(visual, tokens).unflatten(0, frames.shape[:2])
+            tokens = self.runner.run(self._block, index, branch, tokens, count)
+        return tower.project(tokens).unflatten(0, frames.shape[:2])
 
     def _block(
-        self, block: nn.Module, branch: TemporalBranch | None, tokens: Tensor, count: int
+        self, index: int, branch: TemporalBranch | None, tokens: Tensor, count: int
     ) -> Tensor:
+        """Tokens (B·T,N,D) through one block and its branch; the last block gives the CLS token."""
+        block = self.image_tower.blocks[index]
+        if branch is None:
+            return mlp_step(block, attention_step(block, tokens))
+        if index == len(self.image_tower.blocks) - 1:
+            return cls_step(block, tokens, self._strength * branch(tokens[:, :1], count))
         attended = attention_step(block, tokens)
-        if branch is not None:
-            attended = attended + self._strength * branch(tokens, count)
-        return mlp_step(block, attended)
-
-    def _last_block(
-        self, block: nn.Module, branch: TemporalBranch, tokens: Tensor, count: int
-    ) -> Tensor:
-        """The CLS token alone: no other comes out of the last block."""
-        return cls_step(block, tokens, self._strength * branch(tokens[:, :1], count))
+        return mlp_step(block, attended + self._strength * branch(tokens, count))
 
     def penalty(self, frames: Tensor, video: Tensor) -> Tensor | None:
-        """The regulariser: weight times (1 - cosine) to frozen CLIP's own embedding, (B,)."""
+        """The regulariser (B,): weight times (1 - cosine) to the embedding of frozen CLIP."""
         if not self.config.temporal or not self.config.regularisation:
             return None
         with torch.no_grad():

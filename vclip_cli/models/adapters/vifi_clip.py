@@ -1,4 +1,7 @@
-"""`vifi-clip`: CLIP itself, fine-tuned on videos (METHODS section 2)."""
+"""`vifi-clip`: CLIP itself, fine-tuned on videos.
+
+Rasheed et al. 2023, section 3; docs/methods.md#vifi-clip.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ TUNES = ("both", "image", "text")
 
 @dataclass(frozen=True)
 class VifiClipConfig(AdapterConfig):
-    """tune: which tower trains; with `both` the logit scale does as well."""
+    """tune: which tower trains; with `both` the logit scale trains as well."""
 
     tune: Literal["both", "image", "text"] = "both"
 
@@ -32,16 +35,18 @@ class VifiClipConfig(AdapterConfig):
 
 
 class VifiClipAdapter(ClipAdapter):
-    """The forward pass of `clip`; everything of the tuned towers trains.
+    """The forward pass of `clip`; the tuned towers train whole, but for the token embedding table.
 
-    The token embedding table does not: prompts are embedded once, before training. Weight decay
-    applies to every tensor, as in the authors' optimizer. Any open_clip backbone will do.
+    The authors' code embeds the prompts once, before training, so that the table cannot train.
+    Weight decay applies to every tensor, as in the authors' optimizer. Any
+    open_clip backbone works.
     """
 
     name = "vifi-clip"
     summary = "ViFi-CLIP: both towers of CLIP, or one, fine-tuned on videos"
     paper = "Rasheed et al., CVPR 2023, arXiv 2212.03640"
     Config = VifiClipConfig
+    config: VifiClipConfig
     cacheable = "frame"
     default_templates = ("a photo of a {class}.",)
 
@@ -50,7 +55,7 @@ class VifiClipAdapter(ClipAdapter):
 
     @property
     def text_trains(self) -> bool:
-        """Unless only the image tower is tuned."""
+        """Whether the text tower is tuned."""
         return self.config.tune != "image"
 
     def trainable(self) -> dict[str, Trainable]:
@@ -71,12 +76,12 @@ class VifiClipAdapter(ClipAdapter):
         return self.config.tune != "image"
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put tuned weights in place, and remember the original ones for `interpolate`."""
+        """Load tuned weights, and keep the original ones for `interpolate`."""
         self.remember_original()
         super().load_tensors(tensors)
 
     def remember_original(self) -> None:
-        """Take the present weights as the untuned end of `interpolate`; costs their memory once."""
+        """Keep a copy of the present weights as the original ones of `interpolate`."""
         self._original = {
             name: value.detach().clone()
             for name, value in self.named_parameters()
@@ -88,9 +93,9 @@ class VifiClipAdapter(ClipAdapter):
     def interpolate(self, alpha: float) -> None:
         """Set every weight to (1 - alpha)·original + alpha·tuned (weight-space ensembling).
 
-        alpha: 0 is CLIP as it was, 1 the tuned model; each call starts from the tuned weights.
-        Raises UsageError for a value outside 0..1, or where the original weights are not known:
-        they are after `load_adapter`, or after `remember_original`.
+        alpha: 0 is the original CLIP, 1 the tuned model; each call starts from the tuned weights.
+        The original weights are known after `load_adapter` or `remember_original`. Raises
+        UsageError for a value outside 0..1, or where they are not known.
         """
         if not 0 <= alpha <= 1:
             raise UsageError("weights interpolate between 0 and 1", found=str(alpha))

@@ -1,45 +1,40 @@
-"""`vita-clip`: multimodal prompts in two frozen towers (METHODS section 4)."""
+"""`vita-clip`: multimodal prompts in two frozen towers.
+
+Wasim et al. 2023, section 3; docs/methods.md#vita-clip.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from vclip_cli.common.errors import ComparisonRefused, SpecError, UsageError, did_you_mean
-from vclip_cli.models.attention import attend
+from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
+from vclip_cli.models.layers import attend
 from vclip_cli.models.prompts import (
+    add_placeholder,
     average_ensembles,
+    check_class_count,
     flatten_prompts,
     in_batches,
+    initial_context,
     replace_context,
-    with_placeholder,
-)
-from vclip_cli.models.shortcuts import (
-    causal_mask,
-    cls_step,
-    end_step,
-    is_watched,
-    one_by_one,
-    without_padding,
 )
 from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     attention_step,
+    cls_step,
     image_tower,
     mlp_step,
-    patch_tokens,
-    pool_text,
-    project_cls,
     text_tower,
-    whole_block,
+    without_padding,
 )
 
 POSITIONS = ("end", "front", "middle")
@@ -48,13 +43,13 @@ INITIAL_LOGIT_SCALE = 1 / 0.07
 
 @dataclass(frozen=True)
 class VitaClipConfig(AdapterConfig):
-    """The released Kinetics setting is the default, but for the context, which all classes share.
+    """The default is the released Kinetics setting, but with a context that all classes share.
 
-    frames: T in training; another T at test time resizes what is learned per frame.
+    frames: T in training; another T at test time resizes the prompts of each frame.
     global_prompts: tokens a block, 0 for none. local_prompts, summary_token: on or off.
-    text_context: learned text tokens, 0 for none. context_words: what they start from; their number
-    then is that of the words. class_specific: a context for each of `classes`, which must be named.
-    class_position: where the class name stands: after the context, before it, or amid.
+    text_context: learned text tokens, 0 for none. context_words: words that they start from; their
+    number is then that of the words. class_specific: a context for each of `classes`, which must be
+    named. class_position: where the class name stands: after, before or amid the context.
     """
 
     frames: int = 8
@@ -75,7 +70,7 @@ class VitaClipConfig(AdapterConfig):
                 hint=did_you_mean(self.class_position, POSITIONS),
             )
         if self.frames < 1 or self.global_prompts < 0 or self.text_context < 0:
-            raise SpecError("the numbers of frames and of tokens cannot be negative, nor T zero")
+            raise SpecError("at least one frame is needed, and no number of tokens is negative")
         if max(self.frames, self.global_prompts, self.text_context) > 4096:
             raise SpecError("more than 4096 frames or tokens are not built")
 
@@ -91,10 +86,10 @@ class VitaClipConfig(AdapterConfig):
 
 
 class BlockPrompts(nn.Module):
-    """What one block of the image tower gets: global, local and summary tokens.
+    """The global, local and summary tokens of one block of the image tower.
 
-    From the T CLS tokens of a video, c = Linear(CLS); the summary is c + MSA(LN(c)) over time, the
-    local prompts are c + P.
+    c = Linear(CLS) of the T CLS tokens of a video. The summary tokens are c + MSA(LN(c)) over time,
+    the local prompts c + P.
     """
 
     def __init__(self, width: int, heads: int, patch_area: int, config: VitaClipConfig) -> None:
@@ -125,17 +120,18 @@ class BlockPrompts(nn.Module):
 class VitaClipAdapter(Adapter):
     """Prompts on both sides; neither tower trains.
 
-    Inside a block's attention a frame is [CLS, local × T, global × G, patches, summary]. The MLP
-    sees neither local nor summary tokens, the next block no global ones. T is the input's.
+    Inside a block's attention a frame is [CLS, local × T, global × G, patches, summary]. Local and
+    summary tokens are dropped before the MLP, global ones after the block. T is the input's.
 
-    The linear map of the CLS tokens trains, as the paper has it; the released training code leaves
-    it as initialised. The logit scale is the method's own: it starts at 1/0.07 and trains.
+    The linear map of the CLS tokens trains, as in the paper; the released training code leaves it
+    as initialised. The logit scale is the method's own: it starts at 1/0.07 and trains.
     """
 
     name = "vita-clip"
     summary = "Vita-CLIP: global, local, summary and text prompts in two frozen towers"
     paper = "Wasim et al., CVPR 2023, arXiv 2304.03307"
     Config = VitaClipConfig
+    config: VitaClipConfig
     cacheable = "video"
     default_templates = ("{class}.",)
 
@@ -144,29 +140,27 @@ class VitaClipAdapter(Adapter):
         config = self.config
         if config.class_specific and not config.classes:
             raise UsageError("a class-specific text context needs the names of the classes")
-        visual = image_tower(backbone, self.name)
+        self.image_tower = tower = image_tower(backbone, self.name)
         self.text_tower = text_tower(backbone, self.name)
-        width = visual.class_embedding.shape[0]
-        blocks = visual.transformer.resblocks
-        self.time_embedding = nn.Parameter(0.02 * torch.randn(config.frames, width))
+        self.time_embedding = nn.Parameter(0.02 * torch.randn(config.frames, tower.width))
         self.prompts = nn.ModuleList(
-            BlockPrompts(width, block.attn.num_heads, math.prod(visual.patch_size), config)
-            for block in blocks
+            BlockPrompts(tower.width, block.attn.num_heads, tower.patch_area, config)
+            for block in tower.blocks
         )
-        if config.context_length:
-            self.text_context = nn.Parameter(self._initial_context())
+        words, length = config.words, config.context_length
+        if length:
+            start = initial_context(backbone, self.text_tower, words, length, self.tied_classes)
+            self.text_context = nn.Parameter(start)
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(INITIAL_LOGIT_SCALE)))
 
-    def _initial_context(self) -> Tensor:
-        """Context (n,D), or (K,n,D) where class-specific, on the CPU."""
-        config, width = self.config, self.text_tower.width
-        shape = (len(config.classes),) if config.class_specific else ()
-        if not config.words:
-            return 0.02 * torch.randn(*shape, config.context_length, width)
-        ids = self.backbone.tokenize([config.words]).to(self.device)
-        with torch.no_grad():
-            words = self.text_tower.embed(ids)[0, 1 : 1 + config.context_length]
-        return words.expand(*shape, -1, -1).clone() if shape else words.clone()
+    @classmethod
+    def variants_to_count(
+        cls, backbone: Backbone, classes: tuple[str, ...], shots: int
+    ) -> dict[str, Adapter]:
+        """A context that all classes share, and, as released for Kinetics, one for each class."""
+        specific = VitaClipConfig(class_specific=True, classes=classes)
+        title = f"{cls.name}, a context for each of {len(classes)} classes"
+        return {cls.name: cls(backbone), title: cls(backbone, specific)}
 
     @property
     def tied_classes(self) -> tuple[str, ...] | None:
@@ -192,43 +186,44 @@ class VitaClipAdapter(Adapter):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to frame embeddings (B,T,E), not normalised; each has seen all T."""
-        return one_by_one(self, self._encode_frames, frames)
+        return self.one_by_one(self._encode_frames, frames)
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
-        visual = self.clip.visual
+        tower, show = self.image_tower, self.runner.show
         batch, count = frames.shape[:2]
-        tokens = patch_tokens(visual, frames.flatten(0, 1))
+        tokens = tower.embed(frames.flatten(0, 1))
         times = resize_over_time(self.time_embedding, count).to(tokens.dtype)
         tokens = tokens.unflatten(0, (batch, count)) + times[:, None]
-        tokens = self._show("visual/before_ln_pre", tokens.flatten(0, 1))
-        tokens = self._show("visual/ln_pre", visual.ln_pre(tokens))
+        tokens = show("visual/before_ln_pre", tokens.flatten(0, 1))
+        tokens = show("visual/ln_pre", tower.normalise(tokens))
         for index in range(len(self.prompts)):
-            tokens = self._run(self._block, index, tokens, count)
-        return project_cls(visual, tokens).unflatten(0, (batch, count))
+            tokens = self.runner.run(self._block, index, tokens, count)
+        return tower.project(tokens).unflatten(0, (batch, count))
 
     def _block(self, index: int, tokens: Tensor, count: int) -> Tensor:
         """Tokens (B·T,1+N,D) of `count` frames a video through one block with its prompts."""
-        block = self.clip.visual.transformer.resblocks[index]
+        block = self.image_tower.blocks[index]
         cls, patches = tokens[:, :1], tokens[:, 1:]
         locals_, globals_, summary = self._prompts_of(index, cls, count)
         inserted = torch.cat([cls, locals_, globals_, patches, summary], dim=1)
-        self._show(f"visual/block{index}/attention_input", inserted)
-        last = index == len(self.prompts) - 1
-        if last and self.observe is None and not is_watched(self.clip.visual):
+        self.runner.show(f"visual/block{index}/attention_input", inserted)
+        is_last = index == len(self.prompts) - 1
+        if is_last and self.observe is None and self.image_tower.computes_cls_only:
             return cls_step(block, inserted)
         inserted = attention_step(block, inserted)
         first, last = 1 + locals_.shape[1], inserted.shape[1] - summary.shape[1]
         kept = mlp_step(block, torch.cat([inserted[:, :1], inserted[:, first:last]], dim=1))
-        self._show(f"visual/block{index}", kept)
+        self.runner.show(f"visual/block{index}", kept)
         return torch.cat([kept[:, :1], kept[:, 1 + globals_.shape[1] :]], dim=1)
 
     def _prompts_of(self, index: int, cls: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """From the CLS tokens (B·T,1,D): local (B·T,T,D), global (B·T,G,D), summary (B·T,1,D)."""
-        config, prompts, dtype = self.config, self.prompts[index], cls.dtype
+        config, dtype = self.config, cls.dtype
+        prompts: Any = self.prompts[index]
         locals_ = globals_ = summary = cls[:, :0]
         if config.summary_token or config.local_prompts:
             projected = prompts.cls_projection(cls.squeeze(1).unflatten(0, (-1, count)))
-            self._show(f"visual/block{index}/cls_projection", projected)
+            self.runner.show(f"visual/block{index}/cls_projection", projected)
         if config.local_prompts:
             own = projected + resize_over_time(prompts.local_prompts, count).to(projected.dtype)
             locals_ = own.to(dtype).repeat_interleave(count, dim=0)
@@ -246,28 +241,22 @@ class VitaClipAdapter(Adapter):
         """Frames (B,T,C,H,W) to L2-normalised video embeddings (B,E)."""
         return normalize(self.encode_frames(frames).float().mean(dim=1), dim=-1)
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E).
 
         Raises ComparisonRefused where the context is class-specific and K is another. A prompt's
-        final full stop counts as standing outside the class name.
+        final full stop does not belong to the class name.
         """
         config = self.config
-        if config.class_specific and len(prompts) != len(config.classes):
-            raise ComparisonRefused(
-                "a class-specific text context cannot score classes it was not trained on",
-                found=f"{len(prompts)} classes",
-                expected=f"its own {len(config.classes)}",
-            )
+        check_class_count(prompts, self.tied_classes)
         flat, lengths = flatten_prompts(prompts)
-        full = [with_placeholder(prompt, config.words, config.context_length) for prompt in flat]
+        full = [add_placeholder(prompt, config.words, config.context_length) for prompt in flat]
         ids = self.backbone.tokenize(full)
         classes = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         embeddings = in_batches(
-            lambda part: self._encode_ids(ids[part], flat[part], classes[part]),
-            len(ids),
+            lambda part: self._encode_ids(ids[part], flat[part], classes[part]), len(ids)
         )
-        return average_ensembles(self._show("text/embeddings", embeddings), lengths)
+        return average_ensembles(self.runner.show("text/embeddings", embeddings), lengths)
 
     def _encode_ids(self, ids: Tensor, prompts: Sequence[str], classes: Tensor) -> Tensor:
         tower = self.text_tower
@@ -276,22 +265,15 @@ class VitaClipAdapter(Adapter):
         ids = to_device(ids, self.device)
         tokens = tower.embed(ids)
         if self.config.context_length:
-            context = self.text_context
+            context: Tensor = self.text_context
             if context.ndim == 3:
                 context = context[to_device(classes, self.device)]
-            tokens = replace_context(tokens, context)
-            tokens = self._move_name(tokens, prompts)
-        self._show("text/input", tokens)
-        tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = causal_mask(tower, ids)
-        for index, block in enumerate(tower.owner.transformer.resblocks):
-            if index == tower.depth - 1 and self.observe is None:
-                return self._run(end_step, tower, block, tokens, ids)
-            tokens = self._show(f"text/block{index}", self._run(whole_block, block, tokens, mask))
-        return pool_text(tower, tokens, ids)
+            tokens = self._move_name(replace_context(tokens, context), prompts)
+        self.runner.show("text/input", tokens)
+        return tower.encode(tokens, ids, self.runner)
 
     def _move_name(self, tokens: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Put the class name before, or amid, the context: tokens (B,N,D) in another order."""
+        """Move the class name before, or amid, the context: tokens (B,N,D) in another order."""
         if self.config.class_position == "end":
             return tokens
         if not hasattr(self.backbone.tokenizer, "encode"):
@@ -316,7 +298,7 @@ class VitaClipAdapter(Adapter):
 
 
 def resize_over_time(values: Tensor, count: int) -> Tensor:
-    """What is learned per frame (T,D) for `count` frames, by nearest neighbour: (count,D)."""
+    """Learned values of each frame (T,D) for `count` frames, by nearest neighbour: (count,D)."""
     if len(values) == count:
         return values
     return interpolate(values.T[None], size=count, mode="nearest")[0].T

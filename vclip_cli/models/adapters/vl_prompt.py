@@ -1,8 +1,10 @@
-"""`vl-prompt`: ViFi-CLIP's second stage, vision and language prompts (METHODS section 3)."""
+"""`vl-prompt`: ViFi-CLIP's second stage, "bridge and prompt", with vision and language prompts.
+
+Rasheed et al. 2023, "Bridge and prompt"; docs/methods.md#vl-prompt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,32 +14,19 @@ from torch import Tensor, nn
 from vclip_cli.common.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Trainable
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
 from vclip_cli.models.prompts import (
+    add_placeholder,
     average_ensembles,
+    embed_words,
     flatten_prompts,
     in_batches,
     replace_context,
-    with_placeholder,
-)
-from vclip_cli.models.shortcuts import (
-    causal_mask,
-    cls_step,
-    end_step,
-    is_watched,
-    without_padding,
 )
 from vclip_cli.models.tensors import to_device
-from vclip_cli.models.towers import (
-    image_tower,
-    patch_tokens,
-    pool_text,
-    project_cls,
-    text_tower,
-    whole_block,
-)
+from vclip_cli.models.towers import image_tower, text_tower, without_padding
 
-WORDS_UP_TO = 4
+MOST_WORDS = 4
 """Words start the text context only up to this many tokens, as in the authors' code."""
 
 
@@ -45,11 +34,11 @@ WORDS_UP_TO = 4
 class VlPromptConfig(AdapterConfig):
     """The base-to-novel setting of the paper is the default.
 
-    vision_tokens, text_tokens: learned tokens a block. vision_depth, text_depth: the blocks,
-    counted from the first, that have their own; more than the tower has means all; vision_depth 0
-    means none. context_words: what the text tokens of the first block start from, where there are
-    at most 4 of them; words beyond their number stay in the prompt as they are. text_first: 1 where
-    the first block has no text tokens of its own, and reads the words.
+    vision_tokens, text_tokens: learned tokens a block. vision_depth, text_depth: how many blocks,
+    counted from the first, have their own tokens; at most the tower's; vision_depth 0 for none.
+    context_words: what the text tokens of the first block start from, where they are at most 4;
+    further words stay in the prompt. text_first: 1 where the first block has no text tokens of its
+    own and gets the words.
     """
 
     vision_tokens: int = 16
@@ -71,46 +60,44 @@ class VlPromptConfig(AdapterConfig):
 
     @property
     def words(self) -> str:
-        """The words that stand before a class name; "X X …" hold the place where there are none."""
-        fixed = self.text_first > 0 or self.text_tokens <= WORDS_UP_TO
-        return self.context_words.replace("_", " ") if fixed else ""
+        """The words before a class name; without words, "X X …" is the placeholder."""
+        used = self.text_first > 0 or self.text_tokens <= MOST_WORDS
+        return self.context_words.replace("_", " ") if used else ""
 
     def complete(self, prompt: str) -> str:
-        """A prompt without context to what is tokenised."""
-        return with_placeholder(prompt, self.words, 0 if self.text_first else self.text_tokens)
+        """A prompt without context, as the tokenizer gets it."""
+        return add_placeholder(prompt, self.words, 0 if self.text_first else self.text_tokens)
 
 
 class VlPromptAdapter(ClipAdapter):
     """Learned tokens in the first blocks of two frozen towers.
 
-    Vision: `vision_tokens` tokens after the patches, without positions, before `ln_pre`; at the
-    entry of blocks 1 … depth-1 the last ones are replaced by that block's own. Text: tokens
-    1 … n after the start token, likewise. The paper starts from the towers of a `vifi-clip`
-    checkpoint: `load_tensors` takes them, and this method's own checkpoint then carries them.
+    Vision: `vision_tokens` tokens after the patches, without positions, before `ln_pre`; before
+    blocks 1 … depth-1 they are replaced by that block's own. Text: tokens 1 … n after the start
+    token, likewise. The paper starts from the towers of a `vifi-clip` checkpoint: `load_tensors`
+    takes them, and this method's own checkpoint then holds them too.
     """
 
     name = "vl-prompt"
     summary = "ViFi-CLIP's bridge and prompt: deep vision and language prompts, towers frozen"
     paper = "Rasheed et al., CVPR 2023, arXiv 2212.03640"
     Config = VlPromptConfig
+    config: VlPromptConfig
     cacheable = "frame"
     default_templates = ("{class}.",)
 
     def __init__(self, backbone: Backbone, config: VlPromptConfig | None = None) -> None:
         super().__init__(backbone, config)
-        visual = image_tower(backbone, self.name)
+        self.image_tower = image_tower(backbone, self.name)
         self.text_tower = text_tower(backbone, self.name)
-        vision_depth = min(self.config.vision_depth, len(visual.transformer.resblocks))
-        first = self.config.text_first
-        text_depth = min(max(self.config.text_depth, 1), self.text_tower.depth) - first
-        width = visual.class_embedding.shape[0]
-        self.vision_prompts = _normal(vision_depth, self.config.vision_tokens, width)
-        self.text_prompts = _normal(text_depth, self.config.text_tokens, self.text_tower.width)
-        if self.config.words and self.config.text_tokens and not first:
-            ids = backbone.tokenize([self.config.words]).to(self.device)
-            with torch.no_grad():
-                words = self.text_tower.embed(ids)[0, 1 : 1 + self.config.text_tokens]
-                self.text_prompts[0].copy_(words)
+        config, first = self.config, self.config.text_first
+        vision_depth = min(config.vision_depth, len(self.image_tower.blocks))
+        text_depth = min(max(config.text_depth, 1), len(self.text_tower.blocks)) - first
+        self.vision_prompts = _normal(vision_depth, config.vision_tokens, self.image_tower.width)
+        self.text_prompts = _normal(text_depth, config.text_tokens, self.text_tower.width)
+        if config.words and config.text_tokens and not first:
+            words = embed_words(backbone, self.text_tower, config.words, config.text_tokens)
+            self.text_prompts.data[0].copy_(words)
 
     @property
     def text_trains(self) -> bool:
@@ -123,51 +110,45 @@ class VlPromptAdapter(ClipAdapter):
         return {name: Trainable(value) for name, value in prompts.items() if value.numel()}
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
-        visual = self.clip.visual
-        tokens = patch_tokens(visual, frames.flatten(0, 1))
-        count = self.config.vision_tokens if len(self.vision_prompts) else 0
-        if count:
+        tower, count = self.image_tower, self.config.vision_tokens
+        tokens = tower.embed(frames.flatten(0, 1))
+        depth = len(self.vision_prompts) if count else 0
+        if depth:
             tokens = torch.cat([tokens, self._vision_prompts_of(0, tokens)], dim=1)
-        tokens = self._show("visual/ln_pre", visual.ln_pre(tokens))
-        last = len(visual.transformer.resblocks) - 1
-        for index, block in enumerate(visual.transformer.resblocks):
-            if count and 0 < index < len(self.vision_prompts):
-                own = self._vision_prompts_of(index, tokens)
-                tokens = torch.cat([tokens[:, :-count], own], dim=1)
-            if index == last and self.observe is None and not is_watched(visual):
-                tokens = self._run(cls_step, block, tokens)
-            else:
-                tokens = self._show(f"visual/block{index}", self._run(whole_block, block, tokens))
-        return project_cls(visual, tokens).unflatten(0, frames.shape[:2])
+
+        def enter(index: int, tokens: Tensor) -> Tensor:
+            if not 0 < index < depth:
+                return tokens
+            return torch.cat([tokens[:, :-count], self._vision_prompts_of(index, tokens)], dim=1)
+
+        return tower.encode(tokens, self.runner, enter).unflatten(0, frames.shape[:2])
 
     def _vision_prompts_of(self, index: int, tokens: Tensor) -> Tensor:
         return self.vision_prompts[index].to(tokens.dtype).expand(len(tokens), -1, -1)
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists, without context, to L2-normalised class embeddings (K,E)."""
         flat, lengths = flatten_prompts(prompts)
         ids = self.backbone.tokenize([self.config.complete(p) for p in flat])
         embeddings = in_batches(lambda part: self._encode_ids(ids[part]), len(ids))
-        return average_ensembles(self._show("text/embeddings", embeddings), lengths)
+        return average_ensembles(self.runner.show("text/embeddings", embeddings), lengths)
 
     def _encode_ids(self, ids: Tensor) -> Tensor:
-        tower = self.text_tower
+        tower, first = self.text_tower, self.config.text_first
         if self.observe is None:
             ids = without_padding(tower, ids)
         ids = to_device(ids, self.device)
-        tokens, first = tower.embed(ids), self.config.text_first
+        tokens = tower.embed(ids)
         if not first:
             tokens = replace_context(tokens, self.text_prompts[0])
-        self._show("text/input", tokens)
-        tokens = tokens + tower.owner.positional_embedding[: ids.shape[1]].to(tokens.dtype)
-        mask = causal_mask(tower, ids)
-        for index, block in enumerate(tower.owner.transformer.resblocks):
-            if 0 < index < first + len(self.text_prompts):
-                tokens = replace_context(tokens, self.text_prompts[index - first])
-            if index == tower.depth - 1 and self.observe is None:
-                return self._run(end_step, tower, block, tokens, ids)
-            tokens = self._show(f"text/block{index}", self._run(whole_block, block, tokens, mask))
-        return pool_text(tower, tokens, ids)
+        self.runner.show("text/input", tokens)
+
+        def enter(index: int, tokens: Tensor) -> Tensor:
+            if not 0 < index < first + len(self.text_prompts):
+                return tokens
+            return replace_context(tokens, self.text_prompts[index - first])
+
+        return tower.encode(tokens, ids, self.runner, enter)
 
 
 def _normal(*shape: int) -> nn.Parameter:

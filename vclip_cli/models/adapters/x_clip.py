@@ -1,40 +1,33 @@
-"""`x-clip`: cross-frame attention, multi-frame integration, video-specific prompts (METHODS 5)."""
+"""`x-clip`: cross-frame attention, multi-frame integration, video-specific prompts.
+
+Ni et al. 2022, sections 3.2 and 3.3; docs/methods.md#x-clip.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, scaled_dot_product_attention
+from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import SpecError, UsageError
-from vclip_cli.models.attention import attend
 from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Trainable
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
+from vclip_cli.models.layers import attend, attend_by_heads, heads_for
 from vclip_cli.models.prompts import encode_prompts, flatten_prompts
-from vclip_cli.models.shortcuts import one_by_one
-from vclip_cli.models.towers import (
-    attention_step,
-    image_tower,
-    mlp_step,
-    patch_tokens,
-    project_cls,
-    whole_block,
-)
-
-HEAD_WIDTH = 64
+from vclip_cli.models.towers import attention_step, image_tower, mlp_step, whole_block
 
 
 @dataclass(frozen=True)
 class XClipConfig(AdapterConfig):
     """The paper's setting is the default.
 
-    frames: T, which the positional table of the integration ties the weights to.
-    integration_layers: of the multi-frame integration transformer. prompt_layers, prompt_scale: of
-    the video-specific prompts, and the initial α. drop_path: of the last block, rising linearly
-    from 0 at the first.
+    frames: T; the integration's table of positions ties the weights to it. integration_layers:
+    layers of the multi-frame integration transformer. prompt_layers, prompt_scale: layers of the
+    video-specific prompts, and their initial α. drop_path: of the last block, rising linearly from
+    0 at the first.
     """
 
     frames: int = 8
@@ -44,7 +37,7 @@ class XClipConfig(AdapterConfig):
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises SpecError for a number of frames or layers that cannot be."""
+        """Raises SpecError for an impossible number of frames or layers."""
         if self.frames < 1 or self.integration_layers < 0 or self.prompt_layers < 0:
             raise SpecError("frames must be at least 1, and numbers of layers not negative")
         if self.frames > 4096 or max(self.integration_layers, self.prompt_layers) > 64:
@@ -54,7 +47,7 @@ class XClipConfig(AdapterConfig):
 
 
 class Message(nn.Module):
-    """A block's message tokens: m = Linear(CLS), then m + MSA(LN(m)) over the T frames."""
+    """The message tokens of a block: m = Linear(CLS), then m + MSA(LN(m)) over the T frames."""
 
     def __init__(self, width: int, heads: int) -> None:
         from open_clip.transformer import LayerNorm
@@ -83,12 +76,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         """Queries (B,K,E) and context (B,N,E) to (B,K,E)."""
-        query, key, value = (
-            values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for values in (self.query(queries), self.key(context), self.value(context))
+        mixed = attend_by_heads(
+            self.query(queries), self.key(context), self.value(context), self.heads
         )
-        mixed = scaled_dot_product_attention(query, key, value)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(mixed)
 
 
 class PromptLayer(nn.Module):
@@ -112,20 +103,21 @@ class PromptLayer(nn.Module):
 
 
 class XClipAdapter(Adapter):
-    """The image tower trains with new parts inside and above it; the text tower stays frozen.
+    """The image tower trains with new parts inside and above it; the text tower is frozen.
 
-    Every video has its own text features, so the score is no plain dot product. New parts learn at
-    ten times the base rate; biases, 1-D tensors and positional tables do not decay, as in the
-    authors' optimizer.
+    Every video has its own text features, which `score` computes. New parts learn at ten times the
+    base rate; biases, 1-D tensors and tables of positions do not decay, as in the authors'
+    optimizer.
     """
 
     name = "x-clip"
     summary = "X-CLIP: cross-frame attention, multi-frame integration, video-specific prompts"
     paper = "Ni et al., ECCV 2022, arXiv 2208.02816"
     Config = XClipConfig
+    config: XClipConfig
     cacheable = "video"
     default_templates = ("{class}",)
-    learning_rate_factors = {"base": 1.0, "new": 10.0}  # noqa: RUF012 - declared by the contract
+    learning_rate_factors: ClassVar[dict[str, float]] = {"base": 1.0, "new": 10.0}
 
     def __init__(self, backbone: Backbone, config: XClipConfig | None = None) -> None:
         from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
@@ -133,13 +125,14 @@ class XClipAdapter(Adapter):
 
         super().__init__(backbone, config)
         config = self.config
-        visual = image_tower(backbone, self.name)
-        blocks = visual.transformer.resblocks
-        width, embedding = visual.class_embedding.shape[0], visual.output_dim
-        heads = _heads(embedding)
-        self.messages = nn.ModuleList(Message(width, block.attn.num_heads) for block in blocks)
-        step = config.drop_path / max(1, len(blocks) - 1)
-        self.drop_paths = nn.ModuleList(DropPath(step * index) for index in range(len(blocks)))
+        self.image_tower = tower = image_tower(backbone, self.name)
+        width, embedding = tower.width, backbone.embedding_width
+        heads, depth = heads_for(embedding), len(tower.blocks)
+        self.messages = nn.ModuleList(
+            Message(width, block.attn.num_heads) for block in tower.blocks
+        )
+        step = config.drop_path / max(1, depth - 1)
+        self.drop_paths = nn.ModuleList(DropPath(step * index) for index in range(depth))
 
         self.integration_positions = nn.Parameter(torch.zeros(config.frames, embedding))
         nn.init.trunc_normal_(self.integration_positions, std=0.02)
@@ -159,7 +152,7 @@ class XClipAdapter(Adapter):
 
     @property
     def tied_frames(self) -> int | None:
-        """T of the integration's positional table."""
+        """T of the integration's table of positions."""
         return self.config.frames
 
     def trainable(self) -> dict[str, Trainable]:
@@ -175,7 +168,7 @@ class XClipAdapter(Adapter):
             if not name.startswith("clip.") or name.startswith("clip.visual.")
         }
 
-    def encode_text(self, prompts: Sequence[Sequence[str]]) -> Tensor:
+    def encode_text(self, prompts: Prompts) -> Tensor:
         """K prompt lists to class features (K,E), not normalised; an ensemble's are averaged."""
         flat, lengths = flatten_prompts(prompts)
         features = encode_prompts(self.backbone, flat).float()
@@ -196,21 +189,20 @@ class XClipAdapter(Adapter):
                 expected=f"{self.config.frames} frames",
                 hint=f"sample with --frames {self.config.frames}, or name another checkpoint",
             )
-        visual = self.clip.visual
-        tokens = visual.ln_pre(patch_tokens(visual, frames.flatten(0, 1)))
-        self._show("visual/ln_pre", tokens)
-        for index in range(len(self.messages)):
-            tokens = self._show(f"visual/block{index}", self._run(self._block, index, tokens))
-        embeddings = project_cls(visual, tokens).unflatten(0, (batch, count))
+        tower, runner = self.image_tower, self.runner
+        tokens = runner.show("visual/ln_pre", tower.normalise(tower.embed(frames.flatten(0, 1))))
+        for index in range(len(tower.blocks)):
+            tokens = runner.show(f"visual/block{index}", runner.run(self._block, index, tokens))
+        embeddings = tower.project(tokens).unflatten(0, (batch, count))
         context = self.context_norm(tokens[:, 1:]) @ self.context_projection
         return embeddings, context.unflatten(0, (batch, count)).mean(dim=1)
 
     def _block(self, index: int, tokens: Tensor) -> Tensor:
-        """Tokens (B·T,1+N,D) through one block; a frame's message joins its attention only."""
-        block, drop = self.clip.visual.transformer.resblocks[index], self.drop_paths[index]
+        """Tokens (B·T,1+N,D) through one block; only its attention sees the frame's message."""
+        block, drop = self.image_tower.blocks[index], self.drop_paths[index]
         cls = tokens[:, 0].unflatten(0, (-1, self.config.frames))
         message = self.messages[index](cls, drop)
-        self._show(f"visual/block{index}/message", message)
+        self.runner.show(f"visual/block{index}/message", message)
         joined = torch.cat([tokens, message.flatten(0, 1).unsqueeze(1).to(tokens.dtype)], dim=1)
         joined = attention_step(block, joined, residual=drop)
         return mlp_step(block, joined[:, :-1], residual=drop)
@@ -220,15 +212,16 @@ class XClipAdapter(Adapter):
         embeddings = embeddings.float()
         tokens = embeddings + self.integration_positions
         for index, block in enumerate(self.integration):
-            tokens = self._show(f"integration/block{index}", self._run(whole_block, block, tokens))
+            tokens = self.runner.run(whole_block, block, tokens)
+            self.runner.show(f"integration/block{index}", tokens)
         return (tokens + embeddings).mean(dim=1)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Frames (B,T,C,H,W) to (B,1+N,E): the video's embedding, then its context for the text.
 
-        Neither is normalised; float32. Raises UsageError for another T.
+        Not normalised, float32. Raises UsageError for another T.
         """
-        return one_by_one(self, self._encode_video, frames)
+        return self.one_by_one(self._encode_video, frames)
 
     def _encode_video(self, frames: Tensor) -> Tensor:
         embeddings, context = self.encode_frames(frames)
@@ -239,7 +232,7 @@ class XClipAdapter(Adapter):
         return video[:, 0]
 
     def prompt_offset(self, text: Tensor, context: Tensor) -> Tensor:
-        """Class features (K,E) and context (B,N,E) to what is added to them per video (B,K,E)."""
+        """Class features (K,E) and context (B,N,E) to each video's addition to them (B,K,E)."""
         context = self.prompt_norm(context)
         prompted = text.expand(len(context), -1, -1)
         for layer in self.prompt_layers:
@@ -249,16 +242,11 @@ class XClipAdapter(Adapter):
     def score(self, video: Tensor, text: Tensor) -> Tensor:
         """Videos (B,1+N,E) and class features (K,E) to logits (B,K)."""
         video, text = video.float(), text.float()
-        offset = self._show("text/offset", self.prompt_offset(text, video[:, 1:]))
+        offset = self.runner.show("text/offset", self.prompt_offset(text, video[:, 1:]))
         with torch.autocast(video.device.type, enabled=False):
             features = normalize(text + offset.float(), dim=-1)
             embedding = normalize(video[:, 0], dim=-1)
             return self.logit_scale().float() * torch.einsum("be,bke->bk", embedding, features)
-
-
-def _heads(width: int) -> int:
-    """Heads of 64 channels, or the next wider ones that divide a width which is no multiple."""
-    return next(n for n in range(max(1, width // HEAD_WIDTH), 0, -1) if width % n == 0)
 
 
 def _initialise_linear(module: nn.Module) -> None:

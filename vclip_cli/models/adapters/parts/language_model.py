@@ -1,4 +1,4 @@
-"""A frozen causal language model: loaded without running foreign code, read for hidden states.
+"""A frozen causal language model, which is used for its hidden states.
 
 Only .safetensors weights are read, and no code of a model's repository is run. Shapes: K labels,
 P prefix tokens, L tokens of the longest label, W the language model's width.
@@ -21,19 +21,21 @@ from vclip_cli.models.tensors import tensors_sha256
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PLACE = "VCLIP_LANGUAGE_MODEL"
-"""Environment variable: where the language model of a checkpoint lies now, if it was moved."""
+"""Environment variable with the folder of a checkpoint's language model, if it was moved."""
 
 
 @dataclass(frozen=True)
 class LanguageModelIdentity:
-    """What a checkpoint keeps instead of the model: hashes of weights and tokenizer, the width."""
+    """What a checkpoint holds instead of the model: a hash of weights and tokenizer, a width."""
 
     sha256: str
     width: int
 
 
 class LanguageModel(nn.Module):
-    """The model without its output layer, in eval mode for good; none of its tensors trains."""
+    """The model without its output layer, always in eval mode; none of its tensors trains."""
+
+    body: Any
 
     def __init__(self, body: nn.Module, tokenizer: Any, identity: LanguageModelIdentity) -> None:
         super().__init__()
@@ -43,15 +45,15 @@ class LanguageModel(nn.Module):
         self.max_length = _max_length(body)
 
     def train(self, mode: bool = True) -> LanguageModel:
-        """Stays in eval mode: dropout would make a frozen model give other states each time."""
+        """Stays in eval mode: with dropout, the same label would get other states each time."""
         return super().train(False)
 
     def tokenize(self, names: Sequence[str], prefixes: int) -> tuple[Tensor, Tensor]:
         """K names to token ids (K,L) and a mask (K,L), padded at the end.
 
-        Padding is masked, so that a tokenizer needs no padding token of its own. A name that is
-        longer than the model can take after `prefixes` tokens is cut at the end. Raises UsageError
-        for a name without a token.
+        Padding is masked, so that the tokenizer needs no padding token. A name that is too long for
+        the model's context, after `prefixes` tokens, is cut at the end. Raises UsageError for a
+        name without a token.
         """
         rows = self.tokenizer(list(names), add_special_tokens=False)["input_ids"]
         for name, row in zip(names, rows, strict=True):
@@ -91,9 +93,9 @@ def _max_length(body: nn.Module) -> int | None:
 def load_language_model(name: str, precision: str = "fp32") -> LanguageModel:
     """A Hugging Face causal language model by name or local folder, frozen, on the CPU.
 
-    precision: `fp32`, `bf16` or `fp16`. The identity covers the weights as they are stored, so that
-    it does not depend on the precision. Raises UsageError where `transformers` is not installed,
-    SpecError for an unknown precision, WeightsError for a model that cannot be had.
+    precision: `fp32`, `bf16` or `fp16`. The identity is that of the weights as they are stored, and
+    does not depend on the precision. Raises UsageError where `transformers` is not installed,
+    SpecError for an unknown precision, WeightsError for a model that cannot be loaded.
     """
     if precision not in PRECISIONS:
         raise SpecError(
@@ -108,7 +110,7 @@ def load_language_model(name: str, precision: str = "fp32") -> LanguageModel:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             place, trust_remote_code=False, use_safetensors=True, dtype="auto"
         )
-    except Exception as error:  # the library's and the hub client's kinds differ by version
+    except Exception as error:  # the kinds of errors differ by version of library and hub client
         raise WeightsError(
             f"the language model {name!r} could not be fetched or loaded",
             found=str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__,

@@ -1,4 +1,4 @@
-"""What the shortcuts leave out changes no embedding and no gradient."""
+"""What the towers leave out changes no embedding and no gradient."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_clip import ARCHITECTURE, BUILDS, PROMPTS, VOCABULARY, random_video, tiny_backbone
+from tiny_clip import ALL_BUILDS, ARCHITECTURE, PROMPTS, VOCABULARY, random_video, tiny_backbone
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.models import shortcuts
-from vclip_cli.models.activations import LeanQuickGELU, use_lean_activations
+from vclip_cli.models import towers
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.backbone import Backbone, load_backbone
-from vclip_cli.models.shortcuts import encode_ids, encode_images, without_padding
-from vclip_cli.models.towers import text_tower
+from vclip_cli.models.layers import LeanQuickGELU, use_lean_activations
+from vclip_cli.models.towers import encode_ids, encode_images, text_tower, without_padding
 
 WORDS = ["a dog.", "playing the guitar, badly and for a long time.", "x"]
 
@@ -73,10 +72,10 @@ def test_padding_is_cut_where_no_prompt_reaches_and_kept_where_the_tower_needs_i
     )
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDS if name.count(" ") == 0])
+@pytest.mark.parametrize("name", [name for name in ALL_BUILDS if name.count(" ") == 0])
 def test_methods_agree_with_themselves_unabridged(name: str) -> None:
     """An observer wants every token of every block of the whole batch, and gets the same logits."""
-    adapter = BUILDS[name](tiny_backbone()).eval()
+    adapter = ALL_BUILDS[name](tiny_backbone()).eval()
     video = random_video(3)
     with torch.inference_mode():
         short = adapter.score(adapter.encode_video(video), adapter.encode_text(PROMPTS))
@@ -103,7 +102,7 @@ def test_hooks_see_everything() -> None:
 
 def test_videos_go_one_by_one_without_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
-    original = shortcuts.encode_images
+    original = towers.encode_images
 
     def count(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
         batches.append(len(images))
@@ -127,12 +126,10 @@ def test_loaded_backbones_have_the_lean_activation_and_still_say_quick_gelu() ->
 
 
 def test_gradient_checkpointing_reaches_the_towers(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = BUILDS["vifi-clip"](tiny_backbone())
+    adapter = ALL_BUILDS["vifi-clip"](tiny_backbone())
     calls = []
-    original = shortcuts.checkpoint
-    monkeypatch.setattr(
-        shortcuts, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k)
-    )
+    original = towers.checkpoint
+    monkeypatch.setattr(towers, "checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k))
     plain = adapter.score(adapter.encode_video(random_video(2)), adapter.encode_text(PROMPTS))
     assert not calls
     adapter.gradient_checkpointing = True

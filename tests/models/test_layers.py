@@ -8,8 +8,8 @@ from tiny_clip import tiny_backbone
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vclip_cli.models.attention import attend
-from vclip_cli.models.shortcuts import encode_images
+from vclip_cli.models.layers import attend
+from vclip_cli.models.towers import encode_images
 
 
 def _by_module(

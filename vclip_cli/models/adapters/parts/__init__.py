@@ -1,0 +1,1 @@
+"""Parts of single methods that are too large for their adapters' files."""
