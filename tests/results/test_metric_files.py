@@ -130,5 +130,5 @@ def test_a_broken_file_is_named(folder, old, new, message):
     (folder / "nll.py").write_text(TRUTH.replace(old, new))
     with pytest.raises(SpecError, match=message) as raised:
         measured(["nll"])
-    assert str(raised.value.where).endswith("nll.py")
+    assert "nll.py" in str(raised.value.where)
     assert raised.value.exit_code == 3

@@ -179,12 +179,12 @@ def import_user_file(path: Path, kind: str) -> ModuleType:
     except Exception as error:  # the fault is in the user's own file
         raise SpecError(
             f"the {kind}'s file cannot be imported: {type(error).__name__}: {error}",
-            where=f"{path}:{_line_of(error, path)}",
+            where=f"{path}:{line_of_error(error, path)}",
         ) from error
     return module
 
 
-def _line_of(error: Exception, path: Path) -> int:
+def line_of_error(error: Exception, path: Path) -> int:
     """The last line of a file that ran before an error, or the line that could not be parsed."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return error.lineno

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vclip_cli.common.errors import SpecError, UsageError, VclipError, did_you_mean
-from vclip_cli.common.resources import import_user_file, list_metrics, plugin_class
+from vclip_cli.common.resources import (
+    import_user_file,
+    line_of_error,
+    list_metrics,
+    plugin_class,
+)
 from vclip_cli.results.metric import (
     Closed,
     Kind,
@@ -156,7 +161,8 @@ def _measured(
         if path.parent == _SHIPPED:
             raise
         raise SpecError(
-            f"the metric fails: {type(error).__name__}: {error}", where=str(path)
+            f"the metric fails: {type(error).__name__}: {error}",
+            where=f"{path}:{line_of_error(error, path)}",
         ) from error
 
 

@@ -32,7 +32,6 @@ from vclip_cli.results.scores import (
 Kind = Literal["single-label", "multi-label"]
 Weighted = Callable[[NDArray[Any]], NDArray[np.float64]]
 """From weights (N,R), how often each video counts, to R values; NaN where there is no value."""
-UNREAD_RANK = np.iinfo(np.int64).max
 
 
 class Closed(BaseModel):
@@ -87,10 +86,17 @@ class ScoredVideos:
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """The rank (N,) of each video's true class, 0 for the best; for one label a video."""
+        """The rank (N,) of each video's true class, for one label a video; 0 for the best.
+
+        A video without scores has the rank K, after the last class.
+        """
         ranks = ranks_of_truth(self.scores, self.targets)
-        ranks[len(ranks) - self.unread :] = UNREAD_RANK
+        ranks[len(ranks) - self.unread :] = self.scores.shape[1]
         return ranks
+
+    def among_best(self, k: int) -> NDArray[np.bool_]:
+        """Whether each video's (N,) true class is among its k best; all are where K <= k."""
+        return (self.ranks < k) & (self.ranks < self.scores.shape[1])
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

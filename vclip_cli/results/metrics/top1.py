@@ -15,4 +15,4 @@ class Top1(ShareMetric):
 
     def right(self, scored: ScoredVideos) -> NDArray[np.bool_]:
         """Whether each video's (N,) true class ranks first."""
-        return scored.ranks < 1
+        return scored.among_best(1)

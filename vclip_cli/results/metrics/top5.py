@@ -14,4 +14,4 @@ class Top5(ShareMetric):
 
     def right(self, scored: ScoredVideos) -> NDArray[np.bool_]:
         """Whether each video's (N,) true class is among the five best."""
-        return scored.ranks < 5
+        return scored.among_best(5)
