@@ -1,4 +1,4 @@
-"""Settings that are declared once, as annotated fields of frozen dataclasses.
+"""Settings that are declared once, as fields of frozen dataclasses.
 
 From one declaration come a verb's option, a key of `config.yaml`, an environment variable, a
 keyword in Python and a line in the documents. This module knows no setting itself:
@@ -26,7 +26,7 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field's annotation says of it.
+    """What a declaration says of a setting beside its type and its default.
 
     help: one line; short: a one-letter flag; low, high: bounds, inclusive; choices: all values that
     are allowed; metavar: what the help shows for the value; negatable: also offered as `--no-NAME`;
@@ -45,6 +45,11 @@ class Setting:
     env: str = ""
     lasting: bool = True
     commas: bool = False
+
+
+def setting(help: str, default: Any = None, **facts: Any) -> Any:
+    """A field of a dataclass that is a setting; `facts` are those of `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, **facts)})
 
 
 @dataclass(frozen=True)
@@ -131,24 +136,20 @@ def declared(spec: Any) -> tuple[Declared, ...]:
 
     The class names its group in `GROUP`.
     """
-    hints = typing.get_type_hints(spec, include_extras=True)
+    hints = typing.get_type_hints(spec)
     found = []
     for field in dataclasses.fields(spec):
-        hint = hints[field.name]
-        settings = [entry for entry in getattr(hint, "__metadata__", ()) if type(entry) is Setting]
-        if not settings:
+        if "setting" not in field.metadata:
             continue
-        kind = typing.get_args(hint)[0]
-        optional = False
+        kind, optional = hints[field.name], False
         if isinstance(kind, UnionType):
             [kind] = [part for part in typing.get_args(kind) if part is not NoneType]
             optional = True
         many = typing.get_origin(kind) is tuple
         if many:
             kind = typing.get_args(kind)[0]
-        default = field.default
-        group = getattr(spec, "GROUP", spec.__name__)
-        found.append(Declared(field.name, group, settings[0], kind, many, optional, default))
+        group, facts = getattr(spec, "GROUP", spec.__name__), field.metadata["setting"]
+        found.append(Declared(field.name, group, facts, kind, many, optional, field.default))
     return tuple(found)
 
 

@@ -13,11 +13,11 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.common.settings import Setting
+from vclip_cli.common.settings import setting
 
 SOURCE = "source"
 COUNT_AS_WRONG = "count-as-wrong"
@@ -34,25 +34,20 @@ class DataSpec:
     """Which videos: a protocol, a dataset, and which of the protocol's lists."""
 
     GROUP: ClassVar[str] = "Data"
-    protocol: Annotated[str | None, Setting("Protocol by name or YAML file.", short="p")] = None
-    dataset: Annotated[str | None, Setting("A registered dataset, or toy.", short="d")] = None
-    shots: Annotated[int | None, Setting("Training videos a class.", low=1)] = None
-    split: Annotated[
-        tuple[str, ...] | None,
-        Setting("Only this test split of the protocol. May be repeated.", lasting=False),
-    ] = None
-    train_list: Annotated[
-        Path | None,
-        Setting(
-            "Train on this split file, such as a published list: vclip split --from-list.",
-            metavar="SPLIT.csv",
-            lasting=False,
-        ),
-    ] = None
-    allow_overlap: Annotated[
-        bool,
-        Setting("Score videos that were trained on, and mark the record.", lasting=False),
-    ] = False
+    protocol: str | None = setting("Protocol by name or YAML file.", short="p")
+    dataset: str | None = setting("A registered dataset, or toy.", short="d")
+    shots: int | None = setting("Training videos a class.", low=1)
+    split: tuple[str, ...] | None = setting(
+        "Only this test split of the protocol. May be repeated.", lasting=False
+    )
+    train_list: Path | None = setting(
+        "Train on this split file, such as a published list: vclip split --from-list.",
+        metavar="SPLIT.csv",
+        lasting=False,
+    )
+    allow_overlap: bool = setting(
+        "Score videos that were trained on, and mark the record.", default=False, lasting=False
+    )
 
 
 @dataclass(frozen=True)
@@ -63,26 +58,20 @@ class ModelSpec:
     """
 
     GROUP: ClassVar[str] = "Model"
-    method: Annotated[
-        str | None, Setting("A method; see: vclip methods. Default clip.", short="m")
-    ] = None
-    checkpoint: Annotated[Path | None, Setting("A checkpoint of vclip (.safetensors).")] = None
-    backbone: Annotated[
-        str | None,
-        Setting("open_clip model name, hf-hub:…, local-dir:…, or toy. Default ViT-B-16."),
-    ] = None
-    pretrained: Annotated[
-        str | None, Setting("open_clip's tag, a local .safetensors or .pt file, or random[:SEED].")
-    ] = None
-    interpolate: Annotated[
-        float | None,
-        Setting(
-            "Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
-            low=0,
-            high=1,
-            metavar="ALPHA",
-        ),
-    ] = None
+    method: str | None = setting("A method; see: vclip methods. Default clip.", short="m")
+    checkpoint: Path | None = setting("A checkpoint of vclip (.safetensors).")
+    backbone: str | None = setting(
+        "open_clip model name, hf-hub:…, local-dir:…, or toy. Default ViT-B-16."
+    )
+    pretrained: str | None = setting(
+        "open_clip's tag, a local .safetensors or .pt file, or random[:SEED]."
+    )
+    interpolate: float | None = setting(
+        "Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
+        low=0,
+        high=1,
+        metavar="ALPHA",
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,17 +84,17 @@ class InputSpec:
     """
 
     GROUP: ClassVar[str] = "Input"
-    frames: Annotated[int | None, Setting("Frames a clip (T).", low=1)] = None
-    clips: Annotated[int | None, Setting("Temporal views a video.", low=1)] = None
-    crops: Annotated[int | None, Setting("Spatial views a clip: 1 or 3.", choices=(1, 3))] = None
-    decoder: Annotated[str, Setting("exact, or decord to reproduce published pipelines.")] = "exact"
-    frames_from: Annotated[
-        str,
-        Setting("source (the video files), store (what vclip extract made), or a store's folder."),
-    ] = SOURCE
-    allow_single_frame: Annotated[
-        bool, Setting("Take still images under a video's name.", lasting=False)
-    ] = False
+    frames: int | None = setting("Frames a clip (T).", low=1)
+    clips: int | None = setting("Temporal views a video.", low=1)
+    crops: int | None = setting("Spatial views a clip: 1 or 3.", choices=(1, 3))
+    decoder: str = setting("exact, or decord to reproduce published pipelines.", default="exact")
+    frames_from: str = setting(
+        "source (the video files), store (what vclip extract made), or a store's folder.",
+        default=SOURCE,
+    )
+    allow_single_frame: bool = setting(
+        "Take still images under a video's name.", default=False, lasting=False
+    )
     sampling: str | None = None
     stride: int | None = None
     preprocessing: Preprocessing | None = None
@@ -119,22 +108,17 @@ class TextSpec:
     """
 
     GROUP: ClassVar[str] = "Text"
-    template: Annotated[
-        tuple[str, ...] | None,
-        Setting("Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one a line."),
-    ] = None
-    text: Annotated[
-        str | None,
-        Setting("Which text of a class is fed: natural, or a paper's; see: vclip labels show."),
-    ] = None
-    label_embeddings: Annotated[
-        Path | None,
-        Setting(
-            "Take the labels' embeddings from this file; see: vclip labels embed.",
-            metavar="FILE",
-            lasting=False,
-        ),
-    ] = None
+    template: tuple[str, ...] | None = setting(
+        "Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one a line."
+    )
+    text: str | None = setting(
+        "Which text of a class is fed: natural, or a paper's; see: vclip labels show."
+    )
+    label_embeddings: Path | None = setting(
+        "Take the labels' embeddings from this file; see: vclip labels embed.",
+        metavar="FILE",
+        lasting=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -142,60 +126,41 @@ class TrainSpec:
     """How a method is trained, beside what its recipe says."""
 
     GROUP: ClassVar[str] = "Training"
-    recipe: Annotated[
-        str | None,
-        Setting("A recipe of the protocol by name; default: the method's own.", lasting=False),
-    ] = None
-    set: Annotated[
-        tuple[str, ...],
-        Setting(
-            "Override a value of the recipe or an option of the method. May be repeated.",
-            metavar="KEY=VALUE",
-            lasting=False,
-        ),
-    ] = ()
-    start_from: Annotated[
-        Path | None,
-        Setting(
-            "Begin with the weights of this checkpoint (vl-prompt: of a vifi-clip).", lasting=False
-        ),
-    ] = None
-    select_on: Annotated[
-        str | None,
-        Setting(
-            "Keep the epoch that is best on this split, which must not be tested on.",
-            metavar="SPLIT",
-            lasting=False,
-        ),
-    ] = None
-    flip: Annotated[
-        bool | None,
-        Setting(
-            "Draw the recipe's flips; off by default where class texts speak of left and right.",
-            negatable=True,
-            lasting=False,
-        ),
-    ] = None
-    extra_labels: Annotated[
-        Path | None,
-        Setting(
-            "More labels of training videos, one a row: video,label. For several labels a video.",
-            metavar="FILE.csv",
-            lasting=False,
-        ),
-    ] = None
-    save_every: Annotated[
-        int,
-        Setting("Save the state of the run every so many steps.", low=1, lasting=False),
-    ] = 50
-    stop_after: Annotated[
-        int | None,
-        Setting(
-            "Stop after this many steps in all; the same command without it continues.",
-            low=1,
-            lasting=False,
-        ),
-    ] = None
+    recipe: str | None = setting(
+        "A recipe of the protocol by name; default: the method's own.", lasting=False
+    )
+    set: tuple[str, ...] = setting(
+        "Override a value of the recipe or an option of the method. May be repeated.",
+        default=(),
+        metavar="KEY=VALUE",
+        lasting=False,
+    )
+    start_from: Path | None = setting(
+        "Begin with the weights of this checkpoint (vl-prompt: of a vifi-clip).", lasting=False
+    )
+    select_on: str | None = setting(
+        "Keep the epoch that is best on this split, which must not be tested on.",
+        metavar="SPLIT",
+        lasting=False,
+    )
+    flip: bool | None = setting(
+        "Draw the recipe's flips; off by default where class texts speak of left and right.",
+        negatable=True,
+        lasting=False,
+    )
+    extra_labels: Path | None = setting(
+        "More labels of training videos, one a row: video,label. For several labels a video.",
+        metavar="FILE.csv",
+        lasting=False,
+    )
+    save_every: int = setting(
+        "Save the state of the run every so many steps.", default=50, low=1, lasting=False
+    )
+    stop_after: int | None = setting(
+        "Stop after this many steps in all; the same command without it continues.",
+        low=1,
+        lasting=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -203,16 +168,16 @@ class ComputeSpec:
     """Where and how the arithmetic is done. batch_size: videos at once on a device."""
 
     GROUP: ClassVar[str] = "Compute"
-    device: Annotated[str, Setting("auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    precision: Annotated[str, Setting("fp32, bf16 or fp16.")] = "fp32"
-    batch_size: Annotated[int, Setting("Videos a batch.", low=1)] = 8
-    compile: Annotated[
-        bool, Setting("Train the video encoder through torch.compile; it takes a minute to begin.")
-    ] = False
-    gradient_checkpointing: Annotated[
-        bool,
-        Setting("Use less memory and more time: compute activations again in the backward pass."),
-    ] = False
+    device: str = setting("auto, cpu, cuda, cuda:N or mps.", default="auto")
+    precision: str = setting("fp32, bf16 or fp16.", default="fp32")
+    batch_size: int = setting("Videos a batch.", default=8, low=1)
+    compile: bool = setting(
+        "Train the video encoder through torch.compile; it takes a minute to begin.", default=False
+    )
+    gradient_checkpointing: bool = setting(
+        "Use less memory and more time: compute activations again in the backward pass.",
+        default=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -225,26 +190,22 @@ class WorkerSpec:
     """
 
     GROUP: ClassVar[str] = "Compute"
-    workers: Annotated[
-        int | None,
-        Setting(
-            "Processes that read videos; one that hangs or crashes costs its video, not the run."
-            " Default: one for each core but one, at most 8; 0 reads in this process, unprotected.",
-            low=0,
-        ),
-    ] = None
-    video_timeout: Annotated[
-        float | None,
-        Setting("Seconds after which a worker that still reads a video is ended.", low=0.1),
-    ] = SECONDS_A_VIDEO
-    limit_memory: Annotated[
-        int | None,
-        Setting(
-            "Give up a video whose reading takes more memory than this. On Linux only.",
-            low=64,
-            metavar="MB",
-        ),
-    ] = None
+    workers: int | None = setting(
+        "Processes that read videos; one that hangs or crashes costs its video, not the "
+        "run. Default: one for each core but one, at most 8; 0 reads in this process, "
+        "unprotected.",
+        low=0,
+    )
+    video_timeout: float | None = setting(
+        "Seconds after which a worker that still reads a video is ended.",
+        default=SECONDS_A_VIDEO,
+        low=0.1,
+    )
+    limit_memory: int | None = setting(
+        "Give up a video whose reading takes more memory than this. On Linux only.",
+        low=64,
+        metavar="MB",
+    )
 
     def __post_init__(self) -> None:
         if self.limit_memory is None:
@@ -293,33 +254,29 @@ class RunSpec:
     """How a run is carried out, and where its results go."""
 
     GROUP: ClassVar[str] = "Run"
-    seed: Annotated[int | None, Setting("Seed of draws and training (0 is a seed).", low=0)] = None
-    limit: Annotated[
-        int | None,
-        Setting("Only the first N videos of each list; marks the record partial.", low=1),
-    ] = None
-    out: Annotated[Path | None, Setting("Where to write.", short="o", lasting=False)] = None
-    resume: Annotated[
-        bool, Setting("Continue an interrupted run, or do everything again.", negatable=True)
-    ] = True
-    cache: Annotated[
-        bool,
-        Setting(
-            "Reuse and keep the embeddings of frozen encoders, or encode every video.",
-            negatable=True,
-            env="VCLIP_USE_CACHE",
-        ),
-    ] = True
-    on_error: Annotated[
-        str, Setting(f"A video that cannot be read: skip it, stop, or {COUNT_AS_WRONG}.")
-    ] = "skip"
-    shard: Annotated[
-        str | None,
-        Setting("Do the i-th of n shards, such as 1/3; join them with --merge.", lasting=False),
-    ] = None
-    merge: Annotated[
-        bool, Setting("Join what all shards have done, with the same options.", lasting=False)
-    ] = False
+    seed: int | None = setting("Seed of draws and training (0 is a seed).", low=0)
+    limit: int | None = setting(
+        "Only the first N videos of each list; marks the record partial.", low=1
+    )
+    out: Path | None = setting("Where to write.", short="o", lasting=False)
+    resume: bool = setting(
+        "Continue an interrupted run, or do everything again.", default=True, negatable=True
+    )
+    cache: bool = setting(
+        "Reuse and keep the embeddings of frozen encoders, or encode every video.",
+        default=True,
+        negatable=True,
+        env="VCLIP_USE_CACHE",
+    )
+    on_error: str = setting(
+        f"A video that cannot be read: skip it, stop, or {COUNT_AS_WRONG}.", default="skip"
+    )
+    shard: str | None = setting(
+        "Do the i-th of n shards, such as 1/3; join them with --merge.", lasting=False
+    )
+    merge: bool = setting(
+        "Join what all shards have done, with the same options.", default=False, lasting=False
+    )
 
 
 @dataclass(frozen=True)
@@ -327,42 +284,33 @@ class StoreSpec:
     """Which frames a frame store keeps, and how."""
 
     GROUP: ClassVar[str] = "Store"
-    frames: Annotated[
-        tuple[str, ...],
-        Setting(
-            "Keep the segment midpoints of each of these T, with commas between; all for every"
-            " frame.",
-            commas=True,
-            lasting=False,
-        ),
-    ] = ("8", "16", "32")
-    clips: Annotated[
-        int, Setting("Keep also the frames of so many temporal views.", low=1, lasting=False)
-    ] = 1
-    segments_jitter: Annotated[
-        int | None,
-        Setting(
-            "Keep also K candidates in each of the T segments, from which training draws.",
-            low=1,
-            metavar="K",
-            lasting=False,
-        ),
-    ] = None
-    quality: Annotated[
-        int, Setting("JPEG quality of the kept frames.", low=1, high=100, lasting=False)
-    ] = 95
-    size: Annotated[
-        int,
-        Setting("Short side in pixels; smaller videos are not enlarged.", low=16, lasting=False),
-    ] = 256
-    verify: Annotated[
-        bool,
-        Setting(
-            "Check every byte that is stored and extract again what is damaged; with --dry-run"
-            " only check.",
-            lasting=False,
-        ),
-    ] = False
+    frames: tuple[str, ...] = setting(
+        "Keep the segment midpoints of each of these T, with commas between; all for every frame.",
+        default=("8", "16", "32"),
+        commas=True,
+        lasting=False,
+    )
+    clips: int = setting(
+        "Keep also the frames of so many temporal views.", default=1, low=1, lasting=False
+    )
+    segments_jitter: int | None = setting(
+        "Keep also K candidates in each of the T segments, from which training draws.",
+        low=1,
+        metavar="K",
+        lasting=False,
+    )
+    quality: int = setting(
+        "JPEG quality of the kept frames.", default=95, low=1, high=100, lasting=False
+    )
+    size: int = setting(
+        "Short side in pixels; smaller videos are not enlarged.", default=256, low=16, lasting=False
+    )
+    verify: bool = setting(
+        "Check every byte that is stored and extract again what is damaged; with --dry-run "
+        "only check.",
+        default=False,
+        lasting=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -370,22 +318,15 @@ class SweepSpec:
     """The cells of a sweep: methods times shots times seeds; None for the protocol's own."""
 
     GROUP: ClassVar[str] = "Sweep"
-    methods: Annotated[
-        tuple[str, ...],
-        Setting("Methods with commas between, such as clip,vita-clip.", commas=True, lasting=False),
-    ] = ()
-    seeds: Annotated[
-        tuple[int, ...] | None,
-        Setting(
-            "Seeds with commas between; default: the protocol's.", low=0, commas=True, lasting=False
-        ),
-    ] = None
-    shots: Annotated[
-        tuple[int, ...] | None,
-        Setting(
-            "Shots with commas between; default: the protocol's.",
-            low=1,
-            commas=True,
-            lasting=False,
-        ),
-    ] = None
+    methods: tuple[str, ...] = setting(
+        "Methods with commas between, such as clip,vita-clip.",
+        default=(),
+        commas=True,
+        lasting=False,
+    )
+    seeds: tuple[int, ...] | None = setting(
+        "Seeds with commas between; default: the protocol's.", low=0, commas=True, lasting=False
+    )
+    shots: tuple[int, ...] | None = setting(
+        "Shots with commas between; default: the protocol's.", low=1, commas=True, lasting=False
+    )
