@@ -124,3 +124,10 @@ def test_every_public_name_is_on_the_page_about_python() -> None:
 def test_every_key_of_a_file_is_described(page: str, model: type[BaseModel]) -> None:
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     assert [name for name in model.model_fields if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=name_of)
+def test_files_of_the_project_that_are_named_exist(path: Path) -> None:
+    named = re.findall(r"`((?:tests|vclip_cli|protocols|label_sets|\.ci)/[\w/.-]*)`", prose(path))
+    root = README.parent
+    assert [n for n in named if "NAME" not in n and not (root / n).exists()] == []
