@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from documents import DOCS, README, documents, name_of, prose
+from pydantic import BaseModel
 
 import vclip_cli
 from vclip_cli.cli.guide import list_pages
 from vclip_cli.cli.verbs import VERBS, build_verb
-from vclip_cli.data.protocol import list_protocols, load_protocol
+from vclip_cli.data.protocol import Protocol, list_protocols, load_protocol
 from vclip_cli.models.registry import list_methods
+from vclip_cli.results.record import Record
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -116,3 +118,16 @@ def test_the_readmes_stars_are_the_papers_recipes() -> None:
 def test_every_public_name_is_on_the_page_about_python() -> None:
     text = (DOCS / "python.md").read_text(encoding="utf-8")
     assert [name for name in vclip_cli.__all__ if not re.search(rf"`{name}\b", text)] == []
+
+
+@pytest.mark.parametrize(("page", "model"), [("record", Record), ("extending", Protocol)])
+def test_every_key_of_a_file_is_described(page: str, model: type[BaseModel]) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    assert [name for name in model.model_fields if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=name_of)
+def test_files_of_the_project_that_are_named_exist(path: Path) -> None:
+    named = re.findall(r"`((?:tests|vclip_cli|protocols|label_sets|\.ci)/[\w/.-]*)`", prose(path))
+    root = README.parent
+    assert [n for n in named if "NAME" not in n and not (root / n).exists()] == []
