@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,21 @@ def test_workers_are_replaced_after_their_calls(monkeypatch):
     assert len(set(pids)) == 3 and os.getpid() not in pids
 
 
-def test_a_script_without_a_main_guard_is_run_once(tmp_path):
+@pytest.fixture
+def script(tmp_path) -> Callable[[str], list]:
+    """Writes a script, and gives the command that runs it."""
+
+    def write(text: str) -> list:
+        path = tmp_path / "script.py"
+        path.write_text(text)
+        return [sys.executable, path, Path(worker_calls.__file__).parent]
+
+    return write
+
+
+def test_a_script_without_a_main_guard_is_run_once(script):
     """Spawned processes import the caller's script again, unless they are told nothing of it."""
-    script = (
+    command = script(
         "import os, sys\n"
         "print('top level', flush=True)\n"
         "sys.path.insert(0, sys.argv[1])\n"
@@ -121,16 +134,13 @@ def test_a_script_without_a_main_guard_is_run_once(tmp_path):
         "assert os.getpid() not in found and len(set(found)) == 3, found\n"
         "print('done', flush=True)\n"
     )
-    path = tmp_path / "plain.py"
-    path.write_text(script)
-    command = [sys.executable, path, Path(worker_calls.__file__).parent]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0 and not ran.stderr, ran.stderr
     assert ran.stdout.split("\n") == ["top level", "done", ""]
 
 
-def test_other_processes_of_the_caller_still_import_its_script(tmp_path):
-    script = (
+def test_other_processes_of_the_caller_still_import_its_script(script):
+    command = script(
         "import multiprocessing, sys\n"
         "def double(x): return 2 * x\n"
         "if __name__ == '__main__':\n"
@@ -144,15 +154,12 @@ def test_other_processes_of_the_caller_still_import_its_script(tmp_path):
         "        assert pool.map(double, [1, 2]) == [2, 4]\n"
         "    assert len(list(calls)) == 5\n"
     )
-    path = tmp_path / "own_pool.py"
-    path.write_text(script)
-    command = [sys.executable, path, Path(worker_calls.__file__).parent]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
 
 
-def test_no_worker_outlives_a_killed_parent(tmp_path):
-    script = (
+def test_no_worker_outlives_a_killed_parent(script):
+    command = script(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from worker_calls import process_id\n"
         "from vclip_cli.engine.loading.workers import call_in_workers\n"
@@ -162,9 +169,6 @@ def test_no_worker_outlives_a_killed_parent(tmp_path):
         "    print(next(calls), flush=True)\n"
         "    [None for _ in calls]\n"
     )
-    path = tmp_path / "run.py"
-    path.write_text(script)
-    command = [sys.executable, path, Path(worker_calls.__file__).parent]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         worker = int(parent.stdout.readline())
         parent.kill()

@@ -110,7 +110,7 @@ def _read(shard: ShardFile, rows: int | slice) -> np.ndarray:
             "stored embeddings were changed or removed while they were read",
             where=str(shard.path),
             found=str(error),
-            hint="run the same command again: it goes on from where it was",
+            hint="run the same command again: it continues where it was",
         ) from None
 
 

@@ -105,8 +105,8 @@ def _one_thread() -> Iterator[None]:
 class Encoder:
     """An adapter on its device, and how it computes: without gradients, in one precision.
 
-    compute: with the device resolved (`resolve_compute`); whoever computes first moves the adapter
-    there. workers: the processes that read its videos.
+    compute: with the device resolved (`resolve_compute`); the caller moves the adapter there.
+    workers: the processes that read its videos.
     """
 
     adapter: Adapter

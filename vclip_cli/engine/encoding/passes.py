@@ -230,7 +230,7 @@ def _unreadable(failure: FailedVideo) -> DataError:
         f"the video {failure.video!r} cannot be read",
         where=failure.path or None,
         found=failure.reason,
-        hint="--on-error skip lists such videos and goes on",
+        hint="--on-error skip lists such videos and continues",
     )
 
 

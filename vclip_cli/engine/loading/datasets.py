@@ -79,14 +79,13 @@ def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = n
 
     multi = name == "toy-multi"
     folder, wanted = toy_folder(name), set(videos)
-    clips = [
-        clip for clip in (multi_videos() if multi else toy_videos()) if clip.video_id in wanted
-    ]
-    missing = [clip.video_id for clip in clips if not (folder / clip.path).is_file()]
+    every = multi_videos() if multi else toy_videos()
+    listed = [video for video in every if video.video_id in wanted]
+    missing = [video.video_id for video in listed if not (folder / video.path).is_file()]
     if missing:
-        there = len(clips) - len(missing)
+        there = len(listed) - len(missing)
         render = render_multi if multi else render_toy
-        with progress("rendering the toy clips", len(clips), there) as advance:
+        with progress("rendering the toy videos", len(listed), there) as advance:
             render(folder, lambda done, total: advance(1), only=missing)
 
 
@@ -190,7 +189,7 @@ def require_videos(root: Path) -> None:
         "the folder of the videos has gone",
         where=str(root),
         found=found,
-        hint="bring it back and run the same command again: it goes on from where it was",
+        hint="bring it back and run the same command again: it continues where it was",
     )
 
 

@@ -149,7 +149,7 @@ def read_views(path: Path, reading: VideoReading) -> np.ndarray:
 
 def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[np.ndarray, Damage]:
     """The views of a listed video, and the signs of damage that were met."""
-    clip = decode_listed(
+    decoded = decode_listed(
         root,
         item.video,
         item.path,
@@ -158,7 +158,7 @@ def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[n
         store=reading.store,
         allow_single=reading.allow_single,
     )
-    return _views(clip.frames, reading), clip.damaged
+    return _views(decoded.frames, reading), decoded.damaged
 
 
 def views_of_frames(frames: np.ndarray, reading: VideoReading) -> np.ndarray:

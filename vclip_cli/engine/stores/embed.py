@@ -135,7 +135,7 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
             found=done.failures[0].reason,
             hint=f"vclip data check {plan.videos.dataset}",
         )
-    return EmbedOutcome(store.folder, store.key, count, done.encoded, done.reused, done.failures)
+    return EmbedOutcome(store.folder, store.key, count, **vars(done))
 
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:

@@ -95,9 +95,9 @@ def estimate(
             chosen = [videos[number] for number in order[len(sizes) : len(sizes) + _A_ROUND]]
             names = [video.video for video in chosen]
             prepare_videos(plan.dataset, names)
-            for clip, took in pack_all(chosen, plan):
+            for packed, took in pack_all(chosen, plan):
                 seconds += took
-                sizes.append(len(clip.head.packed()) + len(clip.body) + ROW.itemsize)
+                sizes.append(len(packed.head.packed()) + len(packed.body) + ROW.itemsize)
                 advance(1)
     mean, margin = _mean(sizes, len(videos))
     if rate is None and seconds:

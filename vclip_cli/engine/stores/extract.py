@@ -113,15 +113,15 @@ def _fill_store(
             done = len(plan.videos) - len(tasks)
             written = changed = failed = 0
             with progress("extracting", len(plan.videos), done) as advance:
-                packed = pack_all([task.video for task in tasks], plan)
-                for task, (clip, _) in zip(tasks, packed, strict=True):
-                    fresh = writer.add(clip, trust=not task.damaged)
-                    sound = clip.head.failure is None
+                results = pack_all([task.video for task in tasks], plan)
+                for task, (packed, _) in zip(tasks, results, strict=True):
+                    fresh = writer.add(packed, trust=not task.damaged)
+                    sound = packed.head.failure is None
                     written += fresh and sound
                     changed += fresh and sound and task.changed
                     if not sound:
                         failed += 1
-                        text = f"{clip.head.video!r} cannot be read: {clip.head.failure}"
+                        text = f"{packed.head.video!r} cannot be read: {packed.head.failure}"
                         log.note("warning", text=text)
                     advance(1)
             log.note("extracted", done=done + written, failed=failed)
