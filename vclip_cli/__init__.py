@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vclip_cli import errors
     from vclip_cli.data.protocol import list_protocols as protocols
+    from vclip_cli.library.datasets import add_dataset, datasets, make_split
     from vclip_cli.library.functions import (
-        add_dataset,
-        datasets,
         dry_run,
         embed,
         estimate,
         evaluate,
         extract,
         load_model,
-        make_split,
         predict,
         sweep,
         train,
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _ELSEWHERE = {
+    **dict.fromkeys(("add_dataset", "datasets", "make_split"), ("vclip_cli.library.datasets", "")),
     "errors": ("vclip_cli.errors", None),
     "methods": ("vclip_cli.models.registry", "list_methods"),
     "protocols": ("vclip_cli.data.protocol", "list_protocols"),
@@ -78,7 +77,7 @@ def __getattr__(name: str) -> Any:
 
     module, attribute = _ELSEWHERE.get(name, (_LIBRARY, name))
     found = import_module(module)
-    return found if attribute is None else getattr(found, attribute)
+    return found if attribute is None else getattr(found, attribute or name)
 
 
 def __dir__() -> list[str]:

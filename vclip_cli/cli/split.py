@@ -78,10 +78,10 @@ def split(
         return
     if dataset is None:
         raise UsageError("no dataset was named", hint="vclip split DATASET --protocol P")
-    from vclip_cli.library import functions as library
+    from vclip_cli.library.datasets import make_split
 
     out = settings.pop("out") or Path("splits")
-    made = library.make_split(
+    made = make_split(
         dataset,
         nested=nested,
         from_list=from_list,

@@ -43,7 +43,7 @@ class Text(ClosedModel):
         return templates
 
 
-class Sampling(ClosedModel):
+class SamplingRules(ClosedModel):
     """How frames are chosen, in training and at test.
 
     `uniform`: the midpoints of T equal segments; `random`: a random frame of each segment; `dense`:
@@ -154,7 +154,7 @@ class Recipe(ClosedModel):
     bridge: str | None = None
     backbone: str | None = None
     frames: int = Field(ge=1)
-    sampling: Sampling = Sampling()
+    sampling: SamplingRules = SamplingRules()
     views: Views = Views()
     text: Text = Text()
     preprocessing: Literal["clip", "reference-video", "backbone"] = "backbone"

@@ -20,7 +20,7 @@ from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
 
 
-class Rule(NamedTuple):
+class KeyRule(NamedTuple):
     """A pattern for a whole name, its replacement, and a change of the values."""
 
     pattern: str
@@ -76,7 +76,7 @@ class Layout:
     method: str
     title: str
     signature: Sequence[str]
-    rules: Sequence[Rule]
+    rules: Sequence[KeyRule]
     config: Callable[[Reading, Mapping[str, Any]], dict[str, Any]]
     preprocessing: Callable[[int], Preprocessing] = reference_video_preprocessing
     class_names: Callable[..., tuple[str, ...]] | None = None
@@ -134,7 +134,7 @@ def unknown_names(names: Sequence[str], title: str, where: str) -> WeightsError:
 
 
 def _target(
-    rules: Sequence[Rule], name: str
+    rules: Sequence[KeyRule], name: str
 ) -> tuple[str, str, int, Callable[[Tensor], Tensor] | None] | None:
     """Our name, the mark `#`, `@` or none, the part's number, and the change of values."""
     for rule in rules:

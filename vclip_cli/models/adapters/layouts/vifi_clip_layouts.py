@@ -8,22 +8,22 @@ from typing import Any
 from vclip_cli.models.released import (
     MASKS,
     RECOMPUTED,
+    KeyRule,
     Layout,
     Reading,
-    Rule,
     missing_part,
 )
 
 _PROMPT_RULES = (
-    Rule(r"image_encoder\.VPT", "vision_prompts@0"),
-    Rule(r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"vision_prompts@\1"),
-    Rule(r"prompt_learner\.ctx", "text_prompts@0"),
-    Rule(r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"text_prompts@\1"),
+    KeyRule(r"image_encoder\.VPT", "vision_prompts@0"),
+    KeyRule(r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"vision_prompts@\1"),
+    KeyRule(r"prompt_learner\.ctx", "text_prompts@0"),
+    KeyRule(r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"text_prompts@\1"),
 )
 _TOWER_RULES = (
-    Rule(r"image_encoder\.(.+)", r"clip.visual.\1"),
-    Rule(r"text_encoder\.(.+)", r"clip.\1"),
-    Rule(r"logit_scale", "clip.logit_scale"),
+    KeyRule(r"image_encoder\.(.+)", r"clip.visual.\1"),
+    KeyRule(r"text_encoder\.(.+)", r"clip.\1"),
+    KeyRule(r"logit_scale", "clip.logit_scale"),
 )
 _DROPS = (
     *MASKS,

@@ -15,9 +15,9 @@ from vclip_cli.models.released import (
     MASKS,
     RECOMPUTED,
     TEXT_TENSORS,
+    KeyRule,
     Layout,
     Reading,
-    Rule,
     first,
     missing_part,
 )
@@ -137,15 +137,15 @@ VITA_CLIP = Layout(
     title="a released Vita-CLIP",
     signature=(r"visual\.time_embed", r"visual\.blocks\."),
     rules=(
-        Rule(r"visual\.cls_token", "clip.visual.class_embedding"),
-        Rule(r"visual\.pos_embed", "clip.visual.positional_embedding"),
-        Rule(r"visual\.patch_embed\.proj\.weight", "clip.visual.conv1.weight"),
-        Rule(r"visual\.patch_embed\.proj\.bias", "patch_bias"),
-        Rule(r"visual\.time_embed", "time_embedding"),
-        Rule(r"visual\.(ln_pre|ln_post|proj)(.*)", r"clip.visual.\1\2"),
-        Rule(r"visual\.global_prompts\.(\d+)", r"prompts.\1.global_prompts"),
+        KeyRule(r"visual\.cls_token", "clip.visual.class_embedding"),
+        KeyRule(r"visual\.pos_embed", "clip.visual.positional_embedding"),
+        KeyRule(r"visual\.patch_embed\.proj\.weight", "clip.visual.conv1.weight"),
+        KeyRule(r"visual\.patch_embed\.proj\.bias", "patch_bias"),
+        KeyRule(r"visual\.time_embed", "time_embedding"),
+        KeyRule(r"visual\.(ln_pre|ln_post|proj)(.*)", r"clip.visual.\1\2"),
+        KeyRule(r"visual\.global_prompts\.(\d+)", r"prompts.\1.global_prompts"),
         *(
-            Rule(
+            KeyRule(
                 rf"{_VITA_BLOCK}{theirs}\.{letter}_proj\.{kind}", rf"{ours}.in_proj_{kind}#{number}"
             )
             for theirs, ours in (
@@ -155,20 +155,20 @@ VITA_CLIP = Layout(
             for number, letter in enumerate("qkv")
             for kind in ("weight", "bias")
         ),
-        Rule(rf"{_VITA_BLOCK}attn\.out_proj\.(.+)", rf"{_VITA_RESBLOCK}attn.out_proj.\2"),
-        Rule(rf"{_VITA_BLOCK}norm([12])\.(.+)", rf"{_VITA_RESBLOCK}ln_\2.\3"),
-        Rule(rf"{_VITA_BLOCK}mlp\.fc1\.(.+)", rf"{_VITA_RESBLOCK}mlp.c_fc.\2"),
-        Rule(rf"{_VITA_BLOCK}mlp\.fc2\.(.+)", rf"{_VITA_RESBLOCK}mlp.c_proj.\2"),
-        Rule(rf"{_VITA_BLOCK}cls_proj\.(.+)", r"prompts.\1.cls_projection.\2"),
-        Rule(rf"{_VITA_BLOCK}summary_ln\.(.+)", r"prompts.\1.summary_norm.\2"),
-        Rule(
+        KeyRule(rf"{_VITA_BLOCK}attn\.out_proj\.(.+)", rf"{_VITA_RESBLOCK}attn.out_proj.\2"),
+        KeyRule(rf"{_VITA_BLOCK}norm([12])\.(.+)", rf"{_VITA_RESBLOCK}ln_\2.\3"),
+        KeyRule(rf"{_VITA_BLOCK}mlp\.fc1\.(.+)", rf"{_VITA_RESBLOCK}mlp.c_fc.\2"),
+        KeyRule(rf"{_VITA_BLOCK}mlp\.fc2\.(.+)", rf"{_VITA_RESBLOCK}mlp.c_proj.\2"),
+        KeyRule(rf"{_VITA_BLOCK}cls_proj\.(.+)", r"prompts.\1.cls_projection.\2"),
+        KeyRule(rf"{_VITA_BLOCK}summary_ln\.(.+)", r"prompts.\1.summary_norm.\2"),
+        KeyRule(
             rf"{_VITA_BLOCK}summary_attn_layer\.out_proj\.(.+)",
             r"prompts.\1.summary_attention.out_proj.\2",
         ),
-        Rule(rf"{_VITA_BLOCK}local_prompts", r"prompts.\1.local_prompts", first),
-        Rule(rf"textual\.{TEXT_TENSORS}", r"clip.\1"),
-        Rule(r"prompt_learner\.ctx", "text_context"),
-        Rule(r"logit_scale", "log_logit_scale"),
+        KeyRule(rf"{_VITA_BLOCK}local_prompts", r"prompts.\1.local_prompts", first),
+        KeyRule(rf"textual\.{TEXT_TENSORS}", r"clip.\1"),
+        KeyRule(r"prompt_learner\.ctx", "text_context"),
+        KeyRule(r"logit_scale", "log_logit_scale"),
     ),
     config=_vita_config,
     preprocessing=_vita_preprocessing,

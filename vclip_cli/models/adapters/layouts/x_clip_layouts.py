@@ -8,9 +8,9 @@ from typing import Any
 from vclip_cli.models.released import (
     INDEX,
     TEXT_TENSORS,
+    KeyRule,
     Layout,
     Reading,
-    Rule,
     count_parts,
     first,
     missing_part,
@@ -18,19 +18,25 @@ from vclip_cli.models.released import (
 )
 
 X_CLIP_RULES = (
-    Rule(r"visual\.transformer\.resblocks\.(\d+)\.message_fc\.(.+)", r"messages.\1.projection.\2"),
-    Rule(r"visual\.transformer\.resblocks\.(\d+)\.message_ln\.(.+)", r"messages.\1.norm.\2"),
-    Rule(r"visual\.transformer\.resblocks\.(\d+)\.message_attn\.(.+)", r"messages.\1.attention.\2"),
-    Rule(r"(visual\..+|logit_scale)", r"clip.\1"),
-    Rule(TEXT_TENSORS, r"clip.\1"),
-    Rule(r"mit\.positional_embedding", "integration_positions", first),
-    Rule(r"mit\.resblocks\.(\d+\..+)", r"integration.\1"),
-    Rule(r"prompts_visual_ln\.(.+)", r"context_norm.\1"),
-    Rule(r"prompts_visual_proj", "context_projection"),
-    Rule(r"prompts_generator\.alpha", "prompt_scale"),
-    Rule(r"prompts_generator\.norm\.(.+)", r"prompt_norm.\1"),
+    KeyRule(
+        r"visual\.transformer\.resblocks\.(\d+)\.message_fc\.(.+)", r"messages.\1.projection.\2"
+    ),
+    KeyRule(r"visual\.transformer\.resblocks\.(\d+)\.message_ln\.(.+)", r"messages.\1.norm.\2"),
+    KeyRule(
+        r"visual\.transformer\.resblocks\.(\d+)\.message_attn\.(.+)", r"messages.\1.attention.\2"
+    ),
+    KeyRule(r"(visual\..+|logit_scale)", r"clip.\1"),
+    KeyRule(TEXT_TENSORS, r"clip.\1"),
+    KeyRule(r"mit\.positional_embedding", "integration_positions", first),
+    KeyRule(r"mit\.resblocks\.(\d+\..+)", r"integration.\1"),
+    KeyRule(r"prompts_visual_ln\.(.+)", r"context_norm.\1"),
+    KeyRule(r"prompts_visual_proj", "context_projection"),
+    KeyRule(r"prompts_generator\.alpha", "prompt_scale"),
+    KeyRule(r"prompts_generator\.norm\.(.+)", r"prompt_norm.\1"),
     *(
-        Rule(rf"prompts_generator\.decoder\.(\d+)\.{theirs}\.(.+)", rf"prompt_layers.\1.{ours}.\2")
+        KeyRule(
+            rf"prompts_generator\.decoder\.(\d+)\.{theirs}\.(.+)", rf"prompt_layers.\1.{ours}.\2"
+        )
         for theirs, ours in (
             (r"cross_attn\.q_proj", "attention.query"),
             (r"cross_attn\.k_proj", "attention.key"),
@@ -88,12 +94,12 @@ X_CLIP_HF = Layout(
     signature=(r"vision_model\.encoder\.layers\.0\.message_fc\.", r"mit\.position_embedding"),
     rules=(
         *(
-            Rule(rf"{theirs}\.(\d+)\.{part}", rf"{ours}.\1.{target}")
+            KeyRule(rf"{theirs}\.(\d+)\.{part}", rf"{ours}.\1.{target}")
             for theirs, ours in _HF_TOWERS
             for part, target in _HF_BLOCK
         ),
         *(
-            Rule(
+            KeyRule(
                 rf"vision_model\.encoder\.layers\.(\d+)\.message_attn\.{letter}_proj\.{kind}",
                 rf"messages.\1.attention.in_proj_{kind}#{number}",
             )
@@ -101,7 +107,7 @@ X_CLIP_HF = Layout(
             for kind in ("weight", "bias")
         ),
         *(
-            Rule(
+            KeyRule(
                 rf"vision_model\.encoder\.layers\.(\d+)\.{theirs}\.(weight|bias)",
                 rf"messages.\1.{ours}.\2",
             )
@@ -111,24 +117,24 @@ X_CLIP_HF = Layout(
                 ("message_ln", "norm"),
             )
         ),
-        Rule(r"vision_model\.embeddings\.class_embedding", "clip.visual.class_embedding"),
-        Rule(
+        KeyRule(r"vision_model\.embeddings\.class_embedding", "clip.visual.class_embedding"),
+        KeyRule(
             r"vision_model\.embeddings\.position_embedding\.weight",
             "clip.visual.positional_embedding",
         ),
-        Rule(r"vision_model\.embeddings\.patch_embedding\.weight", "clip.visual.conv1.weight"),
-        Rule(r"vision_model\.pre_layernorm\.(.+)", r"clip.visual.ln_pre.\1"),
-        Rule(r"vision_model\.post_layernorm\.(.+)", r"clip.visual.ln_post.\1"),
-        Rule(r"visual_projection\.weight", "clip.visual.proj", transposed),
-        Rule(r"text_model\.embeddings\.token_embedding\.weight", "clip.token_embedding.weight"),
-        Rule(r"text_model\.embeddings\.position_embedding\.weight", "clip.positional_embedding"),
-        Rule(r"text_model\.final_layer_norm\.(.+)", r"clip.ln_final.\1"),
-        Rule(r"text_projection\.weight", "clip.text_projection", transposed),
-        Rule(r"logit_scale", "clip.logit_scale"),
-        Rule(r"mit\.position_embedding", "integration_positions", first),
-        Rule(r"prompts_visual_layernorm\.(.+)", r"context_norm.\1"),
-        Rule(r"prompts_visual_projection", "context_projection"),
-        Rule(r"prompts_generator\.layernorm\.(.+)", r"prompt_norm.\1"),
+        KeyRule(r"vision_model\.embeddings\.patch_embedding\.weight", "clip.visual.conv1.weight"),
+        KeyRule(r"vision_model\.pre_layernorm\.(.+)", r"clip.visual.ln_pre.\1"),
+        KeyRule(r"vision_model\.post_layernorm\.(.+)", r"clip.visual.ln_post.\1"),
+        KeyRule(r"visual_projection\.weight", "clip.visual.proj", transposed),
+        KeyRule(r"text_model\.embeddings\.token_embedding\.weight", "clip.token_embedding.weight"),
+        KeyRule(r"text_model\.embeddings\.position_embedding\.weight", "clip.positional_embedding"),
+        KeyRule(r"text_model\.final_layer_norm\.(.+)", r"clip.ln_final.\1"),
+        KeyRule(r"text_projection\.weight", "clip.text_projection", transposed),
+        KeyRule(r"logit_scale", "clip.logit_scale"),
+        KeyRule(r"mit\.position_embedding", "integration_positions", first),
+        KeyRule(r"prompts_visual_layernorm\.(.+)", r"context_norm.\1"),
+        KeyRule(r"prompts_visual_projection", "context_projection"),
+        KeyRule(r"prompts_generator\.layernorm\.(.+)", r"prompt_norm.\1"),
         *(rule for rule in X_CLIP_RULES if rule.pattern.startswith(r"prompts_generator\.")),
     ),
     config=_x_clip_config,
