@@ -105,4 +105,4 @@ def test_methods_count_what_trains(vclip: Callable) -> None:
 def test_no_escape_of_a_bracket_is_shown(vclip: Callable) -> None:
     shown = vclip("eval", "-d", "toy", "--split", "test", "--limit", "2")
     assert shown.code == 0
-    assert "top1 [95 % interval]" in shown.out and "\\[" not in shown.out
+    assert "top-1 accuracy [95 % interval]" in shown.out and "\\[" not in shown.out

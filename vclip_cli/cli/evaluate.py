@@ -77,10 +77,12 @@ def show_results(evaluated: list[Result]) -> None:
     """The table of what was just measured, failures, and where everything lies."""
     from rich.table import Table
 
+    from vclip_cli.results.measure import described
+
     table = Table("test set", "method", "scored / listed", "classes")
     names = list(dict.fromkeys(name for entry in evaluated for name in entry.record.metrics))
     for name in names:
-        table.add_column(f"{name} [95 % interval]", justify="right")
+        table.add_column(f"{described(name).title} [95 % interval]", justify="right")
     for entry in evaluated:
         counts = entry.record.counts
         cells = [_cell(entry, name) for name in names]
@@ -119,6 +121,8 @@ def _tall_table(evaluated: list[Result], names: list[str]) -> Table:
     """One row a metric, one column a test set."""
     from rich.table import Table
 
+    from vclip_cli.results.measure import described
+
     table = Table("metric [95 % interval]")
     for entry in evaluated:
         table.add_column(f"{entry.test.name}\n{entry.record.adapter.name}", justify="right")
@@ -126,7 +130,7 @@ def _tall_table(evaluated: list[Result], names: list[str]) -> Table:
     table.add_row("scored / listed", *(f"{c.scored:,} / {c.listed:,}" for c in counts))
     table.add_row("labels", *(str(len(entry.record.dataset.classes)) for entry in evaluated))
     for name in names:
-        table.add_row(name, *(_cell(entry, name) for entry in evaluated))
+        table.add_row(described(name).title, *(_cell(entry, name) for entry in evaluated))
     return table
 
 
