@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,19 @@ def test_an_error_keeps_its_parts_between_processes_and_in_another_place():
     moved = first.at("elsewhere")
     assert moved.as_dict() == {**first.as_dict(), "where": "elsewhere"}
     assert copy.copy(first).as_dict() == first.as_dict()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        f"metrics: [{','.join(['top1'] * 50_000)}]\n",
+        "metrics: [top1]\n" + "".join(f"key{n}: 1\n" for n in range(50_000)),
+    ],
+    ids=["one key", "many keys"],
+)
+def test_a_file_with_thousands_of_problems_is_refused_soon_and_in_short(rest: str):
+    head = PROTOCOL.split("metrics")[0].replace("none", "1").replace("frame:", "frames:")
+    started = time.process_time()
+    error = refused(head.replace("spilt", "split") + rest)
+    assert time.process_time() - started < 10
+    assert 20 < len(error.problems) < 100

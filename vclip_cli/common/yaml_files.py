@@ -206,7 +206,8 @@ def _problems(
     """The line and the error of each problem that one of pydantic's errors stands for."""
     raised = details.get("ctx", {}).get("error")
     if isinstance(raised, ErrorAt):
-        places = [(one.location, str(one)) for one in (raised, *raised.others)]
+        several = (raised, *raised.others[: MAX_PROBLEMS - 1])
+        places = [(one.location, str(one)) for one in several]
     else:
         places = [((), details["msg"].removeprefix("Value error, "))]
     for below, message in places:
@@ -216,15 +217,16 @@ def _problems(
             None,
         )
         key = ".".join(str(part) for part in location) or "(whole file)"
-        what, found, hint = f"{key}: {message}", repr(details.get("input"))[:80], None
+        what, found, hint = f"{key}: {message}", None, None
         if details["type"] == "extra_forbidden":
             what = f"unknown key {key!r}"
             hint = did_you_mean(str(location[-1]), _keys_beside(model, location))
         elif details["type"] == "missing":
             what = f"the key {key!r} is missing"
-        shown = None if details["type"] in ("missing", "value_error") else found
+        if details["type"] not in ("missing", "value_error"):
+            found = repr(details.get("input"))[:80]
         where = f"{source}:{line}" if line else source
-        yield line, SpecError(what, where=where, found=shown, hint=hint)
+        yield line, SpecError(what, where=where, found=found, hint=hint)
 
 
 def _keys_beside(model: type[BaseModel], location: Location) -> list[str]:

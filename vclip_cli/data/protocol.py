@@ -33,7 +33,8 @@ def _listed(value: Any) -> Any:
 
 
 def _without_doubles(names: list[str]) -> list[str]:
-    doubles = [index for index, name in enumerate(names) if names.index(name) != index]
+    first: dict[str, int] = {}
+    doubles = [i for i, name in enumerate(names) if first.setdefault(name, i) != i]
     raise_all([ErrorAt((index,), f"{names[index]!r} appears twice") for index in doubles])
     return names
 
@@ -163,13 +164,13 @@ class Protocol(ClosedModel):
     def _idle_in_aggregate(self) -> Iterator[tuple[Location, str, bool]]:
         parts = {entry.part for entry in self.test if entry.part is not None}
         lists = Counter((entry.dataset, entry.part) for entry in self.test)
-        alone: dict[str, tuple[str, bool]] = {
+        reasons: dict[str, tuple[str, bool]] = {
             "parts": ("no test list has a part", not parts),
             "splits": ("no dataset has several test splits", max(lists.values()) < 2),
             "seeds": ("there is no training list", not self.train),
         }
         for index, name in enumerate(self.aggregate.over):
-            why, idle = alone[name]
+            why, idle = reasons[name]
             yield ("aggregate", "over", index), why, idle
         idle = self.aggregate.harmonic_mean and not {"base", "novel"} <= parts
         yield ("aggregate", "harmonic_mean"), "it needs test lists of base and of novel", idle
