@@ -535,15 +535,14 @@ def test_views_decode_each_frame_once_and_are_those_of_the_source(
 def test_training_from_a_store_sees_the_frames_of_the_source(
     vclip: Callable, clip: Path, tmp_path: Path
 ) -> None:
-    from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
-    from vclip_cli.data.recipe import Sampling as Rules
+    from vclip_cli.data.recipe import Optimizer, Recipe, SamplingRules, Schedule
 
     root = copies(clip, tmp_path / "videos", 2)
     add_dataset(vclip, root)
     recipe = Recipe(
         method="clip", source="", frames=4, batch_size=2,
         optimizer=Optimizer(learning_rate=1.0), schedule=Schedule(steps=1),
-        sampling=Rules(train="random"), augmentation={"crop": "center"},
+        sampling=SamplingRules(train="random"), augmentation={"crop": "center"},
     )  # fmt: skip
     whole = Preprocessing(size=64, resize_mode="squash")
     items = [TrainingItem("left/clip000", "left/clip000.mp4", 0)]
