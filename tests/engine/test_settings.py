@@ -104,3 +104,21 @@ def test_no_two_settings_of_a_verb_share_a_name() -> None:
     for verb in VERBS:
         names = [entry.name for entry in settings_of(verb)]
         assert len(names) == len(set(names)), verb
+
+
+def test_datasets_may_stand_in_the_environment_and_in_the_file(
+    vclip: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verb that takes several datasets reads one from the file, and a list from a variable."""
+    import json
+
+    def planned() -> list[str]:
+        ran = vclip("eval", "--dry-run")
+        assert ran.code == 0, ran.err
+        return [plan["settings"]["dataset"] for plan in json.loads(ran.out)["plans"]]
+
+    Path(".vclip").mkdir(exist_ok=True)
+    Path(".vclip/config.yaml").write_text("dataset: toy-shapes\n")
+    assert planned() == ["toy-shapes"]
+    monkeypatch.setenv("VCLIP_DATASET", "toy\ntoy-shapes")
+    assert planned() == ["toy", "toy-shapes"]

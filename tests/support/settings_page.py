@@ -32,7 +32,7 @@ def _verbs_by_spec() -> dict[type, dict[str, list[str]]]:
     found: dict[type, dict[str, list[str]]] = {}
     for verb, takes in TAKES.items():
         for spec, names in takes.items():
-            for name in names.split():
+            for name in names.replace("+", "").split():
                 found.setdefault(spec, {}).setdefault(name, []).append(verb)
     return found
 

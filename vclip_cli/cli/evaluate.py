@@ -19,7 +19,7 @@ _WIDE = 4
 """More metrics than these stand below each other."""
 
 
-@options.takes("eval", several=("dataset",))
+@options.takes("eval")
 def evaluate(
     dry_run: options.DryRun = False,
     rate: options.Rate = None,

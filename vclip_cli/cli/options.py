@@ -81,14 +81,13 @@ DatasetName = Annotated[
 def takes(
     verb: str,
     *,
-    several: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Replace a function's `**settings` by the options of a verb.
 
-    several: settings that this verb takes more than once; without: those that the function spells
-    out itself, as arguments; defaults: where the verb's own differ.
+    without: settings that the function spells out itself, as arguments; defaults: where the verb's
+    own differ.
     """
     changed = defaults or {}
     offered = [
@@ -99,7 +98,7 @@ def takes(
 
     def offer(function: Callable[..., Any]) -> Callable[..., Any]:
         hints = typing.get_type_hints(function, include_extras=True)
-        own, generated = [], [_parameter(entry, entry.name in several) for entry in offered]
+        own, generated = [], [_parameter(entry) for entry in offered]
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
                 continue
@@ -121,12 +120,9 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(fact, typer.models.ArgumentInfo) for fact in facts)
 
 
-def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
+def _parameter(entry: Declared) -> inspect.Parameter:
     setting, kind, default = entry.setting, entry.kind, entry.default
-    text = setting.help
-    many = several or (entry.many and not setting.commas)
-    if several:
-        text += " May be repeated."
+    many = entry.many and not setting.commas
     if setting.commas:
         kind = str
         default = ",".join(map(str, default)) if default else None
@@ -135,7 +131,7 @@ def _parameter(entry: Declared, several: bool) -> inspect.Parameter:
     bounded = kind in (int, float)
     option = typer.Option(
         *names,
-        help=text,
+        help=setting.help,
         metavar=setting.metavar or None,
         envvar=None if many else entry.variable,  # Click would cut it at every blank
         rich_help_panel=entry.group,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vclip_cli.engine.sweep import Job
 
 
-@options.takes("run", several=("dataset",))
+@options.takes("run")
 def run(
     dry_run: options.DryRun = False,
     as_json: options.Json = False,

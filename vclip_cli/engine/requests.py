@@ -41,7 +41,7 @@ TAKES: dict[str, Takes] = {
         RunSpec: "seed out resume limit cache",
     },
     "eval": {
-        DataSpec: "protocol dataset split allow_overlap",
+        DataSpec: "protocol dataset+ split allow_overlap",
         ModelSpec: f"{_MODEL} interpolate",
         InputSpec: "frames clips crops decoder frames_from",
         TextSpec: "template text label_embeddings",
@@ -50,7 +50,7 @@ TAKES: dict[str, Takes] = {
         RunSpec: "out resume limit on_error cache shard merge",
     },
     "run": {
-        DataSpec: "protocol dataset",
+        DataSpec: "protocol dataset+",
         SweepSpec: "methods seeds shots",
         ModelSpec: "backbone pretrained",
         TrainSpec: "set",
@@ -117,7 +117,9 @@ TAKES: dict[str, Takes] = {
     "labels show": {TextSpec: "text"},
     "labels diff": {TextSpec: "text"},
 }
-"""The settings that each verb, and the library's function of that name, takes, by their group."""
+"""The settings that each verb, and the library's function of that name, takes, by their group.
+
+A `+` marks one that may be given several times: the verb makes a request for each value."""
 
 
 @lru_cache(maxsize=len(TAKES))
@@ -126,8 +128,17 @@ def settings_of(verb: str) -> tuple[Declared, ...]:
     found = []
     for spec, names in TAKES[verb].items():
         by_name = {entry.name: entry for entry in declared(spec)}
-        found += [by_name[name] for name in names.split()]
+        for name in names.split():
+            entry = by_name[name.rstrip("+")]
+            if name.endswith("+"):
+                text = f"{entry.setting.help} May be repeated."
+                entry = replace(entry, many=True, setting=replace(entry.setting, help=text))
+            found.append(entry)
     return tuple(found)
+
+
+def _names(takes: str) -> list[str]:
+    return [name.rstrip("+") for name in takes.split()]
 
 
 def lasting_settings() -> dict[str, Declared]:
@@ -161,7 +172,7 @@ class Request:
         refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
         found: dict[type, Any] = {}
         for spec, names in TAKES[verb].items():
-            own = {name: keywords[name] for name in names.split() if name in keywords}
+            own = {name: keywords[name] for name in _names(names) if name in keywords}
             found[spec] = build(spec, own)
         places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
         given = {name: found[spec] for name, spec in places.items() if spec in found}
@@ -178,7 +189,7 @@ class Request:
         return {
             name: plain(getattr(parts[spec], name))
             for spec, names in TAKES[verb].items()
-            for name in names.split()
+            for name in _names(names)
         }
 
 
