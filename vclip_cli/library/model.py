@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress, progress_of
-from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of
+from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of, read_labels
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method
@@ -25,6 +25,8 @@ from vclip_cli.engine.requests import Request
 if TYPE_CHECKING:
     import pandas as pd
 
+Labels = str | Sequence[str] | LabelSet
+"""Names, the text of `--labels` (names with commas, a label set, a file), or a loaded label set."""
 Video = str | Path | np.ndarray | torch.Tensor
 """A video's file, or its frames, uint8 (T,H,W,3)."""
 
@@ -57,7 +59,7 @@ class Model(LoadedMethod):
     def classify(
         self,
         videos: Video | Sequence[Video],
-        labels: Sequence[str] | LabelSet,
+        labels: Labels,
         *,
         top: int | None = None,
         multi_label: bool | None = None,
@@ -73,7 +75,7 @@ class Model(LoadedMethod):
 
         several = isinstance(videos, list | tuple)
         listed = _listed(videos)
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = as_label_set(labels)
         ranked = self.rank(
             listed, label_set, top=top, multi_label=multi_label, progress=progress_of(progress)
         )
@@ -100,6 +102,8 @@ class Model(LoadedMethod):
         if multi_label is not None:
             probability = own_probability(self) if multi_label else None
         top = len(label_set.names) if top is None else top
+        if not isinstance(top, int) or top < 1:
+            raise UsageError("top is a number of labels", found=repr(top), expected="1 or more")
         files = [video for video in videos if isinstance(video, str | Path)]
         store = None
         if self.request.run.cache:
@@ -155,6 +159,8 @@ class Model(LoadedMethod):
         single vector for a video.
         """
         reading = self._settings().reading
+        if not _listed(videos):
+            raise UsageError("no video was given")
         vectors = []
         for video in _listed(videos):
             if isinstance(video, str | Path):
@@ -168,9 +174,9 @@ class Model(LoadedMethod):
                 vectors.append(self.adapter.embedding(encoded).float().mean(dim=0))
         return torch.stack(vectors)
 
-    def encode_text(self, labels: Sequence[str] | LabelSet) -> Any:
+    def encode_text(self, labels: Labels) -> Any:
         """What the method's text side makes of the labels: (K,E) where it has one vector each."""
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = as_label_set(labels)
         classes = candidate_classes(self, label_set.names, "the labels")
         prompts = self._prompts(label_set, classes, self._settings())
         return self.encoder.encode_text(prompts)
@@ -208,13 +214,34 @@ def open_model(request: Request) -> Model:
     return Model(**held, request=request)
 
 
+def as_label_set(labels: Any) -> LabelSet:
+    """Labels as a label set: one that is loaded, a list of names, or the text of `--labels`.
+
+    Raises UsageError for anything else, an empty list and a label that appears twice.
+    """
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        return read_labels(labels)
+    if not isinstance(labels, Iterable):
+        raise UsageError("these are not labels", found=repr(labels), expected="a list of texts")
+    names = list(labels)
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError("a label is not a text", found=repr(names)[:80])
+    return label_set_of(names, "labels")
+
+
 def _listed(videos: Any) -> list[Any]:
     return list(videos) if isinstance(videos, list | tuple) else [videos]
 
 
 def _as_frames(frames: np.ndarray | torch.Tensor) -> np.ndarray:
     """Frames as uint8 (T,H,W,3). Raises UsageError for anything else."""
-    found = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames)
+    if isinstance(frames, torch.Tensor):
+        if frames.dtype != torch.uint8:
+            frames = frames.detach().float()  # numpy has no bfloat16; it is refused below
+        frames = frames.cpu().numpy()
+    found = np.asarray(frames)
     if found.dtype != np.uint8 or found.ndim != 4 or found.shape[-1] != 3 or not len(found):
         raise UsageError(
             "these are not the frames of a video",
