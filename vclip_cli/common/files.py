@@ -16,9 +16,12 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, StorageError, UsageError, VclipError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
@@ -102,6 +105,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON with a final newline, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
+    """Write tensors and texts as one .safetensors file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=facts)
 
 
 def plain_name(name: str) -> str:

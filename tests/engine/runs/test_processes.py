@@ -49,7 +49,7 @@ def _embeddings(folder: str) -> dict[str, bytes]:
     """Each stored video's values; the folder is a cache with one store in it."""
     shards = [read_header(path) for path in Path(folder).glob("embeddings/*/*.safetensors")]
     rows = [(s, row, video) for s in shards for row, video in enumerate(s.rows.videos)]
-    found = {video: read_rows(shard, [row]).tobytes() for shard, row, video in rows}
+    found = {video: read_rows(shard, row).tobytes() for shard, row, video in rows}
     assert len(found) == len(rows), "a video was encoded twice"
     return found
 

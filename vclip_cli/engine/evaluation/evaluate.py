@@ -184,7 +184,7 @@ def _score(
     listed = list(items.values())
     videos = VideoSet(plan.videos_root, listed, plan.settings.reading, plan.dataset.config.name)
     videos.prepare(progress)
-    sizes = [_size(item.below(plan.videos_root)) for item in listed]
+    sizes = [item.source(plan.videos_root).size for item in listed]
     what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
     if per_label is not None:
         what.append(repr(per_label))
@@ -212,13 +212,6 @@ def _encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
     if stored is not None:
         return stored_text(stored, plan.method, prompts, plan.encoder.compute)
     return plan.encoder.encode_text(prompts)
-
-
-def _size(path: Path | None) -> int:
-    try:
-        return -1 if path is None else path.stat().st_size
-    except OSError:
-        return -1
 
 
 def _finish(test: TestSet, scored: ScoredPass) -> Result:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from vclip_cli.video.exact import require_decodable
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
 from vclip_cli.video.sampling import Rule, Sampling
+from vclip_cli.video.store_packing import SourceFile
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,10 @@ class ListedVideo:
     def below(self, root: Path) -> Path | None:
         """The file, None where the video is not on disk."""
         return root / self.path if self.path else None
+
+    def source(self, root: Path) -> SourceFile:
+        """Size and modification time of the file."""
+        return SourceFile.of(root / self.path) if self.path else SourceFile()
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,17 @@ class VideoSet:
     def at(self, positions: Sequence[int]) -> VideoSet:
         """The set of the videos at some positions."""
         return replace(self, videos=[self.videos[position] for position in positions])
+
+    def stamp(self, item: ListedVideo) -> SourceFile:
+        """Size and modification time of a video's file: a frame store knows those at its making."""
+        store = self.reading.store
+        if store is None:
+            return item.source(self.root)
+        position = store.index.position(item.video)
+        if position is None:
+            return SourceFile()
+        row = store.index.rows[position]
+        return SourceFile(int(row["source_size"]), int(row["source_mtime"]))
 
     def prepare(self, progress: Progress = no_progress) -> None:
         """Render the videos of the embedded benchmark that are not there yet."""
@@ -228,7 +244,7 @@ def video_batches(
 
 def _batches(
     videos: VideoSet, batches: Sequence[Sequence[int]], workers: WorkerSpec, pin_memory: bool
-) -> Iterator[VideoBatch]:
+) -> Generator[VideoBatch, None, None]:
     import torch
 
     items = [videos.videos[position] for batch in batches for position in batch]
@@ -236,41 +252,36 @@ def _batches(
     for batch in batches:
         views: dict[int, np.ndarray] = {}
         errors: dict[int, VclipError] = {}
-        damage = {}
+        failures, damage = [], {}
         for position in batch:
-            row = next(rows)
+            item, row = videos.videos[position], next(rows)
             if isinstance(row, FailedCall):
                 row = VideoError(row.reason)
             if isinstance(row, VclipError):
                 errors[position] = row
+                failures.append(failed_video(item.video, item.path, row))
                 continue
             views[position], signs = row
             if signs:
-                damage[videos.videos[position].video] = signs
+                damage[item.video] = signs
         frames = torch.from_numpy(np.stack(list(views.values()))) if views else None
         if frames is not None and pin_memory:
             frames = frames.pin_memory()
-        failures = [
-            failed_video(item.video, item.path, error)
-            for position, error in errors.items()
-            for item in (videos.videos[position],)
-        ]
         yield VideoBatch(list(views), frames, failures, errors, damage)
 
 
 # Reading ahead ------------------------------------------------------------------------------------
 
 
-DEPTH = 2
-"""Batches that may wait; more would only take memory."""
 _SECONDS_TO_STOP = 5.0
 _END = object()
 
 
-def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
+def prefetched(items: Generator[Item, None, None], depth: int = 2) -> Iterator[Item]:
     """The same items in the same order, each made in a thread while those before it are used.
 
-    An exception of `items` is raised in its turn. When the caller leaves early, `items` is closed.
+    depth: how many may wait; more would only take memory. An exception of `items` is raised in its
+    turn. When the caller leaves early, `items` is closed.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     left = threading.Event()
@@ -283,18 +294,12 @@ def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
         return False
 
     def fill() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    break
-            else:
-                put((_END, None))
-        except BaseException as error:  # of any kind: it is raised where the items are used
-            put((_END, error))
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+        with contextlib.closing(items):
+            try:
+                if all(put((item, None)) for item in items):
+                    put((_END, None))
+            except BaseException as error:  # of any kind: it is raised where the items are used
+                put((_END, error))
 
     thread = threading.Thread(target=fill, name="vclip-prefetch", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,12 +90,16 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def require_all_shards(finished: Collection[tuple[int, int]], folder: Path) -> int:
+def require_all_shards(folder: Path, notes: str) -> int:
     """How many shards there are, after a look at whether all of them are finished.
 
-    finished: (number from 1, of how many) of each finished shard. Raises DataError where one is
-    missing, or where shards of different divisions lie in the folder.
+    notes: the pattern of the files that finished shards leave in the folder; `shard-2-of-3` stands
+    in their paths. Raises DataError where one is missing, or where shards of different divisions
+    lie in the folder.
     """
+    names = [str(path.relative_to(folder)) for path in folder.glob(notes)]
+    found = [re.match(r"shard-(\d+)-of-(\d+)\b", name) for name in names]
+    finished = {(int(part[1]), int(part[2])) for part in found if part is not None}
     counts = sorted({count for _, count in finished})
     if len(counts) > 1:
         each = [f"{sum(of == count for _, of in finished)} of {count}" for count in counts]

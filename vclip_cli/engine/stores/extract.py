@@ -6,7 +6,6 @@ them in the order of the dataset, which gives the bytes of a store that one proc
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,6 +251,5 @@ def _store_of(video: ListedVideo, stores: list[FrameStore], index: StoreIndex) -
 
 
 def _finished_shards(folder: Path) -> list[FrameStore]:
-    notes = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(f"shard-*/{DONE_FILE}"))]
-    count = require_all_shards({(note["shard"], note["of"]) for note in notes}, folder)
+    count = require_all_shards(folder, f"shard-*/{DONE_FILE}")
     return [FrameStore.open(shard_folder(folder, one)) for one in Shard(count=count).all_shards]

@@ -25,7 +25,7 @@ from vclip_cli.video.store_format import (
     store_files,
 )
 from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedVideo, SourceFile, pack_video
+from vclip_cli.video.store_packing import PackedVideo, pack_video
 
 _LEAST_A_TASK, _MOST_A_TASK = 16, 256
 
@@ -128,7 +128,7 @@ def _what_to_do(
     kept = index.kept(video.video)
     if kept is None:
         return Task(video)
-    source = _source_of(root, video)
+    source = video.source(root)
     damaged = checked is not None and kept.position in checked.damaged
     if kept.frames and source.size < 0:
         return None
@@ -136,11 +136,6 @@ def _what_to_do(
     if kept.frames and not changed and not damaged:
         return None
     return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
-
-
-def _source_of(root: Path, video: ListedVideo) -> SourceFile:
-    path = video.below(root)
-    return SourceFile.of(path) if path is not None else SourceFile()
 
 
 def pack_all(
@@ -155,7 +150,7 @@ def pack_all(
     for video, result in zip(videos, calls, strict=True):
         if isinstance(result, FailedCall):
             head = VideoHead(video.video, failure=result.reason)
-            packed = PackedVideo(head, b"", _source_of(plan.root, video))
+            packed = PackedVideo(head, b"", video.source(plan.root))
             yield packed, workers.video_timeout or 0.0
         else:
             yield result
