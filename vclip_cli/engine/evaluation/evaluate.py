@@ -41,7 +41,7 @@ from vclip_cli.engine.evaluation.plan import (
 from vclip_cli.engine.evaluation.record import ScoredPass, build_record
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Scores
-from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, PredictionsFile, Record, read_record, write_record
@@ -112,7 +112,7 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
             if all(entry is not None for entry in finished):
                 return [entry for entry in finished if entry is not None]
         videos = sum(videos_of_passes(plan))
-        log = held.enter_context(open_run_log(plan.folder, "eval", log_name(shard), total=videos))
+        log = held.enter_context(open_run_log(plan.folder, "eval", shard, total=videos))
         write_json(plan.folder / RUN_FILE, plan.document.as_dict())
         return _evaluate(plan, log, progress)
 

@@ -53,16 +53,6 @@ class Shard:
         return f"{self.index + 1}-of-{self.count}"
 
 
-def read_shard(text: str) -> Shard:
-    """The shard that `2/3` means, the second of three. Raises UsageError."""
-    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(
-            f"--shard {text!r}", expected="i/n with 1 <= i <= n, such as 1/3, 2/3 and 3/3"
-        )
-    return Shard(int(found[1]) - 1, int(found[2]), manual=True)
-
-
 def launched_shard() -> Shard:
     """This process's rank in its launch; the only process without one. Raises UsageError."""
     rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
@@ -76,8 +66,18 @@ def launched_shard() -> Shard:
 
 
 def own_shard(named: str | None) -> Shard:
-    """The shard that `--shard` names, else this process's rank in its launch. Raises UsageError."""
-    return read_shard(named) if named is not None else launched_shard()
+    """The shard that `--shard` names, else this process's rank in its launch. Raises UsageError.
+
+    named: such as `2/3`, the second of three.
+    """
+    if named is None:
+        return launched_shard()
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", named.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(
+            f"--shard {named!r}", expected="i/n with 1 <= i <= n, such as 1/3, 2/3 and 3/3"
+        )
+    return Shard(int(found[1]) - 1, int(found[2]), manual=True)
 
 
 def wait_until(ready: Callable[[], bool]) -> None:

@@ -38,11 +38,6 @@ class EmbedPlan:
     store: EmbeddingStore
     videos: VideoSet
 
-    @property
-    def division(self) -> Division:
-        """How the videos are cut into parts and batches."""
-        return Division(len(self.videos), self.encoder.compute.batch_size)
-
 
 def plan_embedding(request: Request) -> EmbedPlan:
     """Resolve names and load the weights. Raises UsageError for a method that cannot be stored."""
@@ -85,13 +80,6 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
     return items if limit is None else items[:limit]
 
 
-def left_per_process(plan: EmbedPlan) -> list[int]:
-    """How many videos each process would encode: those of its shard that are not stored."""
-    stored = plan.store.open(plan.videos)
-    shards = [plan.division.positions_of(shard) for shard in plan.shard.all_shards]
-    return [sum(position not in stored for position in positions) for positions in shards]
-
-
 def bytes_a_video(plan: EmbedPlan) -> int:
     """What one video's embedding takes, by encoding an empty one."""
     reading = plan.videos.reading
@@ -126,7 +114,6 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
     """
     store, count = plan.store, len(plan.videos)
     require_writable_folder(store.folder, "VCLIP_CACHE")
-    plan.videos.at(plan.division.positions_of(plan.shard)).prepare(progress)
     plan.encoder.adapter.to(plan.encoder.device)
     done = embed_videos(plan.encoder, plan.videos, store, plan.shard, progress=progress)
     if count and len(done.failures) == count:
@@ -140,7 +127,10 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
     """What `--dry-run` prints. rate: videos a second of one process."""
-    left, each, count = left_per_process(plan), bytes_a_video(plan), len(plan.videos)
+    each, count, stored = bytes_a_video(plan), len(plan.videos), plan.store.open(plan.videos)
+    division = Division(count, plan.encoder.compute.batch_size)
+    shards = [division.positions_of(shard) for shard in plan.shard.all_shards]
+    left = [sum(position not in stored for position in positions) for positions in shards]
     return {
         "folder": str(plan.store.folder),
         "key": plan.store.key,
