@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,12 @@ def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
             where=str(folder),
             hint=f"choose another with {named_by}",
         ) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """The free space of the disk on which a folder lies, or would be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def read_limited(path: Path, limit: int, error: type[VclipError] = DataError) -> bytes:

@@ -62,12 +62,11 @@ def same_videos(one: str, other: str) -> bool:
 
 def toy_folder(name: str = "toy") -> Path:
     """The cache folder of the embedded videos; its name is the hash of what is drawn."""
-    if name == "toy-multi":
-        from vclip_cli.toy.multi import multi_fingerprint
-
-        return cache_folder() / f"toy-multi-{multi_fingerprint()[:12]}"
+    from vclip_cli.toy.multi import multi_fingerprint
     from vclip_cli.toy.world import toy_fingerprint
 
+    if name == "toy-multi":
+        return cache_folder() / f"toy-multi-{multi_fingerprint()[:12]}"
     return cache_folder() / f"toy-{toy_fingerprint()[:12]}"
 
 

@@ -125,13 +125,9 @@ def _answer(future: Future[Any], spec: WorkerSpec) -> Any:
     except ProcessExpired as error:
         if error.exitcode == TOO_LARGE and spec.limit_memory is not None:
             return FailedCall(f"reading it needs more than {spec.limit_memory:,} MB")
-        return FailedCall(f"the reading process died ({_death(error.exitcode)})")
-
-
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return signal.Signals(-code).name
-    return f"exit code {code}"
+        killed = error.exitcode is not None and error.exitcode < 0
+        end = signal.Signals(-error.exitcode).name if killed else f"exit code {error.exitcode}"
+        return FailedCall(f"the reading process died ({end})")
 
 
 # How workers start --------------------------------------------------------------------------------

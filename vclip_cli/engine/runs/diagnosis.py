@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import VclipError
+from vclip_cli.common.files import free_bytes
 from vclip_cli.common.resources import (
     cache_folder,
     list_yaml,
@@ -118,12 +118,10 @@ def _devices() -> dict[str, Any]:
 def _folders() -> dict[str, Any]:
     cache = cache_folder()
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
     return {
         "project": str(project_folder()),
         "user config": str(user_config_folder()),
-        "cache": f"{cache} ({size / 1e6:,.0f} MB; {free / 1e9:,.0f} GB free)",
+        "cache": f"{cache} ({size / 1e6:,.0f} MB; {free_bytes(cache) / 1e9:,.0f} GB free)",
         "searched for protocols, label sets, adapters": [str(path) for path in user_folders()],
         "weights of open_clip": str(Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))),
     }

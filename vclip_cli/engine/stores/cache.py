@@ -52,22 +52,13 @@ class CacheEntry:
         return {**asdict(self), "folder": str(self.folder), "datasets": list(self.datasets)}
 
 
-def list_cache() -> list[CacheEntry]:
-    """Every folder of the cache, by kind and name."""
-    return [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
-
-
 def _folders(kind: str) -> Iterator[Path]:
     root = cache_folder()
-    pattern = "toy-*" if kind == "toy" else f"{kind}/*"
-    for folder in root.glob(pattern):
+    for folder in root.glob("toy-*" if kind == "toy" else f"{kind}/*"):
         links = folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != root)
-        if folder.is_dir() and not links and (kind != "toy" or _is_toy(folder.name)):
+        own = kind != "toy" or re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", folder.name)
+        if folder.is_dir() and not links and own:
             yield folder
-
-
-def _is_toy(name: str) -> bool:
-    return re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", name) is not None
 
 
 def _describe(kind: str, folder: Path) -> CacheEntry:
@@ -120,10 +111,10 @@ def choose(
 ) -> list[CacheEntry]:
     """The entries that have one of these kinds, one of these names and one of these datasets.
 
-    A name may be cut short; no kinds, names or datasets are all of them. Raises UsageError for a
-    kind, name or dataset that is not there.
+    A name may be cut short; no kinds, names or datasets are all of them. The entries come by kind
+    and name. Raises UsageError for a kind, name or dataset that is not there.
     """
-    entries = list_cache()
+    entries = [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"unknown kind {kind!r}", hint=did_you_mean(kind, KINDS))
@@ -168,10 +159,8 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
     if not remaining:
         with contextlib.suppress(OSError):
             (entry.folder / "description.json").unlink(missing_ok=True)
-        inner = [
-            path for path in entry.folder.rglob("*") if path.is_dir() and not path.is_symlink()
-        ]
-        for folder in [*sorted(inner, reverse=True), entry.folder]:
+        below = [p for p in entry.folder.rglob("*") if p.is_dir() and not p.is_symlink()]
+        for folder in [*sorted(below, reverse=True), entry.folder]:
             with contextlib.suppress(OSError):  # other files may lie there as well
                 folder.rmdir()
     return freed

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vclip_cli.common.errors import UsageError
+from vclip_cli.common.files import free_bytes
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.runs.shards import Shard, Workload
@@ -72,10 +71,8 @@ def estimate(
     for that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
     passed. Raises UsageError when the store has other settings, DataError when it is damaged.
     """
-    folder = plan.folder
-    videos = plan.videos
-    checked = None
-    there = 0
+    folder, videos = plan.folder, plan.videos
+    checked, there = None, 0
     if plan.request.run.resume and (folder / SETTINGS_FILE).exists():
         store = FrameStore.open(folder)
         refuse_other_settings(folder, store.settings, plan.settings)
@@ -93,8 +90,7 @@ def estimate(
     with progress("sampling", min(len(videos), _FEWEST)) as advance:
         while len(sizes) < len(videos) and not _enough(sizes, len(videos), started):
             chosen = [videos[number] for number in order[len(sizes) : len(sizes) + _A_ROUND]]
-            names = [video.video for video in chosen]
-            prepare_videos(plan.dataset, names)
+            prepare_videos(plan.dataset, [video.video for video in chosen])
             for packed, took in pack_all(chosen, plan):
                 seconds += took
                 sizes.append(len(packed.head.packed()) + len(packed.body) + ROW.itemsize)
@@ -113,7 +109,7 @@ def estimate(
         low=round(max(mean - margin, 0) * len(videos)),
         high=round((mean + margin) * len(videos)),
         there=there,
-        free=_free(folder),
+        free=free_bytes(folder),
         work=work,
         checked=checked,
     )
@@ -134,8 +130,3 @@ def _mean(sizes: list[int], count: int) -> tuple[float, float]:
     spread = float(np.std(sizes, ddof=1)) if len(sizes) > 1 else 0.0
     left_out = max(1 - len(sizes) / count, 0.0)
     return float(np.mean(sizes)), 1.96 * spread * (left_out / len(sizes)) ** 0.5
-
-
-def _free(folder: Path) -> int:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.long_work import Progress
 from vclip_cli.engine.loading.datasets import default_store, open_dataset, require_videos
 from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.specs import UNPROTECTED, StoreSpec, WorkerSpec
+from vclip_cli.engine.specs import StoreSpec, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.store_format import (
@@ -185,21 +185,10 @@ class Checked:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         reasons = sorted(set(self.damaged.values()))
-        return {
-            "clips": self.clips,
-            "damaged": len(self.damaged),
-            "reasons": reasons,
-            "dropped_rows": self.dropped_rows,
-            "freed": self.freed,
-        }
+        return {**vars(self), "damaged": len(self.damaged), "reasons": reasons}
 
 
-def check_store(
-    store: FrameStore,
-    workers: WorkerSpec = UNPROTECTED,
-    *,
-    progress: Progress = no_progress,
-) -> Checked:
+def check_store(store: FrameStore, workers: WorkerSpec, *, progress: Progress) -> Checked:
     """Compare every video with its checksums and decode its frames. Raises DataError."""
     rows = store.index.latest()
     processes = workers.most_workers
