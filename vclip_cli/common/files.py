@@ -10,12 +10,14 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import shutil
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,10 @@ from vclip_cli.common.errors import DataError, StorageError, UsageError, VclipEr
 if TYPE_CHECKING:
     import numpy as np
 
+LOCK_FILE = "lock"
+OWNER_FILE = "lock-owner.json"
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+log = logging.getLogger("vclip")
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 
@@ -114,6 +119,55 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, s
 
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=facts)
+
+
+# One process at a time in a folder ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, what: str) -> Iterator[None]:
+    """Lock the folder for this process; while another process has it, say so and wait.
+
+    The operating system releases the lock when the process ends, even when it is killed. A file
+    beside the lock says which process has it. what: the work, such as "extracting into". Raises
+    StorageError when no lock can be made there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    owner = folder / OWNER_FILE
+    try:
+        try:
+            lock.acquire()
+        except Timeout:
+            holder = _owner(owner) or "a process that does not say who it is"
+            log.warning(f"waiting: {holder} is {what} {folder}")
+            lock.acquire(timeout=-1, poll_interval=0.2)
+    except (OSError, NotImplementedError) as error:
+        problem = error if isinstance(error, OSError) else OSError(str(error))
+        raise storage_error(problem, folder / LOCK_FILE) from error
+    try:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {"pid": os.getpid(), "host": platform.node(), "since": started}
+        with contextlib.suppress(OSError):  # the work itself will report a full disk
+            owner.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(path: Path) -> str | None:
+    """The process that has the lock, if the file beside it says so."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+# Names, folders and hashes -----------------------------------------------------------------------
 
 
 def plain_name(name: str) -> str:

@@ -17,8 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import (
+    folder_lock,
+    require_writable_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.embedding_store import (

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import require_writable_folder, write_json
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import folder_lock, require_writable_folder, write_json
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
 from vclip_cli.engine.runs.run_log import open_run_log
