@@ -39,7 +39,7 @@ FORMAT = 1
 FOLDER = "embeddings"
 DESCRIPTION_FILE = "description.json"
 LARGEST_VIEW = 256 * 1024
-"""Bytes a view that are stored unasked. X-CLIP's, with all patches, would fill a disk."""
+"""Bytes of the largest view that is stored by default. X-CLIP's, with all patches, fill a disk."""
 
 log = logging.getLogger("vclip")
 

@@ -1,4 +1,4 @@
-"""A model at work: the device and precision it computes in, and what it makes of frames and texts.
+"""Frames and texts to embeddings and scores: a method on a device, in one precision.
 
 Shapes: B batch, V views, T frames, S side in pixels, K classes, E width of an embedding.
 """

@@ -1,7 +1,7 @@
 """One pass over a set of videos: read them, encode what is not stored, and use it batch by batch.
 
-Every loop over videos is a use of `encoded_batches`. Two are here: scoring, which leaves resumable
-parts, and filling the embedding store. Several processes may share either of them.
+Every loop over videos uses `encoded_batches`. Two are in this module: scoring, which leaves parts
+to resume from, and filling the embedding store. Both can be divided among processes.
 """
 
 from __future__ import annotations

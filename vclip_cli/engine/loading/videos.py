@@ -60,12 +60,11 @@ class VideoReading:
 
     input: what the frames are, with `frames` and `preprocessing` stated; where nothing else is
     stated, one view of uniformly sampled frames. store: where the frames were extracted to, None to
-    decode the video files. allow_single: also read files of a single frame.
+    decode the video files.
     """
 
     input: InputSpec
     store: FrameStore | None = None
-    allow_single: bool = False
 
     def __post_init__(self) -> None:
         _ = self.sampling  # refuses numbers that make no sense: UsageError
@@ -116,7 +115,7 @@ class VideoReading:
             "preprocessing": self.preprocessing.as_dict(),
             "crops": self.crops,
             "decoder": self.decoder_facts,
-            "allow_single": self.allow_single,
+            "allow_single": self.input.allow_single_frame,
             "store": self.store_facts,
         }
 
@@ -172,7 +171,7 @@ def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[n
         lambda count: reading.sampling.indices(count).ravel(),
         decoder=reading.decoder,
         store=reading.store,
-        allow_single=reading.allow_single,
+        allow_single=reading.input.allow_single_frame,
     )
     return _views(decoded.frames, reading), decoded.damaged
 

@@ -71,8 +71,7 @@ class Division:
 
     def videos_per_process(self, count: int) -> list[int]:
         """How many videos each of `count` processes does."""
-        lengths = [len(self.part(start)) for start in self.starts]
-        return [sum(shard.of(lengths)) for shard in Shard(count=count).all_shards]
+        return [len(self.positions_of(shard)) for shard in Shard(count=count).all_shards]
 
 
 @dataclass(frozen=True)

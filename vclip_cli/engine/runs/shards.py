@@ -128,7 +128,7 @@ def require_all_shards(folder: Path, notes: str) -> int:
 @dataclass(frozen=True)
 class Workload:
     """videos: how many each process has left to do, by rank; rate: videos a second of one process,
-    None where nobody has measured it."""
+    None where it was not measured."""
 
     videos: Sequence[int]
     rate: float | None = None

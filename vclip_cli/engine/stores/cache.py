@@ -81,6 +81,7 @@ def _describe(kind: str, folder: Path) -> CacheEntry:
 
 
 def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
+    """The datasets of some shards, and how many videos they hold."""
     datasets, items = set(), 0
     for path in files:
         if path.suffix == SUFFIX:
@@ -111,8 +112,8 @@ def choose(
 ) -> list[CacheEntry]:
     """The entries that have one of these kinds, one of these names and one of these datasets.
 
-    A name may be cut short; no kinds, names or datasets are all of them. The entries come by kind
-    and name. Raises UsageError for a kind, name or dataset that is not there.
+    The start of a name is enough. Without kinds, names or datasets, all entries are chosen. They
+    are sorted by kind and name. Raises UsageError for a kind, name or dataset that is not there.
     """
     entries = [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
     for kind in kinds:
@@ -147,7 +148,11 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
     """
     freed = 0
     for path in list(_files(entry.kind, entry.folder)):
-        if entry.kind == "embeddings" and datasets and not _is_of(path, datasets):
+        if (
+            entry.kind == "embeddings"
+            and datasets
+            and not set(datasets) & set(_embedded([path])[0])
+        ):
             continue
         size = _size(path)
         try:
@@ -164,15 +169,6 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
             with contextlib.suppress(OSError):  # other files may lie there as well
                 folder.rmdir()
     return freed
-
-
-def _is_of(path: Path, datasets: Collection[str]) -> bool:
-    if path.suffix != SUFFIX:
-        return False
-    try:
-        return read_header(path).rows.dataset in datasets
-    except DataError:
-        return False
 
 
 def _files(kind: str, folder: Path) -> Iterator[Path]:

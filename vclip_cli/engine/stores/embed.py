@@ -1,4 +1,4 @@
-"""`vclip embed`: the embeddings of a dataset's videos, computed before anybody asks for them."""
+"""`vclip embed`: the embeddings of a dataset's videos, computed ahead of the runs that use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
-from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, load_method
+from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.passes import embed_videos
 from vclip_cli.engine.encoding.settings import protocol_views, reading_from, resolve_settings
 from vclip_cli.engine.loading.datasets import open_dataset
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 class EmbedPlan:
     """All that is decided before the first video is read."""
 
-    request: Request
     shard: Shard
     encoder: Encoder
     store: EmbeddingStore
@@ -45,14 +44,12 @@ def plan_embedding(request: Request) -> EmbedPlan:
     root = dataset.require_videos()
     items = _items(dataset, request.data.split, request.run.limit)
     compute = resolve_compute(request.compute)
-    method = load_method(
-        request.model, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
-    )
+    method = load_method(request.model, default_backbone=dataset.config.backbone)
     planned = method.stated_views()
     if request.data.protocol is not None:
         planned = protocol_views(load_protocol(request.data.protocol), dataset, method)
     settings = resolve_settings(method.adapter, request.input, planned=planned)
-    reading = reading_from(settings.reading, request.input.frames_from, dataset.config.name)
+    reading = reading_from(settings.reading, dataset.config.name)
     encoder = Encoder(method.adapter, compute, request.workers)
     store = embedding_store(encoder, reading, stores_all=True)
     if store is None:
@@ -61,7 +58,7 @@ def plan_embedding(request: Request) -> EmbedPlan:
             hint="see the column 'cacheable' of: vclip methods --json",
         )
     videos = VideoSet(root, items, reading, dataset.config.name)
-    return EmbedPlan(request, own_shard(request.run.shard), encoder, store, videos)
+    return EmbedPlan(own_shard(request.run.shard), encoder, store, videos)
 
 
 def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ListedVideo]:
