@@ -113,6 +113,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_note(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file of vclip's own; empty where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
     """Write tensors and texts as one .safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
@@ -140,7 +149,10 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
-            holder = _owner(owner) or "a process that does not say who it is"
+            found = read_note(owner)
+            holder = "a process that does not say who it is"
+            if {"pid", "host", "since"} <= found.keys():
+                holder = f"process {found['pid']} on {found['host']}, since {found['since']}"
             log.warning(f"waiting: {holder} is {what} {folder}")
             lock.acquire(timeout=-1, poll_interval=0.2)
     except (OSError, NotImplementedError) as error:
@@ -156,15 +168,6 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             owner.unlink(missing_ok=True)
         lock.release()
-
-
-def _owner(path: Path) -> str | None:
-    """The process that has the lock, if the file beside it says so."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 # Names, folders and hashes -----------------------------------------------------------------------

@@ -9,7 +9,6 @@ of one size and modification time; a file that has changed is encoded again.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import DataError, StorageError
-from vclip_cli.common.files import sha256_json, write_json
+from vclip_cli.common.files import read_note, sha256_json, write_json
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import (
     SUFFIX,
@@ -97,12 +96,8 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
 
     None where it is not there, or belongs to another image encoder than the adapter's.
     """
-    path = cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = read_note(cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE)
+    if description.get("format") != FORMAT:
         return None
     store = EmbeddingStore(description, read_only=True)
     same = store.key == key and description.get("video_identity") == adapter.video_identity

@@ -7,7 +7,6 @@ cannot be read is listed with its reason.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import (
     folder_lock,
+    read_note,
     require_writable_folder,
     sha256_file,
     sha256_json,
@@ -247,11 +247,7 @@ def _refuse_another_run(plan: EvaluationPlan) -> None:
     path = plan.folder / RUN_FILE
     if not path.is_file():
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != plan.document.sha256:
+    if read_note(path).get("sha256") != plan.document.sha256:
         raise UsageError(
             "the output folder holds a run with other settings",
             where=str(plan.folder),

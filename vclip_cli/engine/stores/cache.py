@@ -6,7 +6,6 @@ Only files that this package writes are listed and deleted. All others stay.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError, StorageError, UsageError, did_you_mean
+from vclip_cli.common.files import read_note
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import SUFFIX, read_header
 
@@ -66,9 +66,9 @@ def _describe(kind: str, folder: Path) -> CacheEntry:
     size = sum(_size(path) for path in files)
     if kind == "embeddings":
         datasets, items = _embedded(files)
-        made_by = _embeddings_made_by(_json(folder / "description.json"))
+        made_by = _embeddings_made_by(read_note(folder / "description.json"))
     elif kind == "frames":
-        facts = _json(folder / "store.json")
+        facts = read_note(folder / "store.json")
         datasets = (str(facts.get("dataset", folder.name)),)
         items, made_by = _size(folder / "index.bin") // 64, f"vclip extract {datasets[0]}"
     elif kind == "report":
@@ -183,11 +183,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

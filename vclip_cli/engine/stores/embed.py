@@ -77,15 +77,6 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
     return items if limit is None else items[:limit]
 
 
-def bytes_a_video(plan: EmbedPlan) -> int:
-    """What one video's embedding takes, by encoding an empty one."""
-    reading = plan.videos.reading
-    size = reading.preprocessing.size
-    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
-    plan.encoder.adapter.to(plan.encoder.device)
-    return plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
-
-
 @dataclass(frozen=True)
 class EmbedOutcome:
     """What `vclip embed` did. videos: of the run; encoded: now; reused: stored before."""
@@ -124,7 +115,11 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
     """What `--dry-run` prints. rate: videos a second of one process."""
-    each, count, stored = bytes_a_video(plan), len(plan.videos), plan.store.open(plan.videos)
+    reading, size = plan.videos.reading, plan.videos.reading.preprocessing.size
+    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
+    plan.encoder.adapter.to(plan.encoder.device)
+    each = plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
+    count, stored = len(plan.videos), plan.store.open(plan.videos)
     division = Division(count, plan.encoder.compute.batch_size)
     shards = [division.positions_of(shard) for shard in plan.shard.all_shards]
     left = [sum(position not in stored for position in positions) for positions in shards]
