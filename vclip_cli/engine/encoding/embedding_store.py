@@ -108,19 +108,18 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
 class StoredEmbeddings:
     """The stored embeddings of the videos of one pass, and those that the pass adds.
 
-    Positions are those of `videos`. reused: how many rows were read; adds: whether the cache could
-    be written so far.
+    Positions are those of `videos`. reused: how many rows were read.
     """
 
     store: EmbeddingStore
     videos: VideoSet
     reused: int = 0
-    adds: bool = True
     _places: dict[int, tuple[ShardFile, int]] = field(default_factory=dict)
     _stamps: list[SourceFile] = field(default_factory=list)
     _checked: set[Path] = field(default_factory=set)
     _added: dict[int, np.ndarray] = field(default_factory=dict)
     _damage: dict[str, dict[str, int]] = field(default_factory=dict)
+    _may_add: bool = True
 
     def __post_init__(self) -> None:
         """Stat the files, read the headers of all shards, and keep what fits."""
@@ -180,7 +179,7 @@ class StoredEmbeddings:
     ) -> None:
         """Keep embeddings (len(positions), V, …), and damage by id, for the next `flush`."""
         small = len(values) and values[0, 0].nbytes <= LARGEST_VIEW
-        if self.adds and not self.store.read_only and (small or self.store.stores_all):
+        if self._may_add and not self.store.read_only and (small or self.store.stores_all):
             self._added.update(zip(positions, values, strict=True))
             self._damage |= damage
 
@@ -210,7 +209,7 @@ class StoredEmbeddings:
         except StorageError as error:
             if self.store.stores_all:
                 raise
-            self.adds = False
+            self._may_add = False
             log.warning("embeddings are not stored: %s", error)
         self._added, self._damage = {}, {}
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from vclip_cli.common.errors import DataError, StorageError
+from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import write_json
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
@@ -28,7 +28,6 @@ from vclip_cli.engine.runs.parts import (
     Scores,
     join,
     merged_shards,
-    note_shard,
     part_path,
     read_part,
     write_part,
@@ -183,7 +182,8 @@ def score_videos(
                 _note_part(log, finished, start, time.perf_counter() - began)
             began = time.perf_counter()
         if shard.manual:
-            note_shard(folder, shard, starts)
+            facts = {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)}
+            write_json(folder / f"shard-{shard}.json", facts)
         if not shard.is_main:
             return None
         for start in starts:
@@ -249,7 +249,7 @@ def embed_videos(
     encoder: Encoder,
     videos: VideoSet,
     store: EmbeddingStore,
-    shard: Shard | None = None,
+    shard: Shard,
     *,
     progress: Progress = no_progress,
 ) -> Embedded:
@@ -257,9 +257,8 @@ def embed_videos(
 
     Each process writes files of its own into the one store. Rank 0 of a launch waits for the others
     and returns what all have done; any other process returns what it has done itself. The store
-    must take embeddings of any size. Raises StorageError when it cannot be written.
+    must take embeddings of any size (`stores_all`). Raises StorageError when it cannot be written.
     """
-    shard = shard or Shard()
     division = Division(len(videos), encoder.compute.batch_size)
     own = videos.at(division.positions_of(shard))
     own.prepare(progress)
@@ -278,12 +277,6 @@ def embed_videos(
             failures += batch.failures
             encoded += len(batch.positions)
             advance(len(batch.positions) + len(batch.failures))
-        if not fresh.adds:
-            raise StorageError(
-                "the embeddings cannot be stored",
-                where=str(store.folder),
-                hint="free some space, or name another folder with VCLIP_CACHE",
-            )
         done = Embedded(there, encoded, failures)
         if launched and not shard.is_main:
             write_json(_note_path(store, shard), asdict(done))

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import write_json, write_tensors
+from vclip_cli.common.files import write_tensors
 from vclip_cli.common.safe_readers import open_tensors
 from vclip_cli.engine.runs.shards import Shard, require_all_shards
 
@@ -145,12 +145,6 @@ def read_part(folder: Path, start: int) -> Scores | None:
         if len(videos) != len(scores) or not isinstance(damage, dict):
             raise ValueError(f"{len(scores)} rows of scores for {len(videos)} videos")
         return Scores(videos, scores, failures, damage)
-
-
-def note_shard(folder: Path, shard: Shard, starts: Sequence[int]) -> None:
-    """Note that a shard has done all of its parts. Raises StorageError."""
-    facts = {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)}
-    write_json(folder / f"shard-{shard}.json", facts)
 
 
 def merged_shards(folder: Path, starts: Sequence[int], finished: dict[int, Scores]) -> int:
