@@ -224,7 +224,7 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> i
 
 @contextlib.contextmanager
 def counted_operations() -> Iterator[FlopCounterMode]:
-    """torch's counter of the operations within, also of two calls that it does not know."""
+    """torch's counter of the operations within, and of two attention calls that it lacks."""
     on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     more = {on_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)}
     fused = torch.backends.mha.get_fastpath_enabled()

@@ -297,9 +297,9 @@ def _note_path(store: EmbeddingStore, shard: Shard) -> Path:
 
 
 def _wait_for(store: EmbeddingStore, videos: VideoSet, note: Path) -> Embedded:
-    """What the note of another process says, once the store holds what it says.
+    """The note of another process, once the store holds the videos that it counts.
 
-    A note that a killed launch has left is not taken for one of this launch.
+    So the note of a killed launch is not taken for one of this launch.
     """
     seen: list[Embedded] = []
 

@@ -141,7 +141,7 @@ class VideoSet:
         return replace(self, videos=[self.videos[position] for position in positions])
 
     def stamp(self, item: ListedVideo) -> SourceFile:
-        """Size and modification time of a video's file: a frame store knows those at its making."""
+        """Size and modification time of a video's file; with a frame store, as of its extraction."""
         store = self.reading.store
         if store is None:
             return item.source(self.root)
@@ -198,9 +198,9 @@ def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:
 class VideoBatch:
     """Some videos as they were read.
 
-    positions: of the videos that could be read; frames: theirs, uint8 (B,V,T,S,S,3), None without
-    any; failures: the others; errors: why, by position; damage: signs of damage met in a video, by
-    its id, of those that show any.
+    positions: of the videos that could be read; frames: of these, uint8 (B,V,T,S,S,3), None
+    without any; failures: the other videos; errors: their errors, by position; damage: signs of
+    damage, by video id; sound videos are left out.
     """
 
     positions: list[int]

@@ -87,9 +87,9 @@ class FailedVideo:
 class Scores:
     """scores: float32 (N,K) of the videos that could be read, in the order they were listed.
 
-    damage: signs of damage met in a video, by its id, of those that show any; fresh: how many of
-    the videos this pass encoded; latency: seconds that one of these spent in the model, the median
-    over batches, None without any; processes: among how many the pass was divided.
+    damage: signs of damage, by video id; sound videos are left out. fresh: how many videos this
+    pass encoded; latency: median over its batches of the seconds that one of these took in the
+    model, None without any; processes: how many shared the pass.
     """
 
     videos: list[str]
