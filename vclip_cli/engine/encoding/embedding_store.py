@@ -166,7 +166,7 @@ class StoredEmbeddings:
         return np.stack(rows)
 
     def damage(self, positions: Sequence[int]) -> dict[str, dict[str, int]]:
-        """Signs of damage met when stored videos were decoded, by id; sound ones are left out."""
+        """Signs of damage met when stored videos were decoded, by video id of those with any."""
         found = {}
         for position in positions:
             shard, row = self._places[position]
