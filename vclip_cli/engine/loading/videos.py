@@ -141,7 +141,7 @@ class VideoSet:
         return replace(self, videos=[self.videos[position] for position in positions])
 
     def stamp(self, item: ListedVideo) -> SourceFile:
-        """Size and modification time of a video's file; with a frame store, as of its extraction."""
+        """Size and modification time of a video's file; with a frame store, as extracted."""
         store = self.reading.store
         if store is None:
             return item.source(self.root)
