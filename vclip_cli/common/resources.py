@@ -151,12 +151,8 @@ def list_python(kind: str, shipped: Path) -> dict[str, Path]:
 
     A user's own file comes before a shipped one. Imports nothing.
     """
-    found: dict[str, Path] = {}
-    for folder in [*(folder / kind for folder in user_folders()), shipped]:
-        for path in sorted(folder.glob("*.py")):
-            if not path.stem.startswith("_"):
-                found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+    folders = [*(folder / kind for folder in user_folders()), shipped]
+    return _first_of_each_name(folders, "[!_]*.py")
 
 
 def list_metrics() -> dict[str, Path]:

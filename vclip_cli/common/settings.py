@@ -1,8 +1,7 @@
 """Settings that are declared once, as fields of frozen dataclasses.
 
 From one declaration come a verb's option, a key of `config.yaml`, an environment variable, a
-keyword in Python and a line in the documents. This module knows no setting itself:
-`engine/specs.py` declares them.
+keyword in Python and a line in the documents. The declarations are in `engine/specs.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from vclip_cli.engine.evaluation.evaluate import Result, evaluate_plan
 from vclip_cli.engine.evaluation.plan import plan_evaluation
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.train import train_request
 from vclip_cli.models.checkpoint import read_info
@@ -99,7 +99,7 @@ def sweep_log(request: Request, jobs: int) -> Iterator[RunLog]:
     """
     folder = sweep_folder(request)
     require_writable_folder(folder)
-    with open_run_log(folder, "run", log_name(launched_shard()), total=jobs) as run_log:
+    with open_run_log(folder, "run", launched_shard(), total=jobs) as run_log:
         yield run_log
 
 

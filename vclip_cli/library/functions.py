@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vclip_cli.engine.encoding.model import LoadedMethod
     from vclip_cli.engine.evaluation.evaluate import Result
     from vclip_cli.engine.stores.embed import EmbedOutcome
-    from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
+    from vclip_cli.engine.stores.extract_plan import Estimate
     from vclip_cli.engine.sweep import Job
     from vclip_cli.engine.training.outcome import TrainingRun
     from vclip_cli.engine.verification.verify import Verified
@@ -252,7 +252,7 @@ def estimate(
     settings: those of `vclip extract`; rate: videos a second of one process, None to measure it.
     """
     from vclip_cli.engine.runs.shards import own_shard
-    from vclip_cli.engine.stores.estimate import estimate as estimate_plan
+    from vclip_cli.engine.stores.extract_plan import estimate as estimate_plan
     from vclip_cli.engine.stores.extract_plan import plan_extract
 
     request = Request.of("extract", {**settings, "dataset": dataset})

@@ -187,13 +187,8 @@ class Model(LoadedMethod):
         return Encoder(self.adapter, resolve_compute(self.request.compute), self.request.workers)
 
     def _settings(self) -> Settings:
-        return resolve_settings(
-            self.adapter,
-            self.request.input,
-            self.request.text,
-            self.stated_views(),
-            allow_single=self.request.input.allow_single_frame,
-        )
+        asked = self.request
+        return resolve_settings(self.adapter, asked.input, asked.text, self.stated_views())
 
     def _prompts(
         self, label_set: LabelSet, classes: Sequence[str], settings: Settings

@@ -18,7 +18,7 @@ import pytest
 from make_clips import paint, read_number, write_clip
 from PIL import Image
 
-from vclip_cli.common.locks import OWNER_FILE
+from vclip_cli.common.files import OWNER_FILE
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.datasets import default_store, open_dataset
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
@@ -355,7 +355,7 @@ def test_one_process_at_a_time(vclip: Callable, clip: Path, tmp_path: Path) -> N
     extract(vclip)
     hold = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from vclip_cli.common.locks import folder_lock\n"
+        "from vclip_cli.common.files import folder_lock\n"
         "with folder_lock(Path(sys.argv[1]), 'extracting into'):\n"
         "    print('held', flush=True)\n    time.sleep(2)\n"
     )

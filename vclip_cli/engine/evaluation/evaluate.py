@@ -7,7 +7,6 @@ cannot be read is listed with its reason.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,8 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import (
+    folder_lock,
+    read_note,
+    require_writable_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.embedding_store import (
@@ -41,7 +46,7 @@ from vclip_cli.engine.evaluation.plan import (
 from vclip_cli.engine.evaluation.record import ScoredPass, build_record
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Scores
-from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, PredictionsFile, Record, read_record, write_record
@@ -112,7 +117,7 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
             if all(entry is not None for entry in finished):
                 return [entry for entry in finished if entry is not None]
         videos = sum(videos_of_passes(plan))
-        log = held.enter_context(open_run_log(plan.folder, "eval", log_name(shard), total=videos))
+        log = held.enter_context(open_run_log(plan.folder, "eval", shard, total=videos))
         write_json(plan.folder / RUN_FILE, plan.document.as_dict())
         return _evaluate(plan, log, progress)
 
@@ -184,7 +189,7 @@ def _score(
     listed = list(items.values())
     videos = VideoSet(plan.videos_root, listed, plan.settings.reading, plan.dataset.config.name)
     videos.prepare(progress)
-    sizes = [_size(item.below(plan.videos_root)) for item in listed]
+    sizes = [item.source(plan.videos_root).size for item in listed]
     what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
     if per_label is not None:
         what.append(repr(per_label))
@@ -212,13 +217,6 @@ def _encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
     if stored is not None:
         return stored_text(stored, plan.method, prompts, plan.encoder.compute)
     return plan.encoder.encode_text(prompts)
-
-
-def _size(path: Path | None) -> int:
-    try:
-        return -1 if path is None else path.stat().st_size
-    except OSError:
-        return -1
 
 
 def _finish(test: TestSet, scored: ScoredPass) -> Result:
@@ -249,11 +247,7 @@ def _refuse_another_run(plan: EvaluationPlan) -> None:
     path = plan.folder / RUN_FILE
     if not path.is_file():
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != plan.document.sha256:
+    if read_note(path).get("sha256") != plan.document.sha256:
         raise UsageError(
             "the output folder holds a run with other settings",
             where=str(plan.folder),

@@ -16,7 +16,6 @@ from vclip_cli.data.split import SharedVideos, check_overlap
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
-    DEFAULT_BACKBONE,
     LoadedMethod,
     candidate_classes,
     load_method,
@@ -79,14 +78,13 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     root = dataset.require_videos()
     tests = protocol_tests(protocol, dataset, splits=data.split)
     if method is None:
-        backbone = dataset.config.backbone or DEFAULT_BACKBONE
-        method = load_method(request.model, default_backbone=backbone)
+        method = load_method(request.model, default_backbone=dataset.config.backbone)
     for test in tests:
         candidate_classes(method, test.classes, test.name)
     overlaps = _check_overlap(request, method, tests)
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.input, request.text, views)
-    reading = reading_from(settings.reading, request.input.frames_from, dataset.config.name)
+    reading = reading_from(settings.reading, dataset.config.name)
     settings = replace(settings, reading=reading)
     for test in tests:  # a template or text that makes no sense is refused before any work
         class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)

@@ -79,8 +79,6 @@ def embed_shard(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
     store = embedding_store(encoder, videos.reading, stores_all=True)
     if store is None:
         return
-    division = Division(len(videos), encoder.compute.batch_size)
-    videos.at(division.positions_of(shard)).prepare(progress)
     embed_videos(encoder, videos, store, shard, progress=progress)
 
 

@@ -11,8 +11,7 @@ import logging
 import time
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import require_writable_folder, write_json, write_text
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import folder_lock, require_writable_folder, write_json, write_text
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
