@@ -76,6 +76,13 @@ class ScoredVideos:
     threshold: float | None = None
     unread: int = 0
 
+    def __post_init__(self) -> None:
+        """Let no metric change what the next one sees."""
+        for name in ("scores", "positive"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -92,6 +99,7 @@ class ScoredVideos:
         """
         ranks = ranks_of_truth(self.scores, self.targets)
         ranks[len(ranks) - self.unread :] = self.scores.shape[1]
+        ranks.flags.writeable = False
         return ranks
 
     def among_best(self, k: int) -> NDArray[np.bool_]:
@@ -178,6 +186,10 @@ class Metric:
             return f"states kinds other than {' and '.join(get_args(Kind))}: {kinds!r}"
         if cls.direction not in ("higher", "lower"):
             return f"states a direction other than higher or lower: {cls.direction!r}"
+        if not isinstance(cls.digits, int) or not 0 <= cls.digits <= 9:
+            return f"states digits other than a whole number from 0 to 9: {cls.digits!r}"
+        if not isinstance(cls.unit, str):
+            return f"states a unit that is no text: {cls.unit!r}"
         if cls.value is Metric.value and cls.weighted is Metric.weighted:
             return "defines neither `value` nor `weighted`"
         return None
