@@ -53,7 +53,7 @@ def load_model(
 
 
 def predict(
-    videos: Sequence[str | Path],
+    videos: str | Path | Sequence[str | Path],
     labels: str | Sequence[str] | None = None,
     *,
     top: int = 5,
@@ -73,11 +73,12 @@ def predict(
     if isinstance(labels, str):
         label_set = read_labels(labels)
     elif labels is not None:
-        label_set = label_set_of(list(labels), "labels")
+        label_set = label_set_of(labels, "labels")
     elif stored is not None:
         label_set = label_set_of(read_label_embeddings(Path(stored)).labels, str(stored))
     else:
         raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
+    videos = [videos] if isinstance(videos, str | Path) else list(videos)
     for video in videos:
         if not Path(video).exists():
             raise DataError("no such video", where=str(video))

@@ -73,7 +73,7 @@ class Model(LoadedMethod):
 
         several = isinstance(videos, list | tuple)
         listed = _listed(videos)
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = labels if isinstance(labels, LabelSet) else label_set_of(labels, "labels")
         ranked = self.rank(
             listed, label_set, top=top, multi_label=multi_label, progress=progress_of(progress)
         )
@@ -170,7 +170,7 @@ class Model(LoadedMethod):
 
     def encode_text(self, labels: Sequence[str] | LabelSet) -> Any:
         """What the method's text side makes of the labels: (K,E) where it has one vector each."""
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = labels if isinstance(labels, LabelSet) else label_set_of(labels, "labels")
         classes = candidate_classes(self, label_set.names, "the labels")
         prompts = self._prompts(label_set, classes, self._settings())
         return self.encoder.encode_text(prompts)
