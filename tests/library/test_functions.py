@@ -53,6 +53,17 @@ def test_classify_one_video_several_and_frames(circles: list[str]) -> None:
     assert np.allclose(again["probability"], one["probability"], atol=1e-6)
 
 
+def test_one_text_is_not_taken_for_a_list_of_letters(circles: list[str]) -> None:
+    model = vclip.load_model("clip", backbone="toy")
+    for labels in ("star", [1, 2]):
+        with pytest.raises(vclip.errors.UsageError, match="a list of texts"):
+            model.classify(circles[0], labels)
+        with pytest.raises(vclip.errors.UsageError, match="a list of texts"):
+            model.encode_text(labels)
+    _, ranking = vclip.predict(circles[0], ["circle", "star"], backbone="toy", workers=0)
+    assert [entry.video for entry in ranking.videos] == [circles[0]]
+
+
 def test_encode_video_and_text_agree_with_classify(circles: list[str]) -> None:
     model = vclip.load_model("clip", backbone="toy", workers=0)
     video, text = model.encode_video(circles[0]), model.encode_text(SHAPES)

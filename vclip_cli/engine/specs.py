@@ -34,7 +34,9 @@ class DataSpec:
     """Which videos: a protocol, a dataset, and which of the protocol's lists."""
 
     GROUP: ClassVar[str] = "Data"
-    protocol: str | None = setting("Protocol by name or YAML file.", short="p")
+    protocol: str | None = setting(
+        "Protocol by name or YAML file. Default in eval: zero-shot.", short="p"
+    )
     dataset: str | None = setting("A registered dataset, or toy.", short="d")
     shots: int | None = setting("Training videos a class.", low=1)
     split: tuple[str, ...] | None = setting(
@@ -46,7 +48,9 @@ class DataSpec:
         lasting=False,
     )
     allow_overlap: bool = setting(
-        "Score videos that were trained on, and mark the record.", default=False, lasting=False
+        "Let training and test lists share videos, and mark the record.",
+        default=False,
+        lasting=False,
     )
 
 
@@ -58,10 +62,12 @@ class ModelSpec:
     """
 
     GROUP: ClassVar[str] = "Model"
-    method: str | None = setting("A method; see: vclip methods. Default clip.", short="m")
+    method: str | None = setting(
+        "A method; see: vclip methods. Default clip; train needs one.", short="m"
+    )
     checkpoint: Path | None = setting("A checkpoint of vclip (.safetensors).")
     backbone: str | None = setting(
-        "open_clip model name, hf-hub:…, local-dir:…, or toy. Default ViT-B-16."
+        "open_clip model name, hf-hub:…, local-dir:…, or toy. Default: the dataset's or ViT-B-16."
     )
     pretrained: str | None = setting(
         "open_clip's tag, a local .safetensors or .pt file, or random[:SEED]."

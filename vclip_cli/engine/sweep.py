@@ -39,7 +39,7 @@ class Job:
 
     def __str__(self) -> str:
         parts = [self.dataset, self.method]
-        parts += [f"{self.shots} shots"] if self.shots is not None else []
+        parts += [f"{self.shots}-shot"] if self.shots is not None else []
         parts += [f"seed {self.seed}"] if self.seed is not None else []
         return ", ".join(parts)
 

@@ -79,6 +79,7 @@ def predict(
         label_set = label_set_of(read_label_embeddings(Path(stored)).labels, str(stored))
     else:
         raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
+    videos = [videos] if isinstance(videos, str | Path) else list(videos)
     for video in videos:
         if not Path(video).exists():
             raise DataError("no such video", where=str(video))
