@@ -5,12 +5,14 @@ Loads no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
@@ -27,6 +29,7 @@ from vclip_cli.engine.specs import (
     WorkerSpec,
 )
 
+RUN_FILE = "run.json"
 Takes = dict[type, str]
 _MODEL = "method checkpoint backbone pretrained"
 _WORKERS = "workers video_timeout limit_memory"
@@ -240,6 +243,27 @@ class RunDocument:
     def sha256(self) -> str:
         """The hash of the identity."""
         return sha256_json(self.identity)
+
+    def earlier(self, folder: Path) -> dict[str, Any] | None:
+        """The `run.json` that an equal run has left in a folder, None where there is none.
+
+        Raises UsageError where the folder holds a run with other settings, or a damaged one.
+        """
+        path = folder / RUN_FILE
+        if not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            same = found["sha256"] == self.sha256
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            same = False
+        if not same:
+            raise UsageError(
+                "the output folder holds a run with other settings",
+                where=str(folder),
+                hint="choose another with --out, or replace it with --no-resume",
+            )
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """The document as `run.json` holds it."""

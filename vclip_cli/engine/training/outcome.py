@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +11,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vclip_cli.common.errors import UsageError, WeightsError
+from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.files import sha256_file, whole_file, write_json
 from vclip_cli.engine.encoding.settings import recipe_views
+from vclip_cli.engine.requests import RUN_FILE
 from vclip_cli.engine.runs.diagnosis import package_facts
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.runs.shards import launched_shard
-from vclip_cli.engine.training.plan import TrainingPlan, training_items
-from vclip_cli.engine.training.samples import steps_of
+from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
-RUN_FILE = "run.json"
+STATE_FILE = "resume.pt"
 STORED_IDS = 20_000
 """A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
 
@@ -78,35 +76,30 @@ class TrainingRun:
         return pd.read_csv(self.checkpoint.with_name(LOSS_FILE))
 
 
-def loss_table(losses: Sequence[Sequence[float]]) -> str:
-    """The loss and the rate of every step, as CSV."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["step", "loss", "learning_rate"])
-    writer.writerows((int(step), repr(loss), repr(rate)) for step, loss, rate in losses)
-    return stream.getvalue()
-
-
 def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRun:
     """Write the checkpoint of a run that came to its end; the state alone of one that did not.
 
     Raises StorageError.
     """
-    fitted = plan.method.adapter.fits  # in one go: there is no half of it
-    steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
-    if state.step < steps:
-        return TrainingRun(
-            plan, plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False
-        )
+    if plan.steps is not None and state.step < plan.steps:
+        path = plan.folder / STATE_FILE
+        return TrainingRun(plan, path, state.step, loss, {}, state.failures, reused=False)
+    path, sources = plan.folder / CHECKPOINT_FILE, plan.document.sources
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
-    trained = _trained_videos(plan)
+    ended: dict[str, Any] = {"steps": state.step, "loss": loss, "selected": selected}
+    compute = plan.request.compute
+    computed = {  # changes the weights by rounding alone, so it is no part of the run's identity
+        "processes": launched_shard().count,
+        "gradient_checkpointing": compute.gradient_checkpointing,
+        "compiled": compute.compile,
+    }
     digest = save_checkpoint(
-        plan.folder / CHECKPOINT_FILE,
+        path,
         plan.method.adapter,
         base_sha256=plan.method.backbone["weights_sha256"],
-        tensors=_tensors(plan, state),
-        templates=list(plan.templates),
+        tensors={**plan.method.adapter.checkpoint_tensors(), **state.best.get("tensors", {})},
+        templates=sources["templates"],
         training={
             "package": package_facts(),
             "run_sha256": plan.document.sha256,
@@ -114,107 +107,66 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
             "protocol": plan.protocol.reference.model_dump(),
             "dataset": plan.dataset.config.name,
             "split_sha256": plan.split.sha256,
-            "videos": {name: ids for name, ids in trained.items() if ids},
-            "unlisted": [name for name, ids in trained.items() if not ids],
-            "trained_on": len(training_items(plan)),
-            "flip": plan.flip,
-            "decoder": plan.document.sources["decoder"],
-            "store": plan.document.sources["store"],
-            "precision": plan.request.compute.precision,
-            "computed": how_computed(plan),
-            "classes": list(plan.classes),
-            "recipe_name": plan.recipe_name,
-            "recipe": plan.recipe.model_dump(mode="json"),
+            **_trained_videos(plan),
+            "trained_on": len(plan.data.items),
+            "flip": plan.request.training.flip,
+            "precision": compute.precision,
+            "computed": computed,
+            **{name: sources[name] for name in ("decoder", "store", "classes", "recipe")},
+            "recipe_name": plan.request.training.recipe,
             "overrides": {key: list(values) for key, values in plan.overrides.items()},
-            "start_from": plan.document.sources["start_from"],
+            "start_from": sources["start_from"],
             "shots": plan.split.provenance.shots,
             "seed": plan.seed,
-            "steps": steps,
-            "loss": loss,
-            "selected": selected,
+            **ended,
             "partial": plan.request.run.limit is not None,
             "failures": state.failures,
-            "extra_labels": plan.document.sources.get("extra_labels"),
+            "extra_labels": sources.get("extra_labels"),
             **({"probability": state.probability} if state.probability else {}),
-            "evaluation": {
-                **recipe_views(plan.recipe),
-                "text": plan.text,
-            },
+            "evaluation": {**recipe_views(plan.recipe), "text": sources["text"]},
         },
     )
-    ended = {"checkpoint_sha256": digest, "steps": steps, "loss": loss, "selected": selected}
-    write_json(
-        plan.folder / RUN_FILE,
-        {
-            **plan.document.as_dict(),
-            "finished": ended,
-            "seconds": round(seconds, 1),
-            "computed": how_computed(plan),
-        },
-    )
-    (plan.folder / STATE_FILE).unlink(missing_ok=True)
-    return TrainingRun(
-        plan, plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
-    )
-
-
-def how_computed(plan: TrainingPlan) -> dict[str, Any]:
-    """What changes the weights by rounding alone: recorded, and no part of the run's identity."""
-    return {
-        "processes": launched_shard().count,
-        "gradient_checkpointing": plan.request.compute.gradient_checkpointing,
-        "compiled": plan.request.compute.compile,
+    document = {
+        **plan.document.as_dict(),
+        "finished": {"checkpoint_sha256": digest, **ended},
+        "seconds": round(seconds, 1),
+        "computed": computed,
     }
+    write_json(plan.folder / RUN_FILE, document)
+    (plan.folder / STATE_FILE).unlink(missing_ok=True)
+    return TrainingRun(plan, path, **ended, failures=state.failures, reused=False)
 
 
-def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:
-    """The ids by dataset that these weights have seen, the checkpoint's that training began with
-    among them; an empty list stands for more than can be stored."""
+def _trained_videos(plan: TrainingPlan) -> dict[str, Any]:
+    """The videos that these weights have seen, those of the checkpoint they began with included.
+
+    videos: ids by dataset; unlisted: datasets of which there are more than can be stored.
+    """
     start = plan.request.training.start_from
     before = read_info(start).training if start is not None else {}
     seen = {name: set(ids) for name, ids in before.get("videos", {}).items()}
-    too_many = set(before.get("unlisted", []))
     name = plan.dataset.config.name
     seen[name] = seen.get(name, set()) | set(plan.split.rows["video"])
-    too_many |= {name for name, ids in seen.items() if len(ids) > STORED_IDS}
-    return {
-        name: [] if name in too_many else sorted(seen.get(name, ())) for name in {*seen, *too_many}
-    }
-
-
-def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
-    """What the checkpoint holds: what trained, as selection chose it, and what is carried along."""
-    return {**plan.method.adapter.checkpoint_tensors(), **state.best.get("tensors", {})}
+    many = {name for name, ids in seen.items() if len(ids) > STORED_IDS}
+    many.update(before.get("unlisted", []))
+    listed = {name: sorted(ids) for name, ids in seen.items() if name not in many}
+    return {"videos": listed, "unlisted": sorted(many)}
 
 
 def finished_run(plan: TrainingPlan) -> TrainingRun | None:
-    """An earlier, equal run that came to its end with the checkpoint that it says."""
-    path = plan.folder / RUN_FILE
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        same, ended = found["sha256"] == plan.document.sha256, found.get("finished")
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        same, ended = False, None
-    if not same:
-        raise UsageError(
-            "the output folder holds a run with other settings",
-            where=str(plan.folder),
-            hint="choose another with --out, or replace it with --no-resume",
-        )
-    checkpoint = plan.folder / CHECKPOINT_FILE
-    kept = ("checkpoint_sha256", "steps", "loss", "selected")
-    if not isinstance(ended, dict) or not ended.keys() >= {*kept} or not checkpoint.is_file():
-        return None
-    if sha256_file(checkpoint) != ended["checkpoint_sha256"]:
-        return None
-    return TrainingRun(
-        plan, checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True
-    )
+    """An earlier, equal run that came to its end with the checkpoint that it says.
 
-
-STATE_FILE = "resume.pt"
+    Raises UsageError where the folder holds a run with other settings.
+    """
+    found, checkpoint = plan.document.earlier(plan.folder), plan.folder / CHECKPOINT_FILE
+    ended = found.get("finished") if found is not None else None
+    kept = ("steps", "loss", "selected")
+    if not isinstance(ended, dict) or not ended.keys() >= {"checkpoint_sha256", *kept}:
+        return None
+    if not checkpoint.is_file() or sha256_file(checkpoint) != ended["checkpoint_sha256"]:
+        return None
+    facts = {name: ended[name] for name in kept}
+    return TrainingRun(plan, checkpoint, **facts, failures={}, reused=True)
 
 
 @dataclass
@@ -228,14 +180,24 @@ class ResumeState:
     """
 
     run_sha256: str
-    step: int
-    tensors: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    step: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     losses: list[list[float]] = field(default_factory=list)
     failures: dict[str, list[str]] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
     probability: dict[str, float] = field(default_factory=dict)
+
+    def note_failures(self, failures: Iterable[FailedVideo]) -> None:
+        """Add videos that could not be read, with path and reason."""
+        for failure in failures:
+            self.failures[failure.video] = [failure.path, failure.reason]
+
+    @property
+    def first_reason(self) -> str | None:
+        """Why the first of them could not be read."""
+        return next((reason for _, reason in self.failures.values()), None)
 
     def capture(self, adapter: Adapter, optimizer: Any, accelerator: Accelerator) -> None:
         """Copy what trains, the optimizer and the scaler of gradients into the state."""

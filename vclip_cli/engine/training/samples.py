@@ -117,10 +117,11 @@ class TrainingItem:
 class SampleReading:
     """How training videos are read.
 
-    may_flip: whether the recipe's flips are drawn; store: the frame store to read from, None to
-    decode the video files.
+    root: their folder; may_flip: whether the recipe's flips are drawn; store: the frame store to
+    read from, None to decode the video files.
     """
 
+    root: Path
     recipe: Recipe
     preprocessing: Preprocessing
     seed: int
@@ -128,12 +129,12 @@ class SampleReading:
     decoder: str = "exact"
     store: FrameStore | None = None
 
-    def read(self, root: Path, epoch: int, item: TrainingItem) -> Sample:
+    def read(self, epoch: int, item: TrainingItem) -> Sample:
         """Decode, augment and crop the frames of one sample. Raises VclipError."""
         seed = seed_of("sample", self.seed, epoch, item.video)
         candidates = self.store.settings.kept.draws if self.store else None
         video = decode_listed(
-            root,
+            self.root,
             item.video,
             item.path,
             lambda count: train_indices(count, self.recipe, seed, candidates),
@@ -153,7 +154,6 @@ class TrainingData:
     order of the targets' indices.
     """
 
-    root: Path
     items: Sequence[TrainingItem]
     reading: SampleReading
     prompts: Sequence[Sequence[str]]
@@ -194,28 +194,25 @@ def micro_batches(
     failure. Raises DataError when the folder of videos has gone.
     """
     keys = [(epoch, data.items[position]) for batch in planned for epoch, position in batch]
-    results = call_in_workers(_read, (data.root, data.reading), keys, workers)
+    results = call_in_workers(_read, data.reading, keys, workers)
     for batch in planned:
-        found = [_sample_of(data.items[position], next(results)) for _, position in batch]
+        found = []
+        for _, position in batch:
+            item, result = data.items[position], next(results)
+            if isinstance(result, FailedCall):  # its worker was lost
+                result = FailedVideo(item.video, item.path, result.reason)
+            found.append(result)
         yield _collate(found)
 
 
-def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
-    (root, reading), (epoch, item) = where, key
+def _read(reading: SampleReading, key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
+    epoch, item = key
     try:
-        return reading.read(root, epoch, item)
+        return reading.read(epoch, item)
     except VclipError as error:
         if item.path and reading.store is None:
-            require_videos(root)
+            require_videos(reading.root)
         return failed_video(item.video, item.path, error)
-
-
-def _sample_of(item: TrainingItem, result: Any) -> Sample | FailedVideo:
-    """The result of a worker, or the failure of a video whose worker was lost."""
-    if isinstance(result, FailedCall):
-        return FailedVideo(item.video, item.path, result.reason)
-    found: Sample | FailedVideo = result
-    return found
 
 
 def _collate(results: Sequence[Sample | FailedVideo]) -> MicroBatch:

@@ -127,10 +127,9 @@ class Trainer:
             parameters = [parameter for group in groups for parameter in group["params"]]
             total, read, stopping = sum_over_ranks(parameters, total, read, stopping)
         if not read:
-            reasons = [reason for _, reason in self.state.failures.values()]
             raise DataError(
                 f"no video of the update {self.state.step + 1} can be read",
-                found=reasons[0] if reasons else None,
+                found=self.state.first_reason,
                 hint="vclip data check",
             )
         self.optimizer.step()
@@ -147,16 +146,13 @@ class Trainer:
         labels = data.labels_of_update(keys, self.state.step)
         total, read = torch.zeros((), device=device), 0
         for batch in batches:
-            for failure in batch.failures:
-                self.state.failures[failure.video] = [failure.path, failure.reason]
+            self.state.note_failures(batch.failures)
             if batch.frames is None or batch.targets is None:
                 continue
             read += len(batch.targets)
             frames = normalise(to_device(batch.frames, device), data.reading.preprocessing)
             targets = to_device(batch.targets, device)
-            own_weight = None
-            if mix is not None:
-                frames, own_weight = mix_frames(frames, mix)
+            frames, own_weight = mix_frames(frames, mix) if mix is not None else (frames, None)
             with self.accelerator.autocast():
                 logits, penalty = self.forward(frames, labels.indices if labels else None)
             losses = losses_of_videos(
