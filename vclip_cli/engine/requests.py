@@ -244,6 +244,11 @@ class RunDocument:
         """The hash of the identity."""
         return sha256_json(self.identity)
 
+    def default_folder(self, name: str) -> Path:
+        """Where the run lies unless `--out` says otherwise."""
+        data, name = self.request.data, f"{name}_{self.sha256[:10]}"
+        return Path("runs") / Path(str(data.protocol)).stem / str(data.dataset) / name
+
     def earlier(self, folder: Path) -> dict[str, Any] | None:
         """The `run.json` that an equal run has left in a folder, None where there is none.
 

@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
@@ -80,9 +81,13 @@ def build_record(
         threshold=None if scored.decision is None else scored.decision.threshold,
         unread=unread,
     )
-    training = method.training
-    reading = settings.reading
-    label_set = plan.dataset.label_set
+    training, reading = method.training, settings.reading
+    label_set, manifest = plan.dataset.label_set, plan.dataset.manifest
+    cost = None
+    if (adds := scored.multiply_adds) is not None:
+        cost = records.Cost(
+            multiply_adds_per_view=adds, multiply_adds_per_video=adds * reading.views
+        )
     return records.Record(
         package=records.Package.model_validate(package_facts()),
         command=list(command_line()),
@@ -106,9 +111,9 @@ def build_record(
                 name=label_set.name, version=label_set.version, sha256=label_set.sha256
             ),
             classes=scored.classes,
-            absent=len(plan.dataset.manifest.absent),
-            unlisted=len(plan.dataset.manifest.unlisted),
-            remarks=list(plan.dataset.manifest.remarks),
+            absent=len(manifest.absent),
+            unlisted=len(manifest.unlisted),
+            remarks=list(manifest.remarks),
         ),
         prompts=records.Prompts(
             templates=list(settings.templates), text_variant=settings.text, texts=scored.prompts
@@ -155,7 +160,7 @@ def build_record(
         without_positives=evaluation.without_positives,
         decision=scored.decision,
         predictions=predictions,
-        cost=_cost(scored),
+        cost=cost,
         timing=records.Timing(
             started=scored.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,15 +170,6 @@ def build_record(
             embeddings_reused=scored.stored.reused if scored.stored is not None else 0,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
-    )
-
-
-def _cost(scored: ScoredPass) -> records.Cost | None:
-    if scored.multiply_adds is None:
-        return None
-    return records.Cost(
-        multiply_adds_per_view=scored.multiply_adds,
-        multiply_adds_per_video=scored.multiply_adds * scored.plan.settings.reading.views,
     )
 
 
@@ -198,19 +194,13 @@ def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used, alpha = plan.document.settings, plan.method.interpolate
-    tested = (
-        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
-    )
-    tested += [
-        records.Override(field=name, protocol=plain(stated), used=used[_SETTING.get(name, name)])
-        for name, stated in plan.settings.overrides.items()
+    changes: dict[str, tuple[Any, Any]] = {} if alpha is None else {"interpolate": (1, alpha)}
+    for name, stated in plan.settings.overrides.items():
+        setting = "template" if name == "templates" else name  # a record has the older name
+        changes[name] = (plain(stated), used[setting])
+    for name, (published, changed) in plan.method.training.overrides.items():
+        changes[f"training.{name}"] = (published, changed)
+    return [
+        records.Override(field=name, protocol=stated, used=changed)
+        for name, (stated, changed) in changes.items()
     ]
-    trained = [
-        records.Override(field=f"training.{name}", protocol=published, used=changed)
-        for name, (published, changed) in plan.method.training.overrides.items()
-    ]
-    return tested + trained
-
-
-_SETTING = {"templates": "template"}
-"""What a record calls an override, and the setting behind it."""

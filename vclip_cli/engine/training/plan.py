@@ -167,6 +167,8 @@ def plan_run(request: Request) -> TrainingPlan:
     if extra is not None:
         sources["extra_labels"] = extra.sha256
     document = RunDocument("train", resolved, sources)
+    shots = f"_{data.shots}shots" if data.shots is not None else ""
+    named = f"train_{adapter.name}{shots}_seed{seed}"
     reading = SampleReading(root, recipe, adapter.preprocessing, seed, flip, decoder, store)
     return TrainingPlan(
         request=resolved,
@@ -179,7 +181,7 @@ def plan_run(request: Request) -> TrainingPlan:
         data=TrainingData(_items(request, dataset, split, classes, extra), reading, prompts),
         overrides=overrides,
         document=document,
-        folder=request.run.out or _default_folder(document),
+        folder=request.run.out or document.default_folder(named),
     )
 
 
@@ -253,13 +255,6 @@ def _method_options(
     if tied and "classes" in known:
         options["classes"] = tuple(classes)
     return options
-
-
-def _default_folder(document: RunDocument) -> Path:
-    asked = document.request
-    shots = f"_{asked.data.shots}shots" if asked.data.shots is not None else ""
-    name = f"train_{asked.model.method}{shots}_seed{asked.run.seed}_{document.sha256[:10]}"
-    return Path("runs") / Path(str(asked.data.protocol)).stem / str(asked.data.dataset) / name
 
 
 def _items(
