@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import sha256_file
+from vclip_cli.results.record import Record
 
 Status = Literal["match", "differs", "not checked"]
 MATCH: Status = "match"
@@ -23,27 +24,41 @@ class Check:
 
     what: str
     status: Status
-    detail: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self)
-
-
-def compare_hashes(what: str, found: str, stated: str | None, detail: str = "") -> Check:
-    """Whether a sha256 is the one that the record states."""
-    if stated is None:
-        return Check(what, UNCHECKED, "the record states none")
-    if found == stated:
-        return Check(what, MATCH, f"sha256 {found[:12]}…" + (f", {detail}" if detail else ""))
-    text = f"sha256 {found[:12]}…, the record states {stated[:12]}…"
-    return Check(what, DIFFERS, f"{text}; {detail}" if detail else text)
+    detail: str
 
 
 def some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A record at `path`, and what has been found of it so far."""
+
+    path: Path
+    record: Record
+    seen: Seen
+    checks: list[Check] = field(default_factory=list)
+
+    def note(self, what: str, status: Status, detail: str) -> None:
+        """Add a check."""
+        self.checks.append(Check(what, status, detail))
+
+    def note_problems(self, what: str, problems: Sequence[str], otherwise: str) -> None:
+        """Add a check that differs by some problems, or matches where there are none."""
+        self.note(what, DIFFERS if problems else MATCH, "; ".join(problems) or otherwise)
+
+    def note_hash(self, what: str, found: str, stated: str | None, detail: str = "") -> None:
+        """Add whether a sha256 is the one that the record states."""
+        if stated is None:
+            self.note(what, UNCHECKED, "the record states none")
+        elif found == stated:
+            self.note(what, MATCH, f"sha256 {found[:12]}…" + (f", {detail}" if detail else ""))
+        else:
+            text = f"sha256 {found[:12]}…, the record states {stated[:12]}…"
+            self.note(what, DIFFERS, f"{text}; {detail}" if detail else text)
 
 
 @dataclass(frozen=True)

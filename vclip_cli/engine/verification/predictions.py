@@ -3,54 +3,44 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.resources import list_metrics
-from vclip_cli.engine.verification.checks import (
-    DIFFERS,
-    MATCH,
-    UNCHECKED,
-    Check,
-    Seen,
-    compare_hashes,
-    some,
-)
-from vclip_cli.results.measure import Evaluation, measure
+from vclip_cli.engine.specs import COUNT_AS_WRONG
+from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Subject, some
+from vclip_cli.results.measure import measure
 from vclip_cli.results.metric import MetricValue
 from vclip_cli.results.predictions import Predictions, read_predictions
-from vclip_cli.results.record import Record
 
 EXACTLY = 1e-9
 """Metrics are computed again from the very same scores: what remains is the order of sums."""
 
 
-def check_predictions(
-    path: Path, record: Record, seen: Seen
-) -> tuple[list[Check], Predictions | None]:
-    """The checks of the file beside the record at `path`, and what it holds, if it can be read."""
-    stated = record.predictions
+def check_predictions(subject: Subject) -> Predictions | None:
+    """Check the file beside the record; gives what it holds, if it can be read."""
+    stated = subject.record.predictions
     if stated is None:
-        return [Check("predictions", UNCHECKED, "the record was written without any")], None
-    file = path.parent / stated.file
+        subject.note("predictions", UNCHECKED, "the record was written without any")
+        return None
+    file = subject.path.parent / stated.file
     if not file.is_file():
-        return [Check("predictions", DIFFERS, f"the file {file} is missing")], None
+        subject.note("predictions", DIFFERS, f"the file {file} is missing")
+        return None
+    what = "predictions"
     try:
-        found = seen.file_sha256(file)
-    except DataError as error:
-        return [Check("predictions", UNCHECKED, str(error))], None
-    checks = [compare_hashes("predictions", found, stated.sha256, str(file))]
-    try:
+        subject.note_hash(what, subject.seen.file_sha256(file), stated.sha256, str(file))
+        what = "metrics"
         predictions = read_predictions(file)
     except DataError as error:
-        return [*checks, Check("metrics", UNCHECKED, str(error))], None
-    return [*checks, _check_counts(record, predictions), _check_metrics(record, predictions)], (
-        predictions
-    )
+        subject.note(what, UNCHECKED, str(error))
+        return None
+    _check_counts(subject, predictions)
+    _check_metrics(subject, predictions)
+    return predictions
 
 
-def _check_counts(record: Record, predictions: Predictions) -> Check:
-    counts = record.counts
+def _check_counts(subject: Subject, predictions: Predictions) -> None:
+    record, counts = subject.record, subject.record.counts
     problems = []
     if len(predictions.videos) != counts.scored:
         problems.append(f"{len(predictions.videos):,} scored, the record says {counts.scored:,}")
@@ -59,47 +49,42 @@ def _check_counts(record: Record, predictions: Predictions) -> Check:
     failed = {failure.video for failure in record.failures}
     if both := sorted(failed & set(predictions.videos)):
         problems.append(f"scored although listed as failed: {some(both)}")
-    if problems:
-        return Check("scored videos", DIFFERS, "; ".join(problems))
     text = f"{counts.scored:,} scored, {counts.failed:,} failed of {counts.listed:,} listed"
-    return Check("scored videos", MATCH, text)
+    subject.note_problems("scored videos", problems, text)
 
 
-def _check_metrics(record: Record, predictions: Predictions) -> Check:
-    if record.failures and record.config.get("on_error") == "count-as-wrong":
+def _check_metrics(subject: Subject, predictions: Predictions) -> None:
+    record, known = subject.record, list_metrics()
+    if record.failures and record.config.get("on_error") == COUNT_AS_WRONG:
         text = "videos without predictions count as wrong: --rerun computes them again"
-        return Check("metrics", UNCHECKED, text)
+        return subject.note("metrics", UNCHECKED, text)
     try:
-        again = measured_again(record, predictions)
+        again = measure(
+            predictions.scores,
+            predictions.labels,
+            predictions.classes,
+            names=[name for name in record.metrics if name in known],
+            kind=record.kind,
+            threshold=None if record.decision is None else record.decision.threshold,
+        )
     except DataError as error:
-        return Check("metrics", DIFFERS, f"cannot be computed from the predictions: {error}")
+        text = f"cannot be computed from the predictions: {error}"
+        return subject.note("metrics", DIFFERS, text)
+    both = [name for name in record.metrics if name in again.metrics]
     moved = []
-    for name, metric in record.metrics.items():
-        found = again.metrics.get(name)
-        if found is not None and not _equal(metric, found):
-            moved.append(f"{name} is {found.value:.4f}, the record says {metric.value:.4f}")
-    for stated, entry in zip(record.per_class.values, again.per_class.values, strict=True):
-        if stated.n != entry.n or not _close(stated.value, entry.value):
-            moved.append(f"the class {stated.name!r} differs")
-    if moved:
-        return Check("metrics", DIFFERS, "; ".join(moved[:4]) + ("; …" if moved[4:] else ""))
-    known = [name for name in record.metrics if name in again.metrics]
-    if not known:
-        return Check("metrics", UNCHECKED, "this version computes none of the record's metrics")
-    return Check("metrics", MATCH, f"{', '.join(known)} computed again from the predictions")
-
-
-def measured_again(record: Record, predictions: Predictions) -> Evaluation:
-    """The record's metrics, from predictions. Raises DataError when these do not fit together."""
-    known = list_metrics()
-    return measure(
-        predictions.scores,
-        predictions.labels,
-        predictions.classes,
-        names=[name for name in record.metrics if name in known],
-        kind=record.kind,
-        threshold=None if record.decision is None else record.decision.threshold,
-    )
+    for name in both:
+        stated, found = record.metrics[name], again.metrics[name]
+        if not _equal(stated, found):
+            moved.append(f"{name} is {found.value:.4f}, the record says {stated.value:.4f}")
+    for old, new in zip(record.per_class.values, again.per_class.values, strict=True):
+        if old.n != new.n or not _close(old.value, new.value):
+            moved.append(f"the class {old.name!r} differs")
+    if not both and not moved:
+        text = "this version computes none of the record's metrics"
+        return subject.note("metrics", UNCHECKED, text)
+    problems = [*moved[:4], *(["…"] if moved[4:] else [])]
+    text = f"{', '.join(both)} computed again from the predictions"
+    return subject.note_problems("metrics", problems, text)
 
 
 def _equal(one: MetricValue, other: MetricValue) -> bool:
