@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
@@ -45,9 +47,6 @@ from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, PredictionsFile, Record, read_record, write_record
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 PREDICTIONS_FILE = "predictions.parquet"
 PARTS = "parts"
 
@@ -69,15 +68,11 @@ class Result:
     @property
     def per_class(self) -> pd.DataFrame:
         """One row a class: name, value and number of videos of the metric `record.per_class`."""
-        import pandas as pd
-
         return pd.DataFrame([entry.model_dump() for entry in self.record.per_class.values])
 
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a scored video, as the predictions file has it."""
-        import pandas as pd
-
         assert self.record.predictions is not None  # evaluation always writes them
         return pd.read_parquet(self.path.with_name(self.record.predictions.file))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.files import sha256_file
+from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import TestSet, protocol_tests, protocol_validation
 from vclip_cli.data.split import SharedVideos, check_overlap
@@ -34,9 +35,6 @@ from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
 from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results.measure import find_metrics
-
-if TYPE_CHECKING:
-    from vclip_cli.data.dataset import Dataset
 
 ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 

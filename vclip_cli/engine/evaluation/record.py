@@ -44,9 +44,9 @@ class ScoredPass:
         scores = self.scores
         wanted = {video for video, _ in listed_videos(test, self.plan.request.run.limit)}
         rows = [row for row, video in enumerate(scores.videos) if video in wanted]
-        columns = list(range(len(self.classes)))
-        if set(test.classes) != set(self.classes):
-            columns = [self.classes.index(name) for name in test.classes]
+        same = set(test.classes) == set(self.classes)
+        classes = self.classes if same else list(test.classes)
+        columns = [self.classes.index(name) for name in classes]
         narrow = replace(
             scores,
             videos=[scores.videos[row] for row in rows],
@@ -54,7 +54,6 @@ class ScoredPass:
             failures=[failure for failure in scores.failures if failure.video in wanted],
             damage={video: signs for video, signs in scores.damage.items() if video in wanted},
         )
-        classes = [self.classes[column] for column in columns]
         prompts = [self.prompts[column] for column in columns]
         return replace(self, scores=narrow, classes=classes, prompts=prompts)
 

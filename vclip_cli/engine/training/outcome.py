@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -22,9 +23,6 @@ from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
@@ -46,9 +44,9 @@ class TrainingRun:
     checkpoint: Path
     steps: int
     loss: float
-    selected: dict[str, Any]
-    failures: dict[str, list[str]]
-    reused: bool
+    selected: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    reused: bool = False
 
     def __repr__(self) -> str:
         """The method and its checkpoint, for a notebook."""
@@ -71,8 +69,6 @@ class TrainingRun:
     @property
     def log(self) -> pd.DataFrame:
         """Step, loss and learning rate of every update."""
-        import pandas as pd
-
         return pd.read_csv(self.checkpoint.with_name(LOSS_FILE))
 
 
@@ -84,7 +80,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
     loss = state.losses[-1][1] if state.losses else float("nan")
     if plan.steps is not None and state.step < plan.steps:
         path = plan.folder / STATE_FILE
-        return TrainingRun(plan, path, state.step, loss, {}, state.failures, reused=False)
+        return TrainingRun(plan, path, state.step, loss, failures=state.failures)
     path, sources = plan.folder / CHECKPOINT_FILE, plan.document.sources
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
     ended: dict[str, Any] = {"steps": state.step, "loss": loss, "selected": selected}
@@ -134,7 +130,7 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
     }
     write_json(plan.folder / RUN_FILE, document)
     (plan.folder / STATE_FILE).unlink(missing_ok=True)
-    return TrainingRun(plan, path, **ended, failures=state.failures, reused=False)
+    return TrainingRun(plan, path, **ended, failures=state.failures)
 
 
 def _trained_videos(plan: TrainingPlan) -> dict[str, Any]:
@@ -166,7 +162,7 @@ def finished_run(plan: TrainingPlan) -> TrainingRun | None:
     if not checkpoint.is_file() or sha256_file(checkpoint) != ended["checkpoint_sha256"]:
         return None
     facts = {name: ended[name] for name in kept}
-    return TrainingRun(plan, checkpoint, **facts, failures={}, reused=True)
+    return TrainingRun(plan, checkpoint, **facts, reused=True)
 
 
 @dataclass

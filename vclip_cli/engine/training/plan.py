@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,6 +14,7 @@ from vclip_cli import __version__
 from vclip_cli.common.errors import SpecError, UsageError
 from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
+from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
 from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.protocol import Protocol, load_protocol
@@ -45,9 +46,6 @@ from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from vclip_cli.data.dataset import Dataset
 
 FOLLOWING = ("frames", "classes")
 """Options of a method that follow from the recipe and the split, and are not set by themselves."""

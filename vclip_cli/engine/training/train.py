@@ -93,7 +93,7 @@ def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
     else:
         state = _trained(plan, None, progress)
         if state.step < (plan.steps or 0):
-            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
+            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0)
     wait_until(lambda: finished_run(plan) is not None)
     found = finished_run(plan)
     assert found is not None

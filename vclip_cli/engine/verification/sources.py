@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.files import sha256_bytes
+from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
@@ -16,12 +16,10 @@ from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.evaluation.plan import labels_of
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Subject, some
+from vclip_cli.models.checkpoint import read_info
 from vclip_cli.results.grouping import test_set_of
 from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
-
-if TYPE_CHECKING:
-    from vclip_cli.data.dataset import Dataset
 
 SEARCHED_LEVELS = 3
 """How many folders above a record its checkpoint is searched below."""
@@ -178,8 +176,6 @@ def _find_checkpoint(subject: Subject, sha256: str) -> Path | None:
 
 def _check_training_list(subject: Subject, checkpoint: Path) -> None:
     """Check the list beside a checkpoint against the hash that the checkpoint's header holds."""
-    from vclip_cli.models.checkpoint import read_info
-
     file = checkpoint.with_name(TRAINING_LIST)
     if not file.is_file():
         return None
