@@ -30,10 +30,9 @@ from vclip_cli.engine.specs import (
 )
 
 RUN_FILE = "run.json"
-Takes = dict[type, str]
 _MODEL = "method checkpoint backbone pretrained"
 _WORKERS = "workers video_timeout limit_memory"
-TAKES: dict[str, Takes] = {
+TAKES: dict[str, dict[type, str]] = {
     "train": {
         DataSpec: "protocol dataset shots train_list allow_overlap",
         ModelSpec: "method backbone pretrained",
@@ -162,13 +161,12 @@ class Request:
         Raises UsageError for an unknown name, with the near misses, and for a wrong value.
         """
         refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
-        found: dict[type, Any] = {}
+        places: dict[Any, str] = {part.default_factory: part.name for part in fields(cls)}
+        parts: dict[str, Any] = {}
         for spec, names in TAKES[verb].items():
             own = {name: keywords[name] for name in names.split() if name in keywords}
-            found[spec] = build(spec, own)
-        places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
-        given = {name: found[spec] for name, spec in places.items() if spec in found}
-        return cls(**given)
+            parts[places[spec]] = build(spec, own)
+        return cls(**parts)
 
     def change(self, **parts: Mapping[str, Any]) -> Request:
         """The request with some fields of its parts changed: `change(run={"out": folder})`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,16 +85,14 @@ def plan_sweep(request: Request, datasets: Sequence[str]) -> list[Job]:
     return jobs
 
 
-@contextlib.contextmanager
-def sweep_log(request: Request, jobs: int) -> Iterator[RunLog]:
+def sweep_log(request: Request, jobs: int) -> AbstractContextManager[RunLog]:
     """The log of all jobs together, which knows of those that have not begun.
 
     Raises UsageError where the folder cannot be written.
     """
     folder = sweep_folder(request)
     require_writable_folder(folder)
-    with open_run_log(folder, "run", log_name(launched_shard()), total=jobs) as run_log:
-        yield run_log
+    return open_run_log(folder, "run", log_name(launched_shard()), total=jobs)
 
 
 def run_job(request: Request, job: Job, *, progress: Progress = no_progress) -> list[Result]:

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,7 @@ from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_
 from vclip_cli.common.locks import folder_lock
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import TestSet
-from vclip_cli.engine.encoding.embedding_store import (
-    EmbeddingStore,
-    StoredEmbeddings,
-    embedding_store,
-)
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.encoder import PerLabel, RawLogits, count_multiply_adds
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.passes import score_videos
@@ -119,39 +115,26 @@ class Scoring:
     log: RunLog
     progress: Progress
 
-    def encode_classes(self, prompts: list[list[str]]) -> Any:
-        """What the adapter's `score` needs of the classes, from stored embeddings if named."""
-        plan, stored = self.plan, self.plan.request.text.label_embeddings
-        if stored is not None:
-            return stored_text(stored, plan.method, prompts, plan.encoder.compute)
-        return plan.encoder.encode_text(prompts)
-
-    def logits(self, test: TestSet) -> Scores:
-        """The logits of a test set, which every process scores as a whole."""
-        prompts = self.plan.prompts(self.plan.classes(test))
-        text = self.encode_classes(prompts)
-        scores, _ = self.score([test], prompts, text, RawLogits())
-        assert scores is not None  # no shard was given
-        return scores
-
     def score(
-        self,
-        tests: Sequence[TestSet],
-        prompts: list[list[str]],
-        text: Any,
-        per_label: PerLabel | None,
-        shard: Shard | None = None,
-    ) -> tuple[Scores | None, StoredEmbeddings | None]:
-        """Score the union of several test sets over the classes that they share.
+        self, tests: Sequence[TestSet], per_label: PerLabel | None, shard: Shard | None = None
+    ) -> ScoredPass | None:
+        """Score the union of several test sets over the classes of the widest one.
 
-        text: what the prompts were encoded to; shard: None for the whole in this process; see
-        `score_videos`.
+        shard: None for the whole in this process, without a log. See `score_videos`.
         """
         plan, run = self.plan, self.plan.request.run
+        reading, stored_texts = plan.settings.reading, plan.request.text.label_embeddings
+        classes = plan.classes(max(tests, key=lambda test: len(test.classes)))
+        prompts = plan.prompts(classes)
+        started, clock = datetime.now(UTC), time.perf_counter()
+        if stored_texts is not None:
+            text: Any = stored_text(stored_texts, plan.method, prompts, plan.encoder.compute)
+        else:
+            text = plan.encoder.encode_text(prompts)
         paths = {video: path for test in tests for video, path in listed_videos(test, run.limit)}
         listed = [ListedVideo(video, path) for video, path in paths.items()]
         root = plan.dataset.require_videos()
-        videos = VideoSet(root, listed, plan.settings.reading, plan.dataset.config.name)
+        videos = VideoSet(root, listed, reading, plan.dataset.config.name)
         videos.prepare(self.progress)
         sizes = [_size(item.below(root)) for item in listed]
         what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
@@ -172,13 +155,23 @@ class Scoring:
             progress=self.progress,
             description=f"scoring {', '.join(test.name for test in tests)}",
         )
-        return scores, stored
+        if scores is None:
+            return None
+        seconds = time.perf_counter() - clock
+        cost = count_multiply_adds(plan.method.adapter, text, reading)
+        return ScoredPass(plan, classes, prompts, scores, started, seconds, cost, stored)
+
+    def logits(self, test: TestSet) -> Scores:
+        """The logits of a test set, which every process scores as a whole."""
+        scored = self.score([test], RawLogits())
+        assert scored is not None  # no shard was given
+        return scored.scores
 
 
 def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
     plan.method.adapter.to(plan.encoder.device)
-    reading = plan.settings.reading
-    store = embedding_store(plan.encoder, reading) if plan.request.run.cache else None
+    cached = plan.request.run.cache
+    store = embedding_store(plan.encoder, plan.settings.reading) if cached else None
     scoring = Scoring(plan, store, log, progress)
     decision = per_label = None
     if plan.tests[0].multi_label:
@@ -186,19 +179,9 @@ def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Res
         per_label = LabelProbability(decision.slope, decision.bias, decision.source)
     done = []
     for tests in tests_by_classes(plan.tests):
-        classes = plan.classes(max(tests, key=lambda test: len(test.classes)))
-        prompts = plan.prompts(classes)
-        started, clock = datetime.now(UTC), time.perf_counter()
-        text = scoring.encode_classes(prompts)
-        scores, stored = scoring.score(tests, prompts, text, per_label, plan.shard)
-        if scores is None:
-            continue
-        seconds = time.perf_counter() - clock
-        cost = count_multiply_adds(plan.method.adapter, text, reading)
-        scored = ScoredPass(
-            plan, classes, prompts, scores, started, seconds, cost, stored, decision
-        )
-        done += [_finish(test, scored.of(test)) for test in tests]
+        scored = scoring.score(tests, per_label, plan.shard)
+        if scored is not None:
+            done += [_finish(test, replace(scored.of(test), decision=decision)) for test in tests]
     if plan.shard.is_main:
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done

@@ -37,7 +37,7 @@ class ScoredPass:
     seconds: float
     multiply_adds: int | None
     stored: StoredEmbeddings | None
-    decision: records.Decision | None
+    decision: records.Decision | None = None
 
     def of(self, test: TestSet) -> ScoredPass:
         """The videos and the classes of one test set."""

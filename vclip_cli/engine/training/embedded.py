@@ -35,7 +35,7 @@ def fit_on_embeddings(plan: TrainingPlan, progress: Progress) -> ResumeState:
     Gives the state of a finished run. Raises DataError when fewer than two classes can be read.
     """
     recipe, encoder = plan.recipe, plan.encoder
-    state = ResumeState(plan.document.sha256)
+    state = ResumeState(plan.document.sha256, 0, {}, {})
     embeddings, targets = _embeddings(plan, state, progress)
     classes = len(torch.unique(targets))
     if classes < 2:

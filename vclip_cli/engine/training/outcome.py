@@ -176,9 +176,9 @@ class ResumeState:
     """
 
     run_sha256: str
-    step: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    step: int
+    tensors: dict[str, Tensor]
+    optimizer: dict[str, Any]
     scaler: dict[str, Any] = field(default_factory=dict)
     losses: list[list[float]] = field(default_factory=list)
     failures: dict[str, list[str]] = field(default_factory=dict)
@@ -238,10 +238,9 @@ def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
     content = read_tensor_file(path)
     try:
         state = ResumeState(**content)
+        parts = (state.tensors, state.optimizer, state.best)
         whole = isinstance(state.step, int) and isinstance(state.losses, list)
-        whole &= all(
-            isinstance(part, dict) for part in (state.tensors, state.optimizer, state.best)
-        )
+        whole &= all(isinstance(part, dict) for part in parts)
     except TypeError:
         whole = False
     if not whole:

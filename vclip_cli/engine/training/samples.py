@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -196,13 +195,22 @@ def micro_batches(
     keys = [(epoch, data.items[position]) for batch in planned for epoch, position in batch]
     results = call_in_workers(_read, data.reading, keys, workers)
     for batch in planned:
-        found = []
+        samples: list[Sample] = []
+        failures: list[FailedVideo] = []
         for _, position in batch:
             item, result = data.items[position], next(results)
             if isinstance(result, FailedCall):  # its worker was lost
                 result = FailedVideo(item.video, item.path, result.reason)
-            found.append(result)
-        yield _collate(found)
+            if isinstance(result, FailedVideo):
+                failures.append(result)
+            else:
+                samples.append(result)
+        frames = targets = None
+        if samples:
+            frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))
+            labels: list[Any] = [target for _, target in samples]
+            targets = pad_labels(labels) if data.multi_label else torch.tensor(labels)
+        yield MicroBatch(frames, targets, failures)
 
 
 def _read(reading: SampleReading, key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
@@ -213,14 +221,3 @@ def _read(reading: SampleReading, key: tuple[int, TrainingItem]) -> Sample | Fai
         if item.path and reading.store is None:
             require_videos(reading.root)
         return failed_video(item.video, item.path, error)
-
-
-def _collate(results: Sequence[Sample | FailedVideo]) -> MicroBatch:
-    samples = [result for result in results if not isinstance(result, FailedVideo)]
-    failures = [result for result in results if isinstance(result, FailedVideo)]
-    if not samples:
-        return MicroBatch(None, None, failures)
-    frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))
-    targets: list[Any] = [target for _, target in samples]
-    several = isinstance(targets[0], tuple)
-    return MicroBatch(frames, pad_labels(targets) if several else torch.tensor(targets), failures)

@@ -29,12 +29,7 @@ from vclip_cli.engine.training.samples import (
     micro_batches,
     seed_of,
 )
-from vclip_cli.engine.training.targets import (
-    draw_mix,
-    losses_of_videos,
-    mix_frames,
-    starting_bias,
-)
+from vclip_cli.engine.training.targets import draw_mix, losses_of_videos, mix_frames, starting_bias
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import to_device
 from vclip_cli.video.preprocess import normalise

@@ -115,7 +115,7 @@ def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> Resu
     if adapter.fits:
         return fit_on_embeddings(plan, progress)
     sha256 = plan.document.sha256
-    state = read_state(plan.folder, sha256) or ResumeState(sha256)
+    state = read_state(plan.folder, sha256) or ResumeState(sha256, 0, {}, {})
     selector = Selector.build(plan, progress) if plan.request.training.select_on else None
     return fit(plan, state, selector, log, progress)
 

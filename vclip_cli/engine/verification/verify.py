@@ -68,7 +68,7 @@ class Verified:
 def verify_record(
     path: Path,
     asked: Request,
-    seen: Seen | None = None,
+    seen: Seen,
     *,
     again: bool = False,
     tolerance: float = TOLERANCE,
@@ -83,7 +83,7 @@ def verify_record(
     record, and what evaluation raises.
     """
     record = read_record(path)
-    subject = Subject(path, record, seen if seen is not None else Seen())
+    subject = Subject(path, record, seen)
     predictions = check_predictions(subject)
     check_dataset(subject, check_protocol(subject), predictions)
     check_backbone(subject, asked.model.pretrained)
