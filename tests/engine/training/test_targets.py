@@ -17,7 +17,6 @@ from vclip_cli.engine.training.targets import (
     mix_frames,
     pad_labels,
     partners,
-    soft_targets,
     starting_bias,
 )
 
@@ -58,7 +57,6 @@ def test_the_loss_of_one_class_equals_torchs_own() -> None:
     )
     mixed = losses_of_videos(logits, targets, 0.3, **facts)
     torch.testing.assert_close(mixed, 0.3 * wanted + 0.7 * swapped)
-    torch.testing.assert_close(soft_targets(targets, 5, 0.1, 0.3).sum(dim=1), torch.ones(6))
 
 
 def test_all_labels_of_the_videos_and_some_of_the_others_are_drawn() -> None:

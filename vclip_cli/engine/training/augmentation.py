@@ -39,11 +39,9 @@ def augment(
         if how.flip and _happens(how.flip) and may_flip:
             clip = v2.functional.horizontal_flip(clip)
         if how.color_jitter is not None and _happens(how.color_jitter.probability):
-            spec_of = how.color_jitter
-            jitter = v2.ColorJitter(
-                spec_of.brightness, spec_of.contrast, spec_of.saturation, spec_of.hue
-            )
-            clip = torch.stack([jitter(f) for f in clip]) if spec_of.per_frame else jitter(clip)
+            color = how.color_jitter
+            jitter = v2.ColorJitter(color.brightness, color.contrast, color.saturation, color.hue)
+            clip = torch.stack([jitter(f) for f in clip]) if color.per_frame else jitter(clip)
         if how.grayscale and _happens(how.grayscale):
             clip = v2.functional.rgb_to_grayscale(clip, num_output_channels=3)
     return np.ascontiguousarray(clip.permute(0, 2, 3, 1).numpy())

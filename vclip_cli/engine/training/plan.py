@@ -225,17 +225,19 @@ def _default_recipe(method: type[Adapter], protocol: Protocol, dataset: str) -> 
 
     A method that is fitted on stored embeddings is fitted in the way of its own paper.
     """
-    recipe = Recipe(
+    trained: dict[str, Any] = {"batch_size": 1024}
+    if not method.fits:
+        trained = {
+            "batch_size": 64,
+            "optimizer": Optimizer(learning_rate=1e-3, weight_decay=0.01),
+            "schedule": Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01),
+        }
+    return Recipe(
         method=method.name,
         source="vclip's default: no published setting of this method under this protocol",
         frames=protocol.frames_for(dataset),
-        batch_size=1024 if method.fits else 64,
+        **trained,
     )
-    if method.fits:
-        return recipe
-    optimizer = Optimizer(learning_rate=1e-3, weight_decay=0.01)
-    schedule = Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01)
-    return recipe.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 
 
 def _options(method: type[Adapter]) -> list[str]:

@@ -91,14 +91,6 @@ def mix_targets(targets: Tensor, own_weight: float | None) -> Tensor:
     return targets * own_weight + targets[partners(targets)] * (1 - own_weight)
 
 
-def soft_targets(
-    targets: Tensor, classes: int, smoothing: float, own_weight: float | None
-) -> Tensor:
-    """Class indices (B,) to target distributions (B,K), smoothed and mixed."""
-    hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
-    return mix_targets(hard * (1 - smoothing) + smoothing / classes, own_weight)
-
-
 @dataclass(frozen=True)
 class UpdateLabels:
     """The labels on which the loss of one update is computed.
@@ -161,7 +153,8 @@ def losses_of_videos(
     the mean over all K labels, with an estimate for those that were not drawn.
     """
     if labels is None:
-        wanted = soft_targets(targets, classes, smoothing, own_weight)
+        hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
+        wanted = mix_targets(hard * (1 - smoothing) + smoothing / classes, own_weight)
         return cross_entropy(logits.float(), wanted, reduction="none")
     indices = to_device(labels.indices, targets.device)
     wanted = mix_targets((targets[:, :, None] == indices).any(dim=1).float(), own_weight)

@@ -17,8 +17,14 @@ from vclip_cli.engine.loading.datasets import STORE
 from vclip_cli.engine.requests import Request, recorded_request
 from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.specs import SOURCE
-from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check, Seen, Subject
-from vclip_cli.engine.verification.predictions import check_predictions
+from vclip_cli.engine.verification.checks import (
+    DIFFERS,
+    UNCHECKED,
+    Check,
+    Seen,
+    Subject,
+    check_predictions,
+)
 from vclip_cli.engine.verification.sources import (
     check_backbone,
     check_checkpoint,
