@@ -200,8 +200,8 @@ _NO_EFFECT = _PLACES | {
     *("protocol", "split"),
     *("extra_labels", "backbone", "pretrained", "set", "recipe"),
 }
-"""Settings that are no part of a run's identity: they change no result beyond rounding, or say
-where something lies whose content is hashed among the sources."""
+"""Settings left out of a run's identity. They change no result beyond rounding, or name files whose
+content is hashed among the sources."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +231,9 @@ class RunDocument:
     def identity(self) -> dict[str, Any]:
         """What determines the results."""
         settings = {k: v for k, v in self.settings.items() if k not in _NO_EFFECT}
-        if self.work == "train":  # an update is the recipe's, however many videos fit a device
+        if self.work == "train":  # the recipe sets the size of an update
             settings.pop("batch_size")
-        if settings.get("on_error") != COUNT_AS_WRONG:  # to skip a video or to stop: the same rows
+        if settings.get("on_error") != COUNT_AS_WRONG:  # skip and stop give the same rows
             settings.pop("on_error", None)
         return {"work": self.work, "settings": settings, "sources": dict(self.sources)}
 

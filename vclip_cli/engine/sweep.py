@@ -86,7 +86,7 @@ def plan_sweep(request: Request, datasets: Sequence[str]) -> list[Job]:
 
 
 def sweep_log(request: Request, jobs: int) -> AbstractContextManager[RunLog]:
-    """The log of all jobs together, which knows of those that have not begun.
+    """The log of all jobs together; it counts those that have not begun.
 
     Raises UsageError where the folder cannot be written.
     """

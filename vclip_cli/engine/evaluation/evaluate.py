@@ -89,7 +89,7 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
     require_writable_folder(plan.folder)
     shard = plan.shard
     if not plan.request.run.resume and shard.count > 1:
-        raise UsageError("--no-resume is for one process: the others might come too late for it")
+        raise UsageError("--no-resume is for one process: others could delete what it has written")
     with contextlib.ExitStack() as held:
         if shard.is_main:
             held.enter_context(folder_lock(plan.folder, "evaluating into"))

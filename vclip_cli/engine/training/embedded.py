@@ -6,8 +6,6 @@ for all such methods, seeds and numbers of shots.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch.nn.functional import normalize
@@ -17,7 +15,7 @@ from vclip_cli.common.long_work import Progress
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast
 from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
-from vclip_cli.engine.encoding.settings import recipe_views, resolve_settings
+from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.loading.datasets import require_kept
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
@@ -84,13 +82,11 @@ def embed_shard(plan: TrainingPlan, progress: Progress) -> None:
 def _training_videos(plan: TrainingPlan) -> VideoSet:
     """The training videos, read as at the test. Raises UsageError for a frame store that lacks the
     frames."""
-    trained = plan.data.reading
-    asked = InputSpec(decoder=trained.decoder)
-    settings = resolve_settings(plan.method.adapter, asked, planned=recipe_views(plan.recipe))
-    reading = replace(settings.reading, store=trained.store)
-    require_kept(reading.store, reading.sampling)
     listed = [ListedVideo(item.video, item.path) for item in plan.data.items]
-    return VideoSet(trained.root, listed, reading, plan.dataset.config.name)
+    asked = InputSpec(decoder=plan.data.reading.decoder)
+    videos = plan.video_set(listed, asked, recipe_views(plan.recipe))
+    require_kept(videos.reading.store, videos.reading.sampling)
+    return videos
 
 
 def _embeddings(

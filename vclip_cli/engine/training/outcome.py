@@ -73,7 +73,7 @@ class TrainingRun:
 
 
 def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRun:
-    """Write the checkpoint of a run that came to its end; the state alone of one that did not.
+    """Write the checkpoint of a finished run; name the saved state of one that stopped early.
 
     Raises StorageError.
     """
@@ -150,7 +150,7 @@ def _trained_videos(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def finished_run(plan: TrainingPlan) -> TrainingRun | None:
-    """An earlier, equal run that came to its end with the checkpoint that it says.
+    """An earlier, finished run with the same settings, whose checkpoint is unchanged.
 
     Raises UsageError where the folder holds a run with other settings.
     """
@@ -167,7 +167,7 @@ def finished_run(plan: TrainingPlan) -> TrainingRun | None:
 
 @dataclass
 class ResumeState:
-    """Everything after `step` whole updates.
+    """The state of a run after `step` updates.
 
     It holds no state of random generators: every draw is seeded by what it is for (the epoch and
     the video, or the step), so the step is enough. losses: rows of (step, loss, rate); best: the
@@ -196,7 +196,7 @@ class ResumeState:
         return next((reason for _, reason in self.failures.values()), None)
 
     def capture(self, adapter: Adapter, optimizer: Any, accelerator: Accelerator) -> None:
-        """Copy what trains, the optimizer and the scaler of gradients into the state."""
+        """Copy the trained parameters, the optimizer and the gradient scaler into the state."""
         self.tensors = trained_tensors(adapter)
         self.optimizer = optimizer.state_dict()
         if accelerator.scaler is not None:
@@ -215,7 +215,7 @@ class ResumeState:
 
 
 def trained_tensors(adapter: Adapter) -> dict[str, Tensor]:
-    """A copy of what trains, on the CPU."""
+    """A copy of the trained parameters, on the CPU."""
     return {
         name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
     }

@@ -23,7 +23,7 @@ from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.data.split import Split
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, load_start
-from vclip_cli.engine.encoding.settings import class_prompts
+from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
 from vclip_cli.engine.loading.datasets import (
     open_dataset,
     open_frames,
@@ -31,7 +31,9 @@ from vclip_cli.engine.loading.datasets import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request, RunDocument
+from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.overrides import changed, check_fitting, override
 from vclip_cli.engine.training.samples import (
@@ -85,6 +87,15 @@ class TrainingPlan:
     def steps(self) -> int | None:
         """Updates in all; None for a method that is fitted on stored embeddings in one go."""
         return None if self.method.adapter.fits else steps_of(len(self.data.items), self.recipe)[0]
+
+    def video_set(
+        self, videos: Sequence[ListedVideo], asked: InputSpec, stated: dict[str, Any] | None = None
+    ) -> VideoSet:
+        """Videos of the dataset, read as at the test; see `resolve_settings`."""
+        trained = self.data.reading
+        settings = resolve_settings(self.method.adapter, asked, planned=stated)
+        reading = dataclasses.replace(settings.reading, store=trained.store)
+        return VideoSet(trained.root, videos, reading, self.dataset.config.name)
 
 
 def plan_run(request: Request) -> TrainingPlan:

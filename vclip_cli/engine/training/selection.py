@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap
 from vclip_cli.engine.encoding.encoder import RawLogits
 from vclip_cli.engine.encoding.passes import encoded_batches
-from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.specs import InputSpec
@@ -55,12 +54,9 @@ class Selector:
         others = {test.name: test.rows["video"] for test in tests}
         others["the training list"] = plan.split.rows["video"]
         check_overlap(set(rows["video"]), others)
-        trained = plan.data.reading
-        asked = InputSpec(frames=plan.recipe.frames, decoder=trained.decoder)
-        reading = resolve_settings(plan.method.adapter, asked).reading
         listed = [ListedVideo(str(video), path) for video, path in paths.items()]
-        reading = replace(reading, store=trained.store)
-        videos = VideoSet(trained.root, listed, reading, plan.dataset.config.name)
+        asked = InputSpec(frames=plan.recipe.frames, decoder=plan.data.reading.decoder)
+        videos = plan.video_set(listed, asked)
         videos.prepare(progress)
         return cls(plan, videos, labels.tolist())
 

@@ -2,8 +2,8 @@
 
 B videos, K classes or labels of the run, C labels of an update, T C H W as everywhere.
 
-Mixing: video 2j is mixed with video 2j+1 of a global batch. The order is random, so a neighbour is
-as good a partner as any. Partners always stay together, so the result depends neither on how a
+Mixing: video 2j is mixed with video 2j+1 of a global batch. The order is random, so any neighbour
+will do. Partners always stay together, so the result depends neither on how a
 batch is split into micro-batches nor on how many processes share it.
 
 Several labels a video: binary cross-entropy on the labels that the videos of an update have, and on

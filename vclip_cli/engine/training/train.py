@@ -47,7 +47,7 @@ logger = logging.getLogger("vclip")
 def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> TrainingRun:
     """Train, or go on from an interrupted run, and write the checkpoint.
 
-    Of several processes the first one writes; the others give what it has written. Raises
+    Of several processes rank 0 writes; the others return what it has written. Raises
     ComparisonRefused when training and test videos overlap, UsageError when the folder holds
     another run.
     """
@@ -60,7 +60,7 @@ def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> Train
     )
     require_writable_folder(plan.folder)
     if not plan.request.run.resume and shard.count > 1:
-        raise UsageError("--no-resume is for one process: the others might come too late for it")
+        raise UsageError("--no-resume is for one process: others could delete what it has written")
     if not shard.is_main:
         return _follow(plan, progress)
     with folder_lock(plan.folder, "training in"):

@@ -23,12 +23,12 @@ DIFFERS: Status = "differs"
 UNCHECKED: Status = "not checked"
 SHOWN = 3
 EXACTLY = 1e-9
-"""Metrics are computed again from the very same scores: what remains is the order of sums."""
+"""Metrics are computed again from the same scores, so only the order of sums differs."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """what: the thing that was looked at; detail: what was found, or why nothing could be."""
+    """what: what was checked; detail: what was found, or why it could not be checked."""
 
     what: str
     status: Status
@@ -55,7 +55,7 @@ class Subject:
         self.checks.append(Check(what, status, detail))
 
     def note_problems(self, what: str, problems: Sequence[str], otherwise: str) -> None:
-        """Add a check that differs by some problems, or matches where there are none."""
+        """Add a check that differs where there are problems, and matches where there are none."""
         self.note(what, DIFFERS if problems else MATCH, "; ".join(problems) or otherwise)
 
     def note_hash(self, what: str, found: str, stated: str | None, detail: str = "") -> None:

@@ -42,7 +42,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of one record; remarks: what is other without being wrong."""
+    """What was found of one record; remarks: differences that are no error."""
 
     path: Path
     checks: tuple[Check, ...]
