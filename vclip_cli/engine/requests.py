@@ -5,12 +5,14 @@ Loads no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
@@ -27,10 +29,10 @@ from vclip_cli.engine.specs import (
     WorkerSpec,
 )
 
-Takes = dict[type, str]
+RUN_FILE = "run.json"
 _MODEL = "method checkpoint backbone pretrained"
 _WORKERS = "workers video_timeout limit_memory"
-TAKES: dict[str, Takes] = {
+TAKES: dict[str, dict[type, str]] = {
     "train": {
         DataSpec: "protocol dataset shots train_list allow_overlap",
         ModelSpec: "method backbone pretrained",
@@ -170,13 +172,12 @@ class Request:
         Raises UsageError for an unknown name, with the near misses, and for a wrong value.
         """
         refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
-        found: dict[type, Any] = {}
+        places: dict[Any, str] = {part.default_factory: part.name for part in fields(cls)}
+        parts: dict[str, Any] = {}
         for spec, names in TAKES[verb].items():
             own = {name: keywords[name] for name in _names(names) if name in keywords}
-            found[spec] = build(spec, own)
-        places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
-        given = {name: found[spec] for name, spec in places.items() if spec in found}
-        return cls(**given)
+            parts[places[spec]] = build(spec, own)
+        return cls(**parts)
 
     def change(self, **parts: Mapping[str, Any]) -> Request:
         """The request with some fields of its parts changed: `change(run={"out": folder})`."""
@@ -210,8 +211,8 @@ _NO_EFFECT = _PLACES | {
     *("protocol", "split"),
     *("extra_labels", "backbone", "pretrained", "set", "recipe"),
 }
-"""Settings that are no part of a run's identity: they change no result beyond rounding, or say
-where something lies whose content is hashed among the sources."""
+"""Settings left out of a run's identity. They change no result beyond rounding, or name files whose
+content is hashed among the sources."""
 
 
 @dataclass(frozen=True)
@@ -241,9 +242,9 @@ class RunDocument:
     def identity(self) -> dict[str, Any]:
         """What determines the results."""
         settings = {k: v for k, v in self.settings.items() if k not in _NO_EFFECT}
-        if self.work == "train":  # an update is the recipe's, however many videos fit a device
+        if self.work == "train":  # the recipe sets the size of an update
             settings.pop("batch_size")
-        if settings.get("on_error") != COUNT_AS_WRONG:  # to skip a video or to stop: the same rows
+        if settings.get("on_error") != COUNT_AS_WRONG:  # skip and stop give the same rows
             settings.pop("on_error", None)
         return {"work": self.work, "settings": settings, "sources": dict(self.sources)}
 
@@ -251,6 +252,32 @@ class RunDocument:
     def sha256(self) -> str:
         """The hash of the identity."""
         return sha256_json(self.identity)
+
+    def default_folder(self, name: str) -> Path:
+        """Where the run lies unless `--out` says otherwise."""
+        data, name = self.request.data, f"{name}_{self.sha256[:10]}"
+        return Path("runs") / Path(str(data.protocol)).stem / str(data.dataset) / name
+
+    def earlier(self, folder: Path) -> dict[str, Any] | None:
+        """The `run.json` that an equal run has left in a folder, None where there is none.
+
+        Raises UsageError where the folder holds a run with other settings, or a damaged one.
+        """
+        path = folder / RUN_FILE
+        if not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            same = found["sha256"] == self.sha256
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            same = False
+        if not same:
+            raise UsageError(
+                "the output folder holds a run with other settings",
+                where=str(folder),
+                hint="choose another with --out, or replace it with --no-resume",
+            )
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """The document as `run.json` holds it."""

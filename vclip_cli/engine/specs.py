@@ -1,10 +1,9 @@
 """What a person can choose: every setting, declared once.
 
 A field here is an option of the verbs that take it (`requests.py`), a key of `config.yaml`, a
-variable `VCLIP_…`, a keyword of the library's functions and a line in `docs/settings.md`. Flags win
-over the environment, that over the config file, the file over the protocol, the protocol over the
-defaults.
-None means that the protocol, the checkpoint or the machine decides. Loads no torch.
+variable `VCLIP_…`, a keyword of the library's functions and a line in `docs/settings.md`.
+Precedence, highest first: flags, environment, config file, protocol, defaults. None means that the
+protocol, the checkpoint or the machine decides. Loads no torch.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -324,7 +325,7 @@ def dry_run(
     if verb == "run":
         from vclip_cli.engine.sweep import plan_sweep
 
-        return {"jobs": [job.as_dict() for job in plan_sweep(Request.of("run", settings), names)]}
+        return {"jobs": [asdict(job) for job in plan_sweep(Request.of("run", settings), names)]}
     named = {"dataset": names[0] if names else None}
     if verb == "embed":
         from vclip_cli.engine.stores.embed import plan_embedding, planned_embedding

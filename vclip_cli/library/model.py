@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ from vclip_cli.common.long_work import Progress, no_progress, progress_of
 from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of, read_labels
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
+from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method
 from vclip_cli.engine.encoding.settings import Settings, class_prompts, resolve_settings
 from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
 from vclip_cli.engine.loading.videos import read_views, views_of_frames
-from vclip_cli.engine.predict import RankedLabels, best_labels, predict_videos
+from vclip_cli.engine.predict import Candidates, RankedLabels, predict_videos
 from vclip_cli.engine.requests import Request
 
 if TYPE_CHECKING:
@@ -97,60 +98,37 @@ class Model(LoadedMethod):
         progress: Progress = no_progress,
     ) -> Ranking:
         """Rank the labels for each video; a video that cannot be read carries its error."""
-        settings, text = self._settings(), self.request.text
+        settings, encoder = self._settings(), self.encoder
+        reading, stored = settings.reading, self.request.text.label_embeddings
         probability: PerLabel | None = trained_probability(self)
         if multi_label is not None:
             probability = own_probability(self) if multi_label else None
-        top = len(label_set.names) if top is None else top
-        if not isinstance(top, int) or top < 1:
+        if top is not None and (not isinstance(top, int) or top < 1):
             raise UsageError("top is a number of labels", found=repr(top), expected="1 or more")
-        files = [video for video in videos if isinstance(video, str | Path)]
-        store = None
-        if self.request.run.cache:
-            store = embedding_store(self.encoder, settings.reading)
-        found = iter(
-            predict_videos(
-                self,
-                [Path(file) for file in files],
-                label_set,
-                settings.reading,
-                self.encoder.compute,
-                self.request.workers,
-                variant=settings.text,
-                templates=settings.templates,
-                top=top,
-                per_label=probability,
-                label_embeddings=text.label_embeddings,
-                store=store,
-                progress=progress,
-            )
-            if files
-            else ()
-        )
-        results = [
-            next(found)
-            if isinstance(video, str | Path)
-            else self._rank_frames(f"frames {number}", video, label_set, settings, top, probability)
-            for number, video in enumerate(videos)
-        ]
-        return Ranking(results, probability, settings)
-
-    def _rank_frames(
-        self,
-        name: str,
-        frames: np.ndarray | torch.Tensor,
-        label_set: LabelSet,
-        settings: Settings,
-        top: int,
-        probability: PerLabel | None,
-    ) -> RankedLabels:
         classes = candidate_classes(self, label_set.names, "the labels")
-        encoder, reading = self.encoder, settings.reading
-        text = encoder.encode_text(self._prompts(label_set, classes, settings))
-        views = torch.from_numpy(views_of_frames(_as_frames(frames), reading)).unsqueeze(0)
-        encoded = encoder.encode(views, reading.preprocessing)
-        [scores] = encoder.score(encoded, text, reading.views, probability)
-        return RankedLabels(name, best_labels(classes, scores, top))
+        prompts = self._prompts(label_set, classes, settings)
+        if stored is not None:
+            text = stored_text(stored, self, prompts, encoder.compute)
+        else:
+            text = encoder.encode_text(prompts)
+        candidates = Candidates(classes, text, probability, len(classes) if top is None else top)
+        files = [Path(video) for video in videos if isinstance(video, str | Path)]
+        found: Iterator[RankedLabels] = iter(())
+        if files:
+            store = embedding_store(encoder, reading) if self.request.run.cache else None
+            found = iter(
+                predict_videos(encoder, files, reading, candidates, store, progress=progress)
+            )
+        results = []
+        for number, video in enumerate(videos):
+            if isinstance(video, str | Path):
+                results.append(next(found))
+                continue
+            views = torch.from_numpy(views_of_frames(_as_frames(video), reading)).unsqueeze(0)
+            encoded = encoder.encode(views, reading.preprocessing)
+            name = f"frames {number}"
+            results.append(candidates.rank(name, encoder, encoded, reading.views))
+        return Ranking(results, probability, settings)
 
     def encode_video(self, videos: Video | Sequence[Video]) -> torch.Tensor:
         """The vector of each video, (B,E) float32, the mean over its views.

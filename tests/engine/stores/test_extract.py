@@ -549,8 +549,8 @@ def test_training_from_a_store_sees_the_frames_of_the_source(
     plan = [[(epoch, 0)] for epoch in range(6)]
 
     def numbers(store: FrameStore | None) -> list[list[int]]:
-        reading = SampleReading(recipe, whole, 1, False, store=store)
-        batches = list(micro_batches(TrainingData(root, items, reading, []), plan))
+        reading = SampleReading(root, recipe, whole, 1, False, store=store)
+        batches = list(micro_batches(TrainingData(items, reading, []), plan))
         assert not any(batch.failures for batch in batches)
         return [[read_number(frame) for frame in batch.frames.numpy()[0]] for batch in batches]
 
