@@ -117,7 +117,7 @@ def read_note(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file of vclip's own; empty where the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

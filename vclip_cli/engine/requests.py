@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import sha256_json
+from vclip_cli.common.files import read_note, sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
     COUNT_AS_WRONG,
@@ -166,12 +166,14 @@ class Request:
     sweep: SweepSpec = field(default_factory=SweepSpec)
 
     @classmethod
-    def of(cls, verb: str, keywords: Mapping[str, Any]) -> Request:
-        """The request of a verb from its settings by name.
+    def of(cls, verb: str, keywords: Mapping[str, Any], function: str | None = None) -> Request:
+        """The request of a verb from its settings by name. function: what an error names instead.
 
         Raises UsageError for an unknown name, with the near misses, and for a wrong value.
         """
-        refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
+        refuse_unknown(
+            keywords, [entry.name for entry in settings_of(verb)], function or f"vclip {verb}"
+        )
         places: dict[Any, str] = {part.default_factory: part.name for part in fields(cls)}
         parts: dict[str, Any] = {}
         for spec, names in TAKES[verb].items():
@@ -266,18 +268,35 @@ class RunDocument:
         path = folder / RUN_FILE
         if not path.is_file():
             return None
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            same = found["sha256"] == self.sha256
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            same = False
-        if not same:
+        found = read_note(path)
+        if found.get("sha256") == self.sha256:
+            return found
+        hint = "choose another with --out, or replace it with --no-resume"
+        if found and "work" not in found:  # only `table` and `verify` read what 0.1 has written
             raise UsageError(
-                "the output folder holds a run with other settings",
-                where=str(folder),
-                hint="choose another with --out, or replace it with --no-resume",
+                "a run of version 0.1 cannot be continued", where=str(folder), hint=hint
             )
-        return found
+        raise UsageError(
+            "the output folder holds a run with other settings",
+            where=str(folder),
+            found=self._other_than(found),
+            hint=hint,
+        )
+
+    def _other_than(self, found: Mapping[str, Any]) -> str | None:
+        """What differs from another run's document, for an error; None where that is unreadable."""
+        own = self.identity
+        if found.get("work") != own["work"]:
+            return f"a run of vclip {found['work']}" if "work" in found else None
+        names = []
+        for part in ("settings", "sources"):
+            other = found.get(part)
+            if isinstance(other, dict):
+                mine = json.loads(json.dumps(own[part]))
+                names += [name for name in mine if mine[name] != other.get(name)]
+                if part == "sources":
+                    names += [name for name in other if name not in mine]
+        return "it differs in " + ", ".join(dict.fromkeys(names)) if names else None
 
     def as_dict(self) -> dict[str, Any]:
         """The document as `run.json` holds it."""

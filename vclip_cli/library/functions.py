@@ -50,7 +50,7 @@ def load_model(
     if not isinstance(options, Mapping):
         raise UsageError("options of a method are a dict", found=repr(options))
     named = {"checkpoint": checkpoint} if checkpoint is not None else {}
-    request = Request.of("predict", _naming(method, {**settings, **named}))
+    request = Request.of("predict", _naming(method, {**settings, **named}), "load_model")
     return open_model(request.change(model={"options": dict(options)}))
 
 

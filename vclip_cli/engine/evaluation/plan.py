@@ -33,7 +33,7 @@ from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
 from vclip_cli.engine.specs import COUNT_AS_WRONG
-from vclip_cli.results.measure import find_metrics
+from vclip_cli.results.measure import find_metrics, own_metric_files
 
 ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 
@@ -80,7 +80,7 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     if run.shard is not None and run.merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     protocol = load_protocol(data.protocol or "zero-shot")
-    find_metrics(protocol.metrics, protocol.kind)  # an unknown metric is refused before any work
+    metrics = find_metrics(protocol.metrics, protocol.kind)  # an unknown one is refused at once
     compute = resolve_compute(request.compute)
     dataset = open_dataset(data.dataset)
     dataset.require_videos()
@@ -133,6 +133,8 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
             "store": reading.store_facts,
         },
     }
+    if own_metrics := own_metric_files([metric.name for metric in metrics]):
+        sources["metrics"] = own_metrics
     if validation is not None:
         sources["validation"] = [validation.name, validation.split_sha256]
     if stored is not None:

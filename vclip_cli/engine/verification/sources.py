@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vclip_cli.common.errors import VclipError
-from vclip_cli.common.files import sha256_bytes
+from vclip_cli.common.files import sha256_bytes, sha256_file
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.protocol import Protocol, load_protocol
@@ -155,7 +155,7 @@ def check_checkpoint(subject: Subject, named: Path | None) -> Path | None:
             text = f"the record was made without one, and {named} was named"
             subject.note("checkpoint", DIFFERS, text)
         return None
-    file = named or _find_checkpoint(subject, stated)
+    file = named or checkpoint_near(subject.path, stated, subject.seen.file_sha256)
     if file is None:
         text = f"none of sha256 {stated[:12]}… lies near the record: name it with --checkpoint"
         subject.note("checkpoint", UNCHECKED, text)
@@ -165,11 +165,13 @@ def check_checkpoint(subject: Subject, named: Path | None) -> Path | None:
     return file
 
 
-def _find_checkpoint(subject: Subject, sha256: str) -> Path | None:
-    """A checkpoint of that hash below the folders that the record lies in, the nearest first."""
-    for folder in subject.path.resolve().parents[: SEARCHED_LEVELS + 1]:
+def checkpoint_near(
+    record: Path, sha256: str, hash_of: Callable[[Path], str] = sha256_file
+) -> Path | None:
+    """A checkpoint of that hash below the folders that a record lies in, the nearest first."""
+    for folder in record.resolve().parents[: SEARCHED_LEVELS + 1]:
         for file in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*/*.safetensors")):
-            if subject.seen.file_sha256(file) == sha256:
+            if hash_of(file) == sha256:
                 return file
     return None
 
