@@ -304,10 +304,15 @@ def test_a_checkpoint_is_found_by_its_content(
     assert vclip(*evaluate).code == 0
     assert vclip("report", "run").code == 0
     assert "x" in _document()["results"][0]["map"]
-    Path("one.safetensors").rename("two.safetensors")
+    Path("one.safetensors").rename("two.safetensors")  # near the record, so it is found
+    assert vclip("report", "run").code == 0
+    assert "x" in _document()["results"][0]["map"]
+    far = Path("some/other/place/two.safetensors")
+    far.parent.mkdir(parents=True)
+    Path("two.safetensors").rename(far)
     assert vclip("report", "run").code == 0
     assert "--checkpoint" in _document()["results"][0]["map"]["why"]
-    assert vclip("report", "run", "--checkpoint", "two.safetensors").code == 0
+    assert vclip("report", "run", "--checkpoint", far).code == 0
     assert "x" in _document()["results"][0]["map"]
 
 

@@ -16,9 +16,9 @@ from tiny_clip import BUILDS, tiny_backbone
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.recipe import Augmentation, Optimizer, Recipe, SamplingRules, Schedule
 from vclip_cli.engine.training.augmentation import augment
-from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
 from vclip_cli.engine.training.samples import train_indices
-from vclip_cli.engine.training.targets import draw_labels, draw_mix, soft_targets
+from vclip_cli.engine.training.step import build_optimizer, set_rate
+from vclip_cli.engine.training.targets import draw_labels, draw_mix, losses_of_videos
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
 SPEC = Preprocessing(size=16, resize_to=16)
@@ -81,7 +81,11 @@ def test_mixing_changes_what_is_drawn(before: dict[str, Any], key: str, value: A
 
 
 def test_label_smoothing_and_negatives_change_targets() -> None:
-    hard, soft = (soft_targets(torch.tensor([1]), 3, smoothing, None) for smoothing in (0, 0.1))
+    logits, facts = torch.tensor([[0.0, 1, 2]]), {"classes": 3, "labels": None, "probability": {}}
+    hard, soft = (
+        losses_of_videos(logits, torch.tensor([2]), None, smoothing=smoothing, **facts)
+        for smoothing in (0, 0.1)
+    )
     assert not torch.equal(hard, soft)
     few, more = (draw_labels([1], 50, negatives, 0).indices for negatives in (4, 9))
     assert len(few) < len(more)
