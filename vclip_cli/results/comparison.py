@@ -52,9 +52,8 @@ def compare_methods(
     pairs, unpaired = _pair(ones, others, one, other)
     notes = Footnotes()
     lines = [_line(pair, measured, notes) for pair in pairs]
-    protocol = both[0].record.protocol
     return ResultTable(
-        title=f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]}): "
+        title=f"{both[0].record.protocol.title}: "
         f"{measured.title} ({measured.unit}) of {one} and {other} on the same videos",
         unit=measured.unit,
         row_headers=HEADERS,

@@ -65,9 +65,7 @@ def row_key(record: Record) -> RowKey:
     backbone = record.backbone.name
     if pretrained is not None:
         backbone += f" ({Path(pretrained).name})"
-    views = record.video.views
-    look = ((views.clips, views.crops),)
-    return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
+    return RowKey(record.adapter.name, backbone, (record.video.frames,), (record.views,))
 
 
 def joined_repeats(records: Sequence[LoadedRecord]) -> RecordedAggregate:

@@ -73,6 +73,11 @@ class RecordedProtocol(Closed):
     metrics: list[str] | None = None
     aggregate: RecordedAggregate | None = None
 
+    @property
+    def title(self) -> str:
+        """Name, version and the start of the hash, as tables print them."""
+        return f"{self.name}, version {self.version} ({self.sha256[:12]})"
+
 
 class RecordedLabelSet(Closed):
     """The named list that the classes were taken from."""
@@ -309,6 +314,11 @@ class Record(Closed):
     def kind(self) -> Kind:
         """Whether a video has one label or can have several."""
         return "single-label" if self.per_class.metric == "top1" else "multi-label"
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Clips and crops of a video."""
+        return self.video.views.clips, self.video.views.crops
 
 
 def write_record(record: Record, path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
+DIGITS = 1
+"""Decimals that a table prints."""
 DAGGER = "†"
 DOUBLE_DAGGER = "‡"
 SECTION = "§"
@@ -111,21 +113,10 @@ class ResultTable:
     cells: tuple[tuple[Cell | None, ...], ...]
     footnotes: tuple[Footnote, ...] = ()
     show_n: bool = False
-    digits: int = 1
+    digits: int = DIGITS
     intervals: bool = False
     blocks: tuple[Block, ...] = ()
     row_marks: tuple[tuple[str, ...], ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.rows) != len(self.cells):
-            raise ValueError(f"{len(self.rows)} rows, {len(self.cells)} lines of cells")
-        for row, cells in zip(self.rows, self.cells, strict=True):
-            if len(row) != len(self.row_headers) or len(cells) != len(self.columns):
-                raise ValueError(f"the row {row} does not fit the headers")
-        if self.blocks and sum(block.rows for block in self.blocks) != len(self.rows):
-            raise ValueError("the blocks do not hold all rows")
-        if self.row_marks and len(self.row_marks) != len(self.rows):
-            raise ValueError(f"{len(self.rows)} rows, {len(self.row_marks)} lists of marks")
 
     def number(self, cell: Cell, column: Column | None = None) -> str:
         """The printed value with ±, interval and n, without marks."""
@@ -195,25 +186,25 @@ class Footnotes:
 
 
 def rank_columns(
-    rows: Sequence[TableRow], digits: Sequence[int], lowest: Collection[int] = ()
+    rows: Sequence[TableRow], columns: Sequence[Column], lowest: Sequence[bool]
 ) -> tuple[tuple[Cell | None, ...], ...]:
     """The cells with `place` set for the best and second best of each column, as printed.
 
-    digits: the decimals that each column prints. lowest: columns in which the lowest value is the
-    best. Equal prints share a place. A column with fewer than two rankable cells has no places.
+    lowest: whether the lowest value of a column is the best. Equal prints share a place. A column
+    with fewer than two rankable cells has no places.
     """
     grid = [list(row.cells) for row in rows]
-    for column, decimals in enumerate(digits):
+    for index, (column, reverse) in enumerate(zip(columns, lowest, strict=True)):
+        digits = DIGITS if column.digits is None else column.digits
         printed = {
-            number: round(cell.value, decimals)
+            number: (cell, round(cell.value, digits))
             for number, row in enumerate(rows)
-            if (cell := row.cells[column]) is not None and row.rankable[column]
+            if (cell := row.cells[index]) is not None and row.rankable[index]
         }
         if len(printed) < 2:
             continue
-        best = sorted(set(printed.values()), reverse=column not in lowest)
-        for number, value in printed.items():
-            cell = grid[number][column]
-            if cell is not None and value in best[:2]:
-                grid[number][column] = replace(cell, place=1 if value == best[0] else 2)
+        best = sorted({value for _, value in printed.values()}, reverse=not reverse)
+        for number, (cell, value) in printed.items():
+            if value in best[:2]:
+                grid[number][index] = replace(cell, place=1 if value == best[0] else 2)
     return tuple(map(tuple, grid))
