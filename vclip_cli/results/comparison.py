@@ -168,7 +168,7 @@ def _line(
     difference = values[1] - values[0]
     numbers = metric.numbers_per_video(first)
     replicates = bootstrap_differences(
-        functions[0], functions[1], len(first), metric.resamples, numbers_per_video=numbers
+        functions[0], functions[1], len(first), metric.resamples, numbers
     )
     low, high, p = difference_interval(difference, replicates)
     only = ("–", "–")

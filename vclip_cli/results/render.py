@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
@@ -37,6 +37,38 @@ def render(tables: Sequence[ResultTable], form: str) -> str:
     return FORMS[form](tables)
 
 
+@dataclass(frozen=True)
+class Markup:
+    """How a form writes texts, the marks of footnotes, and results.
+
+    results: for a result that is not ranked, the best and the second best. missing: no result.
+    """
+
+    text: Callable[[str], str]
+    marks: Callable[[Sequence[str]], str]
+    results: tuple[str, str, str]
+    missing: str
+
+    def cells(self, table: ResultTable, line: Line) -> tuple[list[str], list[str]]:
+        """The names of a line, the first one with the marks of the line, and its results."""
+        first, *others = map(self.text, line.names)
+        results = [
+            self.missing
+            if cell is None
+            else self.results[cell.place].format(self.text(table.number(cell, column)))
+            + self.marks(cell.marks)
+            for column, cell in line.cells
+        ]
+        return [first + self.marks(line.marks), *others], results
+
+
+def _markdown_marks(marks: Sequence[str]) -> str:
+    return f"<sup>{markdown(' '.join(marks))}</sup>" if marks else ""
+
+
+MARKDOWN = Markup(markdown, _markdown_marks, ("{}", "**{}**", "<u>{}</u>"), "–")
+
+
 def render_markdown(tables: Sequence[ResultTable]) -> str:
     """A pipe table each: the best value bold, the second underlined, footnotes below."""
     return "\n".join(_markdown_table(table) for table in tables)
@@ -44,35 +76,26 @@ def render_markdown(tables: Sequence[ResultTable]) -> str:
 
 def _markdown_table(table: ResultTable) -> str:
     headers = [*table.row_headers, *(column.title for column in table.columns)]
-    rule = ["---"] * len(table.row_headers) + ["---:"] * len(table.columns)
-    lines = [f"**{markdown(table.title)}**", ""]
-    lines += [_pipes(map(markdown, headers)), _pipes(rule)]
+    rows = [list(map(markdown, headers))]
+    rows.append(["---"] * len(table.row_headers) + ["---:"] * len(table.columns))
     for line in table.lines():
         if line.begins:
-            lines.append(_pipes([f"*{markdown(line.block)}*", *[""] * (len(headers) - 1)]))
-        first, *others = map(markdown, line.names)
-        cells = (_markdown_cell(table, *pair) for pair in line.cells)
-        lines.append(_pipes([first + _markdown_marks(line.marks), *others, *cells]))
+            rows.append([f"*{markdown(line.block)}*", *[""] * (len(headers) - 1)])
+        names, results = MARKDOWN.cells(table, line)
+        rows.append(names + results)
+    lines = [f"**{markdown(table.title)}**", "", *(f"| {' | '.join(row)} |" for row in rows)]
     for note in table.footnotes:
-        mark = f"<sup>{markdown(note.mark)}</sup> " if note.mark else ""
+        mark = f"{_markdown_marks([note.mark])} " if note.mark else ""
         lines += ["", mark + markdown(note.text)]
     return "\n".join(lines) + "\n"
 
 
-def _pipes(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _latex_marks(marks: Sequence[str]) -> str:
+    text = "\\ ".join(map(latex, marks))
+    return rf"\textsuperscript{{{text}}}" if text else ""
 
 
-def _markdown_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
-    number = markdown(table.number(cell, column))
-    text = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}[cell.place].format(number)
-    return text + _markdown_marks(cell.marks)
-
-
-def _markdown_marks(marks: Sequence[str]) -> str:
-    return f"<sup>{markdown(' '.join(marks))}</sup>" if marks else ""
+LATEX = Markup(latex, _latex_marks, ("{}", r"\textbf{{{}}}", r"\underline{{{}}}"), "--")
 
 
 def render_latex(tables: Sequence[ResultTable]) -> str:
@@ -102,12 +125,11 @@ def _latex_table(table: ResultTable) -> str:
         if line.begins:
             title = rf"\multicolumn{{{len(layout)}}}{{l}}{{\emph{{{latex(line.block)}}}}} \\"
             lines += [r"\midrule", title]
-        first, *others = map(latex, line.names)
-        cells = (_latex_cell(table, *pair) for pair in line.cells)
-        lines.append(" & ".join([first + _latex_marks(line.marks), *others, *cells]) + r" \\")
+        names, results = LATEX.cells(table, line)
+        lines.append(" & ".join(names + results) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide]
     for note in table.footnotes:
-        mark = f"{_latex_marks((note.mark,))} " if note.mark else ""
+        mark = f"{_latex_marks([note.mark])} " if note.mark else ""
         lines.append(rf"\par{{\footnotesize {mark}{latex(note.text)}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -136,19 +158,6 @@ def _latex_headers(table: ResultTable) -> list[str]:
         position += width
     lower = [*table.row_headers, *(column.name for column in table.columns)]
     return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(map(latex, lower)) + r" \\"]
-
-
-def _latex_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
-    if cell is None:
-        return "--"
-    text = latex(table.number(cell, column))
-    wrapped = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[cell.place]
-    return wrapped + _latex_marks(cell.marks)
-
-
-def _latex_marks(marks: Sequence[str]) -> str:
-    text = "\\ ".join(latex(mark) for mark in marks if mark)
-    return rf"\textsuperscript{{{text}}}" if text else ""
 
 
 def render_csv(tables: Sequence[ResultTable]) -> str:
