@@ -48,20 +48,14 @@ def standard_error_interval(
     return max(limits[0], value - spread), min(limits[1], value + spread)
 
 
-def mean_interval(
-    values: Sequence[float], floor: float | None, ceiling: float | None
-) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], floor: float, ceiling: float) -> tuple[float, float]:
     """Student's t interval of the mean of n > 1 values, cut to the values' own range."""
     from scipy.special import stdtrit
 
     middle = float(np.mean(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     spread = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
-    low, high = middle - spread, middle + spread
-    return (
-        low if floor is None else max(floor, low),
-        high if ceiling is None else min(ceiling, high),
-    )
+    return max(floor, middle - spread), min(ceiling, middle + spread)
 
 
 def resampled_weights(

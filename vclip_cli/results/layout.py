@@ -196,7 +196,7 @@ class Layout:
         values = [metric.value for metric in measured]
         low, high = measured[0].low, measured[0].high
         if len(values) > 1:
-            limits = (0.0, 100.0) if measured[0].unit == "%" else (None, None)
+            limits = (0.0, 100.0) if measured[0].unit == "%" else (-math.inf, math.inf)
             low, high = mean_interval(values, *limits)
         return Cell(
             value=statistics.fmean(values),

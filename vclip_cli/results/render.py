@@ -1,4 +1,4 @@
-"""A table as Markdown, CSV, LaTeX or JSON text: the same table gives the same bytes."""
+"""A table as Markdown, LaTeX, HTML, CSV or JSON text: the same table gives the same bytes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.safe_readers import json_text
-from vclip_cli.results.escaping import csv_text, latex, markdown
-from vclip_cli.results.render_html import render_html
+from vclip_cli.results.escaping import csv_text, latex, markdown, plain
 from vclip_cli.results.result_table import Cell, Column, Line, ResultTable
 
 JSON_SCHEMA = 1
@@ -21,6 +22,12 @@ LATEX_NEEDS = (
 )
 WIDE = 90
 """Characters in a line beyond which a LaTeX table is scaled down to the width of the text."""
+STYLE_FILE = Path(__file__).with_name("table.css")
+HTML_RESULTS = (
+    "{}",
+    '<strong>{}</strong><span class="hidden"> (best)</span>',
+    '<u>{}</u><span class="hidden"> (second)</span>',
+)
 CSV_COLUMNS = (
     *("value", "unit", "std", "n", "low", "high"),
     *("scored", "listed", "place", "block", "notes"),
@@ -158,6 +165,85 @@ def _latex_headers(table: ResultTable) -> list[str]:
         position += width
     lower = [*table.row_headers, *(column.name for column in table.columns)]
     return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(map(latex, lower)) + r" \\"]
+
+
+def _html_text(text: str) -> str:
+    return escape(plain(text))
+
+
+def render_html(tables: Sequence[ResultTable]) -> str:
+    """One page with all tables that opens from disk: no script, no network, light and dark."""
+    titles = "; ".join(table.title for table in tables)
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_html_text(titles)}</title>",
+        f"<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style>",
+        "</head>",
+        "<body>",
+        "<main>",
+        html_tables(tables),
+        "</main>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def html_tables(tables: Sequence[ResultTable]) -> str:
+    """The tables with their footnotes, as a part of a page."""
+    return "\n".join(_html_table(table, f"table-{n}") for n, table in enumerate(tables, start=1))
+
+
+def _html_table(table: ResultTable, name: str) -> str:
+    """One table. name: the start of its element ids."""
+    anchors = {note.mark: f"{name}-note-{n}" for n, note in enumerate(table.footnotes)}
+
+    def marks(used: Sequence[str]) -> str:
+        links = [f'<a href="#{anchors[mark]}">{_html_text(mark)}</a>' for mark in used]
+        return f"<sup>{' '.join(links)}</sup>" if links else ""
+
+    markup = Markup(_html_text, marks, HTML_RESULTS, '<span class="hidden">no result</span>–')
+    lines = [
+        f'<div class="wide" role="region" aria-labelledby="{name}-title" tabindex="0">',
+        "<table>",
+        f'<caption id="{name}-title">{_html_text(table.title)}</caption>',
+        "<thead>",
+        *_html_headers(table),
+        "</thead>",
+        "<tbody>",
+    ]
+    width = len(table.row_headers) + len(table.columns)
+    for line in table.lines():
+        if line.begins:
+            title = _html_text(line.block)
+            row = f'<tr><th scope="rowgroup" colspan="{width}">{title}</th></tr>'
+            lines += ["</tbody>", "<tbody>", row]
+        (first, *others), results = markup.cells(table, line)
+        texts = "".join(f"<td>{text}</td>" for text in others)
+        values = "".join(f'<td class="number">{text}</td>' for text in results)
+        lines.append(f'<tr><th scope="row">{first}</th>{texts}{values}</tr>')
+    lines += ["</tbody>", "</table>", "</div>"]
+    notes = []
+    for number, note in enumerate(table.footnotes):
+        mark = f"<sup>{_html_text(note.mark)}</sup> " if note.mark else ""
+        notes.append(f'<li id="{name}-note-{number}">{mark}{_html_text(note.text)}</li>')
+    return "\n".join(lines + (['<ul class="notes">', *notes, "</ul>"] if notes else []))
+
+
+def _html_headers(table: ResultTable) -> list[str]:
+    groups = table.groups()
+    span = ' rowspan="2"' if groups else ""
+    names = "".join(f'<th scope="col"{span}>{_html_text(text)}</th>' for text in table.row_headers)
+    lower = [_html_text(column.name if groups else column.group) for column in table.columns]
+    titles = "".join(f'<th scope="col" class="number">{text}</th>' for text in lower)
+    if not groups:
+        return [f"<tr>{names}{titles}</tr>"]
+    upper = [f'<th scope="colgroup" colspan="{n}">{_html_text(text)}</th>' for text, n in groups]
+    return [f"<tr>{names}{''.join(upper)}</tr>", f"<tr>{titles}</tr>"]
 
 
 def render_csv(tables: Sequence[ResultTable]) -> str:

@@ -28,8 +28,7 @@ from vclip_cli.results.published import (
     PublishedBlock,
     load_published,
 )
-from vclip_cli.results.render import render, result_rows
-from vclip_cli.results.render_html import html_table
+from vclip_cli.results.render import html_tables, render, result_rows
 from vclip_cli.results.render_terminal import terminal_text
 from vclip_cli.results.result_table import (
     Block,
@@ -97,7 +96,7 @@ class ResultTables:
         return self.to_text().rstrip()
 
     def _repr_html_(self) -> str:
-        return "\n".join(html_table(t, f"table-{n}") for n, t in enumerate(self.tables, start=1))
+        return html_tables(self.tables)
 
 
 def table(
