@@ -30,6 +30,7 @@ from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, Re
 Pair = tuple[LoadedRecord, LoadedRecord]
 """Records of two methods on one test set, with the same seed."""
 HEADERS = ("Test set", "Shots", "Seed", "Videos", "Only first right", "Only second right")
+MARKS = ("partial: scored with --limit", "videos of the training list were scored")
 
 
 def compare_methods(
@@ -68,34 +69,24 @@ def compare_methods(
 def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
     """The records of a method, or those at a path."""
     known = sorted({loaded.record.adapter.name for loaded in records})
-    if name in known:
-        found = [loaded for loaded in records if loaded.record.adapter.name == name]
-    else:
-        place = Path(name)
-        if not place.exists():
-            raise UsageError(
-                f"no record is of a method {name!r}, and there is no such file or folder",
-                hint=did_you_mean(name, known),
-            )
-        here = place.resolve()
+    found = [loaded for loaded in records if loaded.record.adapter.name == name]
+    if not found and not Path(name).exists():
+        raise UsageError(
+            f"no record is of a method {name!r}, and there is no such file or folder",
+            hint=did_you_mean(name, known),
+        )
+    if not found:
+        here = Path(name).resolve()
         found = [x for x in records if here in (x.path.resolve(), *x.path.resolve().parents)]
-        if not found:
-            raise UsageError(
-                "none of the records is there", where=name, hint=f"vclip table … {name}"
-            )
-    _require_one_row(found, name)
-    return found
-
-
-def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
-    keys = [row_key(loaded.record)._replace(frames=(), views=()) for loaded in found]
-    tests = [(x.record.dataset.name, test_set_of(x.record), x.record.protocol.shots) for x in found]
-    apart = distinguishing([loaded.record for loaded in found], tests, ["seeds"])
-    rows = {(key, settings) for key, settings in zip(keys, apart, strict=True)}
+    if not found:
+        raise UsageError("none of the records is there", where=name, hint=f"vclip table … {name}")
+    keys = [row_key(loaded.record) for loaded in found]
+    apart = distinguishing([loaded.record for loaded in found], list(map(_test, found)), ["seeds"])
+    rows = {(key.name, settings) for key, settings in zip(keys, apart, strict=True)}
     if len(rows) > 1:
         texts = sorted(
-            " ".join([key.method, key.backbone, *(f"{n}={v}" for n, v in settings)])
-            for key, settings in rows
+            " ".join([*row, *(f"{option}={value}" for option, value in settings)])
+            for row, settings in rows
         )
         raise ComparisonRefused(
             f"{name!r} means several rows of a table",
@@ -103,6 +94,7 @@ def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
             expected="one",
             hint="name the folders of the two runs: --compare FOLDER FOLDER",
         )
+    return found
 
 
 def _pair(
@@ -162,14 +154,12 @@ def _line(
     pair: Pair, metric: Metric, notes: Footnotes
 ) -> tuple[tuple[str, ...], tuple[Cell | None, ...]]:
     first, second = _scored(pair)
-    functions = [metric.weighted(scored) for scored in (first, second)]
+    one, other = metric.weighted(first), metric.weighted(second)
     once = np.ones((len(first), 1), dtype=np.int64)
-    values = [float(function(once)[0]) for function in functions]
+    values = [float(function(once)[0]) for function in (one, other)]
     difference = values[1] - values[0]
     numbers = metric.numbers_per_video(first)
-    replicates = bootstrap_differences(
-        functions[0], functions[1], len(first), metric.resamples, numbers
-    )
+    replicates = bootstrap_differences(one, other, len(first), metric.resamples, numbers)
     low, high, p = difference_interval(difference, replicates)
     only = ("–", "–")
     if isinstance(metric, ShareMetric):
@@ -183,8 +173,10 @@ def _line(
     row = (test, str(shots) if shots else "–", _seeds(pair), f"{len(first):,}", *only)
     scale = metric.scale
     cells = (
-        Cell(scale * values[0], marks=_marks(pair[0], notes)),
-        Cell(scale * values[1], marks=_marks(pair[1], notes)),
+        *(
+            Cell(scale * value, marks=_marks(loaded, notes))
+            for value, loaded in zip(values, pair, strict=True)
+        ),
         Cell(scale * difference, low=scale * low, high=scale * high),
         Cell(p),
     )

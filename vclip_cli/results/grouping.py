@@ -55,6 +55,11 @@ class RowKey(NamedTuple):
     views: tuple[tuple[int, int], ...]
     settings: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """The method and its backbone."""
+        return self.method, self.backbone
+
 
 Grouped = dict[tuple[RowKey, ColumnKey], list[LoadedRecord]]
 
@@ -111,48 +116,45 @@ def group_records(
     Raises ComparisonRefused when two records of one run differ in one of the metrics, or a column
     would join test sets with different numbers of classes.
     """
-    known = {column_key(loaded.record, joined) for loaded in records}
+    columns = [column_key(loaded.record, joined) for loaded in records]
+    rows = _rows(records, columns)
     grouped: Grouped = {}
-    for row, members in _by_row(records, joined).items():
-        columns = [column_key(loaded.record, joined) for loaded in members]
-        apart = distinguishing([loaded.record for loaded in members], columns, joined)
-        for loaded, column, settings in zip(members, columns, apart, strict=True):
-            for place in _places(loaded.record, column, known):
-                key = (row._replace(settings=settings), place)
-                grouped.setdefault(key, []).append(loaded)
+    for row in dict.fromkeys(rows):
+        members = [number for number, own in enumerate(rows) if own == row]
+        own_columns = [columns[number] for number in members]
+        apart = distinguishing([records[n].record for n in members], own_columns, joined)
+        for number, settings in zip(members, apart, strict=True):
+            named = row._replace(settings=settings)
+            for column in _columns_of(records[number].record, columns[number], set(columns)):
+                grouped.setdefault((named, column), []).append(records[number])
     grouped = {key: _without_copies(entries, metrics) for key, entries in grouped.items()}
     _require_equal_class_counts(grouped)
     return grouped
 
 
-def _by_row(
-    records: Sequence[LoadedRecord], joined: Collection[str]
-) -> dict[RowKey, list[LoadedRecord]]:
-    """The records of each method and backbone.
+def _rows(records: Sequence[LoadedRecord], columns: Sequence[ColumnKey]) -> list[RowKey]:
+    """The row of each record, from its method and backbone.
 
     Different frames or views make rows of their own only where they occur in one column: a method
     that used 8 frames on one dataset and 32 on another is one row, as papers print it.
     """
-    by_name: dict[tuple[str, str], list[LoadedRecord]] = {}
-    for loaded in records:
-        row = row_key(loaded.record)
-        by_name.setdefault((row.method, row.backbone), []).append(loaded)
-    rows: dict[RowKey, list[LoadedRecord]] = {}
-    for members in by_name.values():
-        keys = [row_key(loaded.record) for loaded in members]
-        looks: dict[ColumnKey, set[RowKey]] = {}
-        for loaded, key in zip(members, keys, strict=True):
-            looks.setdefault(column_key(loaded.record, joined), set()).add(key)
-        if all(len(found) == 1 for found in looks.values()):
-            frames = tuple(sorted({count for key in keys for count in key.frames}))
-            views = tuple(sorted({view for key in keys for view in key.views}))
-            keys = [key._replace(frames=frames, views=views) for key in keys]
-        for loaded, key in zip(members, keys, strict=True):
-            rows.setdefault(key, []).append(loaded)
+    keys = [row_key(loaded.record) for loaded in records]
+    looks: dict[tuple[tuple[str, str], ColumnKey], set[RowKey]] = {}
+    for key, column in zip(keys, columns, strict=True):
+        looks.setdefault((key.name, column), set()).add(key)
+    apart = {name for (name, _), found in looks.items() if len(found) > 1}
+    rows = []
+    for key in keys:
+        if key.name not in apart:
+            alike = [other for other in keys if other.name == key.name]
+            frames = tuple(sorted({count for other in alike for count in other.frames}))
+            views = tuple(sorted({view for other in alike for view in other.views}))
+            key = key._replace(frames=frames, views=views)
+        rows.append(key)
     return rows
 
 
-def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
+def _columns_of(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
     """The columns of a record: its own, but an untrained method is the baseline in the column of
     each number of shots that others were trained with."""
     if record.adapter.checkpoint_sha256 is not None or column.shots:
