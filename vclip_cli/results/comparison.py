@@ -29,6 +29,10 @@ from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, Re
 
 Pair = tuple[LoadedRecord, LoadedRecord]
 """Records of two methods on one test set, with the same seed."""
+DIFFERENCE_NOTE = (
+    "the difference is the second minus the first; in brackets its 95 % interval from a"
+    " bootstrap over videos, the same resamples for both"
+)
 HEADERS = ("Test set", "Shots", "Seed", "Videos", "Only first right", "Only second right")
 MARKS = ("partial: scored with --limit", "videos of the training list were scored")
 
@@ -170,7 +174,9 @@ def _line(
     record = pair[0].record
     shots = pair[1].record.protocol.shots or record.protocol.shots
     test = f"{DATASETS.get(record.dataset.name, record.dataset.name)} {test_set_of(record)}"
-    row = (test, str(shots) if shots else "–", _seeds(pair), f"{len(first):,}", *only)
+    seeds = ["none" if (seed := _seed(loaded)) is None else str(seed) for loaded in pair]
+    joined = " / ".join(dict.fromkeys(seeds))
+    row = (test, str(shots or "–"), joined, f"{len(first):,}", *only)
     scale = metric.scale
     cells = (
         *(
@@ -183,16 +189,10 @@ def _line(
     return row, cells
 
 
-def _seeds(pair: Pair) -> str:
-    """`1`, or `none / 1` where the two differ."""
-    shown = ["none" if (seed := _seed(loaded)) is None else str(seed) for loaded in pair]
-    return " / ".join(dict.fromkeys(shown))
-
-
 def _scored(pair: Pair) -> tuple[ScoredVideos, ScoredVideos]:
-    """The two, in the order of the first one's videos.
+    """The scored videos of both records, in the order of the first.
 
-    Raises ComparisonRefused where they were not scored on the same videos and labels.
+    Raises ComparisonRefused where the two were not scored on the same videos and labels.
     """
     one, other = (recorded_predictions(loaded) for loaded in pair)
     where = f"{pair[0].path}, {pair[1].path}"
@@ -236,11 +236,7 @@ def _marks(loaded: LoadedRecord, notes: Footnotes) -> tuple[str, ...]:
 def _general(metric: Metric, unpaired: Sequence[str]) -> tuple[Footnote, ...]:
     exact = isinstance(metric, ShareMetric) and metric.mcnemar
     p = "McNemar's exact test" if exact else "the same bootstrap, by a normal distribution"
-    difference = (
-        "the difference is the second minus the first; in brackets its 95 % interval from a"
-        " bootstrap over videos, the same resamples for both"
-    )
-    texts = [difference, f"p: {p}; two-sided, not corrected for the number of lines"]
+    texts = [DIFFERENCE_NOTE, f"p: {p}; two-sided, not corrected for the number of lines"]
     if unpaired:
         texts.append("left out: " + "; ".join(unpaired))
     return tuple(Footnote("", text) for text in texts)

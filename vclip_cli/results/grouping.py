@@ -1,8 +1,8 @@
 """Which records share a row, a column and a cell of a table.
 
-A row is one method with one setting; a column is one dataset, number of shots, part and split. What
-the protocol's `aggregate` names (splits, parts, seeds) is joined to one cell; everything else that
-changes a score keeps records apart.
+A row is one method with one setting. A column is one dataset, number of shots, part and split. One
+cell joins what the protocol's `aggregate` names (splits, parts, seeds). Everything else that changes
+a score keeps records apart.
 """
 
 from __future__ import annotations
@@ -155,8 +155,10 @@ def _rows(records: Sequence[LoadedRecord], columns: Sequence[ColumnKey]) -> list
 
 
 def _columns_of(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
-    """The columns of a record: its own, but an untrained method is the baseline in the column of
-    each number of shots that others were trained with."""
+    """The columns of a record: its own one, or those that it is the baseline of.
+
+    An untrained method is the baseline for each number of shots that others were trained with.
+    """
     if record.adapter.checkpoint_sha256 is not None or column.shots:
         return [column]
     trained = {key for key in known if key.shots and key._replace(shots=0) == column}
@@ -164,7 +166,7 @@ def _columns_of(record: Record, column: ColumnKey, known: set[ColumnKey]) -> lis
 
 
 def _without_copies(entries: Sequence[LoadedRecord], metrics: Sequence[str]) -> list[LoadedRecord]:
-    """Count a run once that was found twice. Raises ComparisonRefused if the results differ."""
+    """Each run once. Raises ComparisonRefused when two records of a run differ in the result."""
     first: dict[tuple[str, str], LoadedRecord] = {}
     for loaded in entries:
         known = first.setdefault(replicate_of(loaded.record), loaded)
@@ -199,9 +201,9 @@ def _require_equal_class_counts(grouped: Grouped) -> None:
 
 
 def settings_of(record: Record, joined: Collection[str]) -> dict[str, str]:
-    """All that changes a score beside data, protocol and split: name to printable value.
+    """What changes a score beside data, protocol and split: name to printable value.
 
-    Seeds are among them where they are not joined.
+    Seeds are among these settings where they are not joined.
     """
     video = record.video
     settings = {  # names with blanks, which no option of a method has
@@ -234,10 +236,9 @@ def distinguishing(
 ) -> list[tuple[tuple[str, str], ...]]:
     """For each record, the (setting, value) pairs that keep it apart from the others.
 
-    columns: the column of each record. Only settings that differ within one column count, so that
-    what differs between datasets keeps one row. Hashes of prompts and checkpoint count where two
-    records of a column agree in everything else, split and seeds included: they come from two
-    trainings, or from two lists of prompts.
+    columns: the column of each record. Only settings that differ within one column count: a method
+    with other settings on another dataset is one row. Hashes of prompts and checkpoint count where
+    two records of a column agree in everything else, split and seeds included.
     """
     settings = [settings_of(record, joined) for record in records]
     names = sorted({name for entry in settings for name in entry})

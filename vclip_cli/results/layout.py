@@ -252,16 +252,15 @@ def _harmonic_cell(base: Cell | None, novel: Cell | None) -> Cell | None:
 def shown_metrics(records: Sequence[LoadedRecord], asked: Sequence[str] | None) -> tuple[str, ...]:
     """The metrics that were asked for, else those of the protocol, in its order.
 
-    Records of vclip 0.1 do not state the protocol's metrics: they show `top1`, or every metric
-    that they hold where there is no `top1`. Raises UsageError for a metric that is unknown or that
-    a record lacks.
+    Records of vclip 0.1 do not state the protocol's metrics. They show `top1`, or without it all
+    their metrics. Raises UsageError for a metric that is unknown or that a record lacks.
     """
     if asked:
         return tuple(_required(records, name) for name in dict.fromkeys(asked))
-    stated = next((m for e in records if (m := e.record.protocol.metrics) is not None), [])
     by_size = sorted(records, key=lambda e: (-len(e.record.metrics), str(e.path)))
     held = list(dict.fromkeys(name for entry in by_size for name in entry.record.metrics))
-    if shown := tuple(name for name in with_extensions(stated) if name in held):
+    stated = with_extensions(_stated(records))
+    if shown := tuple(name for name in stated if name in held):
         return shown
     main = next((name for name in MAIN_METRICS if _in_all(records, name)), None)
     return tuple(held) if main == "map" else (_required(records, main or MAIN_METRICS[0]),)
@@ -269,15 +268,21 @@ def shown_metrics(records: Sequence[LoadedRecord], asked: Sequence[str] | None) 
 
 def main_metric(records: Sequence[LoadedRecord]) -> str:
     """The first metric of the protocol that all records have. Raises UsageError without one."""
-    stated = next((m for e in records if (m := e.record.protocol.metrics) is not None), None)
-    for name in stated or MAIN_METRICS:
+    wanted = _stated(records) or MAIN_METRICS
+    for name in wanted:
         if _in_all(records, name):
             return name
     raise UsageError(
         "the records have no main metric in common",
-        expected=" or ".join(stated or MAIN_METRICS),
+        expected=" or ".join(wanted),
         hint="choose one with --metric",
     )
+
+
+def _stated(records: Sequence[LoadedRecord]) -> list[str]:
+    """The protocol's metrics; none where the records do not state them."""
+    stated = (loaded.record.protocol.metrics for loaded in records)
+    return next((metrics for metrics in stated if metrics is not None), [])
 
 
 def _in_all(records: Sequence[LoadedRecord], name: str) -> bool:

@@ -73,7 +73,7 @@ class Block:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row before the table is ranked. rankable: for each cell; marks: of the row."""
+    """A row before the table is ranked. rankable: one for each cell. marks: of the row."""
 
     names: tuple[str, ...]
     cells: Sequence[Cell | None]
@@ -83,9 +83,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: names: its texts under the row headers; marks: of the row; cells: with their columns.
+    """A row of a table as it is printed.
 
-    block: the title of its block; begins: whether it is the first row of a block with a title.
+    names: its texts under the row headers. marks: of the row. cells: each with its column. block:
+    the title of its block. begins: whether it is the first row of a block with a title.
     """
 
     names: tuple[str, ...]
@@ -97,12 +98,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """rows: the texts under `row_headers`; cells: rows × columns, None where there is no result.
+    """A table. rows: the texts under `row_headers`. cells: rows × columns, None for no result.
 
-    show_n: print n in every cell, because it differs between them. digits: decimals that are
-    printed, unless a column has its own. intervals: print them too. blocks: of rows, from the first
-    to the last; empty for one block. row_marks: the footnotes' marks of each row, empty without
-    any.
+    show_n: whether cells print n, because it differs between them. digits: decimals of columns
+    without their own. intervals: whether cells print them. blocks: consecutive, of all rows; empty
+    for one block. row_marks: the marks of each row; empty without any.
     """
 
     title: str
@@ -117,6 +117,17 @@ class ResultTable:
     intervals: bool = False
     blocks: tuple[Block, ...] = ()
     row_marks: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.cells):
+            raise ValueError(f"{len(self.rows)} rows, {len(self.cells)} lines of cells")
+        for row, cells in zip(self.rows, self.cells, strict=True):
+            if len(row) != len(self.row_headers) or len(cells) != len(self.columns):
+                raise ValueError(f"the row {row} does not fit the headers")
+        if self.blocks and sum(block.rows for block in self.blocks) != len(self.rows):
+            raise ValueError("the blocks do not hold all rows")
+        if self.row_marks and len(self.row_marks) != len(self.rows):
+            raise ValueError(f"{len(self.rows)} rows, {len(self.row_marks)} lists of marks")
 
     def number(self, cell: Cell, column: Column | None = None) -> str:
         """The printed value with ±, interval and n, without marks."""
