@@ -1,8 +1,8 @@
 """Which records share a row, a column and a cell of a table.
 
-A row is one method with one setting. A column is one dataset, number of shots, part and split. One
-cell joins what the protocol's `aggregate` names (splits, parts, seeds). Everything else that changes
-a score keeps records apart.
+A row is one method with one setting. A column is one dataset, number of shots, part and split. A
+cell joins what the protocol's `aggregate` names (splits, parts, seeds). All else that changes a
+score keeps records apart.
 """
 
 from __future__ import annotations

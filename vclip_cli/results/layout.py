@@ -91,29 +91,27 @@ class Layout:
 
     @cached_property
     def places(self) -> list[Place]:
-        """All columns in order; by metric within one dataset and number of shots.
-
-        A column of the harmonic mean follows each pair of base and novel where the protocol joins
-        them.
-        """
+        """All columns in order; by metric within one dataset and number of shots."""
         places = []
         for _, members in groupby(self.tests, key=lambda key: (key.dataset, key.shots)):
             group = list(members)
             for metric in self.metrics:
                 for key in group:
                     places.append(Place(key, metric))
-                    base = self._base_of(key) if self.joined.harmonic_mean else None
-                    if base is not None:
+                    if base := self._base_of(key):
                         places.append(Place(key, metric, base))
         return places
 
     def _base_of(self, key: ColumnKey) -> ColumnKey | None:
-        """The base column of a novel one: of the same split, else the only one there is."""
+        """The base column that a novel one has a harmonic mean with.
+
+        It is the one of the same split, else the only one there is.
+        """
+        if key.part != "novel" or not self.joined.harmonic_mean:
+            return None
         bases = [other for other in self.tests if other[:3] == (key.dataset, key.shots, "base")]
         base = key._replace(part="base")
-        if key.part != "novel" or not (base in bases or len(bases) == 1):
-            return None
-        return base if base in bases else bases[0]
+        return base if base in bases else bases[0] if len(bases) == 1 else None
 
     def columns(self) -> tuple[Column, ...]:
         """The columns with headers that say no more than is needed to tell them apart."""
@@ -166,7 +164,7 @@ class Layout:
         return tuple(texts[header] for header in self.headers)
 
     def line(self, row: RowKey, notes: Footnotes) -> TableRow:
-        """A row with its cells; those with a remark that makes them unfair are not ranked."""
+        """A row with its cells. Partial, overlapping and incomplete cells are not ranked."""
         cells = [self._cell(row, place, notes) for place in self.places]
         rankable = [
             all(self._is_fair(row, key) for key in (place.key, place.base) if key is not None)
@@ -323,7 +321,7 @@ def record_marks(
 ) -> list[str]:
     """The marks for remarks of the records, partial runs and allowed overlap.
 
-    partial, overlap: the texts of these two footnotes.
+    partial, overlap: the texts of the footnotes for these two.
     """
     marks = [notes.remark(text) for record in records for text in record.marks]
     if any(record.partial for record in records):
@@ -335,11 +333,11 @@ def record_marks(
 
 def scored_mark(records: Sequence[Record], notes: Footnotes) -> list[str]:
     """The mark of how many listed videos were scored, where some were not."""
-    scored = sum(record.counts.scored for record in records)
-    listed = sum(record.counts.listed for record in records)
+    counts = [record.counts for record in records]
+    scored, of = sum(count.scored for count in counts), sum(count.listed for count in counts)
     over = f" over {len(records)} records" if len(records) > 1 else ""
-    text = f"{scored:,} of {listed:,} listed videos scored{over}"
-    return [notes.remark(text)] if scored != listed else []
+    text = f"{scored:,} of {of:,} listed videos scored{over}"
+    return [notes.remark(text)] if scored != of else []
 
 
 def views_text(views: tuple[int, int]) -> str:

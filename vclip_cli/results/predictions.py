@@ -115,18 +115,13 @@ def _check_parts(
     scores: NDArray[Any],
     classes: Sequence[str],
 ) -> None:
-    lengths = (len(videos), len(labels), scores.shape[0])
-    if len(set(lengths)) > 1:
-        raise DataError(
-            "videos, labels and scores differ in number",
-            found=", ".join(map(str, lengths)),
-            expected="one of each a video",
-        )
+    lengths = f"{len(videos)}, {len(labels)}, {len(scores)}"
+    if not len(videos) == len(labels) == len(scores):
+        what = "videos, labels and scores differ in number"
+        raise DataError(what, found=lengths, expected="one of each a video")
     if len(classes) != scores.shape[1]:
-        raise DataError(
-            "scores and classes differ in number",
-            found=f"{scores.shape[1]} columns of scores, {len(classes)} classes",
-        )
+        found = f"{scores.shape[1]} columns of scores, {len(classes)} classes"
+        raise DataError("scores and classes differ in number", found=found)
     check_classes(classes)
     repeated = [video for video, count in Counter(videos).items() if count > 1]
     if repeated:

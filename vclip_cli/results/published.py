@@ -192,7 +192,7 @@ class PublishedBlock:
 def _fits(figure: Figure, place: Place, ours: set[str]) -> bool:
     """Whether a figure belongs into a column; figures state split and part without numbers.
 
-    A column of one numbered split has only figures over that split, and those that do not say.
+    A column of one numbered split takes figures of that split, or of splits that are not stated.
     """
     key, part = place.key, figure.part or ""
     wanted = HARMONIC_PART if place.base is not None else unnumbered(key.part)
