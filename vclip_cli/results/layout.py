@@ -103,15 +103,14 @@ class Layout:
         return places
 
     def _base_of(self, key: ColumnKey) -> ColumnKey | None:
-        """The base column that a novel one has a harmonic mean with.
-
-        It is the one of the same split, else the only one there is.
-        """
+        """The base column that a novel one is joined with: of its split, else the only one."""
         if key.part != "novel" or not self.joined.harmonic_mean:
             return None
         bases = [other for other in self.tests if other[:3] == (key.dataset, key.shots, "base")]
         base = key._replace(part="base")
-        return base if base in bases else bases[0] if len(bases) == 1 else None
+        if base not in bases and len(bases) != 1:
+            return None
+        return base if base in bases else bases[0]
 
     def columns(self) -> tuple[Column, ...]:
         """The columns with headers that say no more than is needed to tell them apart."""
@@ -120,8 +119,8 @@ class Layout:
         columns = []
         for place in self.places:
             key, metric = place.key, described(place.metric)
-            words = [f"{key.shots}-shot"] if several_shots and key.shots else []
-            words.append(self._test_title(place))
+            shots = f"{key.shots}-shot" if several_shots and key.shots else ""
+            words = [shots, self._test_title(place)]
             if len(self.metrics) > 1:
                 words.append(metric.title.removesuffix(" accuracy"))
             unit = self.units[place.metric] if several_units else None
@@ -224,13 +223,13 @@ class Layout:
             "scored with --allow-overlap, videos of the training list included; not ranked",
         )
         if len(row.frames) * len(row.views) > 1:
-            first = records[0]
-            several = f", {views_text(first.views)} views" if first.views != (1, 1) else ""
-            marks.append(notes.remark(f"{first.video.frames} frames{several}"))
+            frames, views = records[0].video.frames, records[0].views
+            several = f", {views_text(views)} views" if views != (1, 1) else ""
+            marks.append(notes.remark(f"{frames} frames{several}"))
         marks += scored_mark(records, notes)
         if not self._is_whole(row, key):
-            here = listed(sorted({test_set_of(record) for record in records}))
-            text = f"only {here} of {listed(sorted(self.tests[key]))}; not ranked"
+            here, there = {test_set_of(record) for record in records}, self.tests[key]
+            text = f"only {listed(sorted(here))} of {listed(sorted(there))}; not ranked"
             marks.append(notes.remark(text))
         return dict.fromkeys(marks)
 
@@ -260,8 +259,8 @@ def shown_metrics(records: Sequence[LoadedRecord], asked: Sequence[str] | None) 
     stated = with_extensions(_stated(records))
     if shown := tuple(name for name in stated if name in held):
         return shown
-    main = next((name for name in MAIN_METRICS if _in_all(records, name)), None)
-    return tuple(held) if main == "map" else (_required(records, main or MAIN_METRICS[0]),)
+    main = next((name for name in MAIN_METRICS if _in_all(records, name)), MAIN_METRICS[0])
+    return tuple(held) if main == "map" else (_required(records, main),)
 
 
 def main_metric(records: Sequence[LoadedRecord]) -> str:
@@ -309,7 +308,7 @@ def common_unit(records: Sequence[LoadedRecord], metric: str) -> str:
     if len(units) > 1:
         raise ComparisonRefused(
             f"the records give {metric} in different units",
-            where=", ".join(str(loaded.path) for loaded in units.values()),
+            where=listed(loaded.path for loaded in units.values()),
             found=", ".join(sorted(units)),
             hint="name fewer folders",
         )

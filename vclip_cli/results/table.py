@@ -169,7 +169,7 @@ def build_tables(
         records = leave_out_partial(records)
     if not by_protocol:
         require_one_protocol(records)
-    asked = (metric,) if isinstance(metric, str) else metric
+    asked = [metric] if isinstance(metric, str) else metric
     tables = []
     for group in group_by_protocol(records):
         require_equal_test_sets(group)
