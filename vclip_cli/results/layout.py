@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """The rows and columns of the table of one protocol, and the records of each cell.
 
     units: of each metric. joined: which repeats share a cell. costs: whether rows show them.
@@ -62,7 +62,7 @@ class Layout:
     @classmethod
     def of(
         cls, records: Sequence[LoadedRecord], asked: Sequence[str] | None, costs: bool | None
-    ) -> Layout:
+    ) -> TableLayout:
         """The layout of records that follow one protocol.
 
         asked: metrics, by default the protocol's. costs: by default where all methods used several

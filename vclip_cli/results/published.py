@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 from vclip_cli.results.grouping import unnumbered
-from vclip_cli.results.layout import Layout, Place, listed, views_text
+from vclip_cli.results.layout import TableLayout, Place, listed, views_text
 from vclip_cli.results.metric import Closed
 from vclip_cli.results.result_table import Cell, Footnotes, TableRow
 
@@ -113,7 +113,7 @@ class PublishedBlock:
     """The published figures that belong below a table of ours."""
 
     published: Published
-    layout: Layout
+    layout: TableLayout
     notes: Footnotes
 
     def rows(self, *, ranked: bool) -> list[TableRow]:

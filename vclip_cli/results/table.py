@@ -18,7 +18,7 @@ from vclip_cli.results.collect import (
     require_one_protocol,
 )
 from vclip_cli.results.comparison import compare_methods
-from vclip_cli.results.layout import Layout
+from vclip_cli.results.layout import TableLayout
 from vclip_cli.results.measure import described
 from vclip_cli.results.published import (
     NOTHING_FITS,
@@ -173,13 +173,13 @@ def build_tables(
     tables = []
     for group in group_by_protocol(records):
         require_equal_test_sets(group)
-        layout = Layout.of(group, asked, costs)
+        layout = TableLayout.of(group, asked, costs)
         tables.append(_build_table(layout, intervals, published, rank_published))
     return tables
 
 
 def _build_table(
-    layout: Layout, intervals: bool, published: Published | None, rank_published: bool
+    layout: TableLayout, intervals: bool, published: Published | None, rank_published: bool
 ) -> ResultTable:
     """The table of records that follow one protocol."""
     notes = Footnotes()
@@ -211,7 +211,7 @@ def _build_table(
     )
 
 
-def _general_notes(layout: Layout, repeats: set[int], intervals: bool) -> list[str]:
+def _general_notes(layout: TableLayout, repeats: set[int], intervals: bool) -> list[str]:
     """Footnotes of the whole table. repeats: the numbers of records in its cells."""
     texts = []
     if max(repeats, default=0) > 1:
@@ -223,7 +223,7 @@ def _general_notes(layout: Layout, repeats: set[int], intervals: bool) -> list[s
     return texts + other_manifests(layout.records)
 
 
-def _title(layout: Layout, unit: str) -> str:
+def _title(layout: TableLayout, unit: str) -> str:
     shots = {loaded.record.protocol.shots for loaded in layout.records}
     only = next(iter(shots))
     few = f", {only}-shot" if len(shots) == 1 and only is not None else ""
