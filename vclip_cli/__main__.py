@@ -94,7 +94,7 @@ def _noting_interruption(code: int) -> int:
     """Say what an interruption means; versions of Typer report Ctrl-C in three different ways."""
     if code != INTERRUPTED:
         return code
-    sys.stderr.write("interrupted; the same command goes on from here\n")
+    sys.stderr.write("interrupted; the same command continues from here\n")
     return exit_code()
 
 

@@ -68,3 +68,12 @@ def test_the_commands(vclip):
     for wrong in (("new",), ("few-shot", "mine"), ("few-shot", "--out", "x.yaml")):
         ran = vclip("protocols", *wrong)
         assert (ran.code, ran.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("protocols", "zero-shot"), ("label_sets", "toy"), ("protocols", "new")]
+)
+def test_a_name_that_is_taken_is_refused(kind: str, name: str):
+    """A file of the project comes before the shipped one of its name, which it would hide."""
+    with pytest.raises(UsageError, match="already"):
+        new_yaml(kind, name)

@@ -133,7 +133,7 @@ def test_no_command_stands_where_no_test_sees_it(path: Path) -> None:
 def test_the_main_job_runs(vclip: Callable[..., Any]) -> None:
     ran = vclip("demo", "--limit", 8)
     assert ran.code == 0
-    for word in ("toy/test", "toy-shapes/test", "top1"):
+    for word in ("toy/test", "toy-shapes/test", "top-1"):
         assert word in ran.out
     assert "vclip table" in ran.err
 

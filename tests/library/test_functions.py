@@ -53,6 +53,17 @@ def test_classify_one_video_several_and_frames(circles: list[str]) -> None:
     assert np.allclose(again["probability"], one["probability"], atol=1e-6)
 
 
+def test_one_text_is_what_the_option_takes_and_one_video_is_a_video(circles: list[str]) -> None:
+    model = vclip.load_model("clip", backbone="toy", workers=0)
+    assert list(model.classify(circles[0], "star,circle")["label"]) == ["circle", "star"]
+    assert model.encode_text("star").shape == (1, 128)
+    for call in (lambda: model.classify(circles[0], [1, 2]), lambda: model.encode_text([1, 2])):
+        with pytest.raises(vclip.errors.UsageError, match="a label is not a text"):
+            call()
+    _, ranking = vclip.predict(circles[0], ["circle", "star"], backbone="toy", workers=0)
+    assert [entry.video for entry in ranking.videos] == [circles[0]]
+
+
 def test_encode_video_and_text_agree_with_classify(circles: list[str]) -> None:
     model = vclip.load_model("clip", backbone="toy", workers=0)
     video, text = model.encode_video(circles[0]), model.encode_text(SHAPES)
@@ -120,3 +131,28 @@ def test_a_method_or_dataset_that_is_not_there(vclip: Callable) -> None:
         vclip_cli.load_model(backbone="toy").classify(np.zeros((8, 4, 4, 3)), SHAPES)
     with pytest.raises(AttributeError):
         _ = vclip_cli.clasify  # type: ignore[attr-defined]
+
+
+def test_what_is_no_label_model_or_number_is_refused(vclip: Callable) -> None:
+    import vclip_cli
+
+    model = vclip_cli.load_model("clip", backbone="toy", workers=0)
+    frames = np.zeros((8, 16, 16, 3), np.uint8)
+    usage = vclip_cli.errors.UsageError
+    for labels in ([1, 2], [None], None, 5, []):
+        with pytest.raises(usage):
+            model.classify(frames, labels)
+    assert list(model.classify(frames, "pour,push")["label"].sort_values()) == ["pour", "push"]
+    for top in (0, -1, 1.5, "x"):
+        with pytest.raises(usage, match="top"):
+            model.classify(frames, SHAPES, top=top)
+    with pytest.raises(usage, match="loaded already"):
+        vclip_cli.evaluate(model, "toy-shapes", backbone="ViT-B-16")
+    with pytest.raises(usage, match="two values for 'method'"):
+        vclip_cli.evaluate("clip", "toy-shapes", method="x-clip")
+    with pytest.raises(usage, match="not a model"):
+        vclip_cli.evaluate(5, "toy-shapes")
+    with pytest.raises(usage, match="rate"):
+        vclip_cli.dry_run("eval", "toy-shapes", rate=-1)
+    with pytest.raises(usage, match="no video"):
+        model.encode_video([])

@@ -132,3 +132,33 @@ def test_a_broken_file_is_named(folder, old, new, message):
         measured(["nll"])
     assert "nll.py" in str(raised.value.where)
     assert raised.value.exit_code == 3
+
+
+LEAVING = TRUTH.replace('"""', "").replace(
+    "        true =", "        raise SystemExit(0)\n        true ="
+)
+ERASING = TRUTH.replace("        true =", "        scored.scores[:] = 0\n        true =")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import sys\nsys.exit(0)\n", "cannot be imported: SystemExit"),
+        (LEAVING, "the metric fails: SystemExit"),
+        (ERASING, "read-only"),
+        (TRUTH.replace("    digits = 3", '    digits = "x"'), "digits"),
+        (TRUTH.replace("    digits = 3", "    def __init__(self, x): pass"), "cannot be made"),
+    ],
+)
+def test_a_metric_that_leaves_or_changes_what_others_see_is_refused(folder, text, words):
+    (folder / "nll.py").write_text(text)
+    scores, labels = predictions()
+    with pytest.raises(SpecError, match=words) as caught:
+        measure(scores, labels, CLASSES, names=["nll", "top1"], kind="single-label")
+    assert "nll.py" in str(caught.value)
+
+
+def test_a_broken_metric_hides_no_other_mistake(folder):
+    (folder / "broken.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(UsageError, match="map"):
+        find_metrics(["map"], "single-label")

@@ -54,7 +54,7 @@ def _show_runs(folder: Path, as_json: bool) -> None:
 
     found = diagnose_runs(folder)
     if as_json:
-        show_json({"runs": [entry.as_dict() for entry in found]})
+        show_json({"runs": [vars(entry) for entry in found]})
         return
     for entry in found:
         counts = entry.progress

@@ -12,9 +12,8 @@ from vclip_cli.cli.console import progress, say, show, show_json, warn
 from vclip_cli.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
-    from vclip_cli.engine.stores.extract_plan import Checked
+    from vclip_cli.engine.stores.extract_plan import Checked, Estimate
 
 DAMAGED = 4
 

@@ -45,7 +45,9 @@ def methods(
         return
     if action != "new" or name is None or count:
         found = " ".join(["methods", action, *([name] if name else []), *["--count"] * count])
-        raise UsageError(f"not understood: vclip {found}", expected="vclip methods new NAME")
+        raise UsageError(
+            f"not understood: vclip {found}", expected="vclip methods, or vclip methods new NAME"
+        )
     _write_new(name, out, as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.cli import options
@@ -63,7 +64,7 @@ def _document(job: Job, results: list[Result]) -> dict[str, Any]:
                 "record": str(entry.path),
             }
         )
-    return {"job": str(job), **job.as_dict(), "tests": tests}
+    return {"job": str(job), **asdict(job), "tests": tests}
 
 
 def _measured(test: dict[str, Any]) -> str:

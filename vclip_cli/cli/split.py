@@ -33,14 +33,14 @@ def split(
     ] = None,
     from_labels: Annotated[
         Path | None,
-        typer.Option("--from-labels", help="The names behind the imported list's numbers."),
+        typer.Option("--from-labels", help="File with the class name of each number in the list."),
     ] = None,
     part: Annotated[
         str, typer.Option("--part", help="What the imported list is: train, test, …")
     ] = "train",
     subset: Annotated[
         str | None,
-        typer.Option("--subset", help="The subset of the classes that the imported list is about."),
+        typer.Option("--subset", help="The class subset that the imported list covers."),
     ] = None,
     against: Annotated[
         list[str] | None,

@@ -53,7 +53,7 @@ def _show(run: TrainingRun) -> None:
         say("already trained; --no-resume does it again")
     show(f"checkpoint: {run.checkpoint}")
     say(
-        f"loss {run.loss:.4f} after {run.steps:,} steps; test it with:\n"
+        f"loss {run.loss:.4f} after step {run.steps:,}; test it with:\n"
         f"  vclip eval --protocol {run.plan.protocol.name} --dataset {run.plan.dataset.config.name}"
         f" --checkpoint {shlex.quote(str(run.checkpoint))}"
     )

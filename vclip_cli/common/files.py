@@ -10,17 +10,26 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, StorageError, UsageError, VclipError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+LOCK_FILE = "lock"
+OWNER_FILE = "lock-owner.json"
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+log = logging.getLogger("vclip")
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 
@@ -104,6 +113,66 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_note(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file of vclip's own; empty where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
+    """Write tensors and texts as one .safetensors file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=facts)
+
+
+# One process at a time in a folder ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, what: str) -> Iterator[None]:
+    """Lock the folder for this process; while another process has it, say so and wait.
+
+    The operating system releases the lock when the process ends, even when it is killed. A file
+    beside the lock says which process has it. what: the work, such as "extracting into". Raises
+    StorageError when no lock can be made there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    owner = folder / OWNER_FILE
+    try:
+        try:
+            lock.acquire()
+        except Timeout:
+            found = read_note(owner)
+            holder = "a process that does not say who it is"
+            if {"pid", "host", "since"} <= found.keys():
+                holder = f"process {found['pid']} on {found['host']}, since {found['since']}"
+            log.warning(f"waiting: {holder} is {what} {folder}")
+            lock.acquire(timeout=-1, poll_interval=0.2)
+    except (OSError, NotImplementedError) as error:
+        problem = error if isinstance(error, OSError) else OSError(str(error))
+        raise storage_error(problem, folder / LOCK_FILE) from error
+    try:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        facts = {"pid": os.getpid(), "host": platform.node(), "since": started}
+        with contextlib.suppress(OSError):  # the work itself will report a full disk
+            owner.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+# Names, folders and hashes -----------------------------------------------------------------------
+
+
 def plain_name(name: str) -> str:
     """`name` itself, if it can name a file or a folder on every system.
 
@@ -135,6 +204,12 @@ def require_writable_folder(folder: Path, named_by: str = "--out") -> None:
             where=str(folder),
             hint=f"choose another with {named_by}",
         ) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """The free space of the disk on which a folder lies, or would be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def read_limited(path: Path, limit: int, error: type[VclipError] = DataError) -> bytes:

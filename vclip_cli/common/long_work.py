@@ -50,15 +50,14 @@ def progress_of(asked: Progress | bool | None) -> Progress:
     return asked
 
 
-@contextlib.contextmanager
-def _bar_on_stderr(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    if not total:
-        yield lambda count: None
-        return
+def _bar_on_stderr(
+    description: str, total: int, done: int = 0
+) -> AbstractContextManager[Callable[[int], None]]:
     from rich.console import Console
 
-    with progress_bar(Console(stderr=True), description, total, done) as advance:
-        yield advance
+    if not total:
+        return no_progress(description, total)
+    return progress_bar(Console(stderr=True), description, total, done)
 
 
 @contextlib.contextmanager
@@ -67,25 +66,18 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on a Rich console."""
     from rich import progress as bars
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
-    class Rate(ProgressColumn):
+    class Rate(bars.ProgressColumn):
         def render(self, task: Any) -> Text:
             return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
         Rate(),
-        TimeRemainingColumn(),
+        bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task(description, total=total, completed=done)

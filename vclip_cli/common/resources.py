@@ -7,6 +7,7 @@ and last what ships with the package. Each of them may hold `protocols/`, `label
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -134,6 +135,13 @@ def new_yaml(kind: str, name: str, path: Path | None = None) -> Path:
         plain_name(name)
     except ValueError as error:
         raise UsageError(f"not a name: {error}", found=repr(name)[:120]) from None
+    known = list_yaml(kind).get(name)
+    if name == "new" or (path is None and known is not None):
+        raise UsageError(
+            f"there is a {_ONE[kind]} {name!r} already",
+            where=str(known) if known else None,
+            hint="choose another name, or name the file with --out",
+        )
     path = path or project_folder() / kind / f"{name}.yaml"
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError("the file must end in .yaml", where=str(path))
@@ -151,12 +159,8 @@ def list_python(kind: str, shipped: Path) -> dict[str, Path]:
 
     A user's own file comes before a shipped one. Imports nothing.
     """
-    found: dict[str, Path] = {}
-    for folder in [*(folder / kind for folder in user_folders()), shipped]:
-        for path in sorted(folder.glob("*.py")):
-            if not path.stem.startswith("_"):
-                found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+    folders = [*(folder / kind for folder in user_folders()), shipped]
+    return _first_of_each_name(folders, "[!_]*.py")
 
 
 def list_metrics() -> dict[str, Path]:
@@ -175,8 +179,9 @@ def import_user_file(path: Path, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the fault is in the user's own file
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # the fault is in the user's own file
         raise SpecError(
             f"the {kind}'s file cannot be imported: {type(error).__name__}: {error}",
             where=f"{path}:{line_of_error(error, path)}",
@@ -184,7 +189,7 @@ def import_user_file(path: Path, kind: str) -> ModuleType:
     return module
 
 
-def line_of_error(error: Exception, path: Path) -> int:
+def line_of_error(error: BaseException, path: Path) -> int:
     """The last line of a file that ran before an error, or the line that could not be parsed."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return error.lineno

@@ -1,10 +1,12 @@
-"""JSON and Parquet files from anywhere, read with limits on size, depth, numbers and texts."""
+"""JSON, Parquet and tensor files from anywhere: limits on what they hold, one error for damage."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,22 @@ def _check(value: Any) -> None:
                     raise ValueError(f"a text of {len(part):,} characters")
                 part.encode()  # raises for half of a surrogate pair
         level = below
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path, damaged: str, hint: str | None = None) -> Iterator[Any]:
+    """An open .safetensors file, read to numpy arrays.
+
+    Any error within the block is a DataError that says `damaged`.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            yield stream
+    except Exception as error:  # the format's reader has no common error for damaged files
+        found = f"{type(error).__name__}: {error}"[:200]
+        raise DataError(damaged, where=str(path), found=found, hint=hint) from None
 
 
 def read_parquet(path: Path, what: str) -> pa.Table:

@@ -1,8 +1,7 @@
 """Settings that are declared once, as fields of frozen dataclasses.
 
 From one declaration come a verb's option, a key of `config.yaml`, an environment variable, a
-keyword in Python and a line in the documents. This module knows no setting itself:
-`engine/specs.py` declares them.
+keyword in Python and a line in the documents. The declarations are in `engine/specs.py`.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ class Declared:
             return None
         if not self.many:
             return self._one(value)
-        values = [value] if isinstance(value, str | Path | int) else value
+        values = [value] if isinstance(value, str | Path | int | float) else value
         if self.setting.commas:
             values = self._split(values)
         if isinstance(values, Mapping):  # {"learning_rate": 0.001} for ["learning_rate=0.001"]
@@ -104,7 +103,11 @@ class Declared:
         wanted = [text for text in texts if text]
         if not wanted:
             raise ValueError("at least one value, with commas between several")
-        return [int(text) if self.kind is int else text for text in wanted]
+        if self.kind is not int:
+            return list(wanted)
+        if not all(text.isascii() and text.isdigit() for text in wanted):
+            raise ValueError("whole numbers with commas between")
+        return [int(text) for text in wanted]
 
     def _one(self, value: Any) -> Any:
         setting, kind = self.setting, self.kind
@@ -114,8 +117,9 @@ class Declared:
             value = Path(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(_NAMES.get(kind, kind.__name__))
-        if kind is str and not (value and value.isprintable()):
-            raise ValueError("a text on one line")
+        text = str(value) if kind in (str, Path) else "-"
+        if not (text.strip() and text.isprintable()) or value == Path():
+            raise ValueError("a text on one line" if kind is str else "a path")
         if setting.choices and value not in setting.choices:
             raise ValueError(" or ".join(map(str, setting.choices)))
         if kind in (int, float):

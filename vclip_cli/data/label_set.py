@@ -278,8 +278,17 @@ def read_labels(given: str) -> LabelSet:
 def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
     """A label set of these labels, in their order; where: their source, for errors.
 
-    Raises UsageError for no label, an empty one, and one that appears twice.
+    Raises UsageError for one text in place of a list, for no label, an empty one, and one that
+    appears twice.
     """
+    labels = labels if isinstance(labels, str) else list(labels)
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise UsageError(
+            "labels are a list of texts",
+            where=where,
+            found=repr(labels)[:200],
+            expected='such as ["circle", "square"]',
+        )
     names = [label.strip() for label in labels]
     if not any(names):
         raise UsageError("no label was given", where=where)

@@ -52,7 +52,7 @@ class Entry(ClosedModel):
 
     In training lists alone: draw: the rule for the videos. shots: the published numbers of videos a
     class, where they differ from the protocol's. In test lists alone: optional: tested only when
-    asked for with `--splits`.
+    asked for with `--split`.
     """
 
     dataset: str

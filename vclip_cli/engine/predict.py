@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel
-from vclip_cli.engine.encoding.label_embeddings import stored_text
-from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes
 from vclip_cli.engine.encoding.passes import encoded_batches
-from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
 from vclip_cli.engine.runs.parts import Division
-from vclip_cli.engine.specs import UNPROTECTED, ComputeSpec, WorkerSpec
 
 
 @dataclass(frozen=True)
@@ -31,59 +27,54 @@ class RankedLabels:
     error: VclipError | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The labels to rank.
+
+    text: what `Encoder.encode_text` gave for them; per_label: a probability for each label by
+    itself, None for the softmax over the labels; top: how many labels a video gets.
+    """
+
+    names: Sequence[str]
+    text: Any
+    per_label: PerLabel | None
+    top: int
+
+    def rank(
+        self, video: str, encoder: Encoder, encoded: Any, views: int, *, pooled: bool = False
+    ) -> RankedLabels:
+        """The best labels of one video, best first; see `Encoder.score`."""
+        [scores] = encoder.score(encoded, self.text, views, self.per_label, pooled=pooled)
+        order = np.argsort(-scores, kind="stable")[: self.top].tolist()
+        return RankedLabels(video, [(self.names[place], float(scores[place])) for place in order])
+
+
 def predict_videos(
-    method: LoadedMethod,
+    encoder: Encoder,
     videos: Sequence[Path],
-    label_set: LabelSet,
     reading: VideoReading,
-    compute: ComputeSpec,
-    workers: WorkerSpec = UNPROTECTED,
-    *,
-    variant: str,
-    templates: Sequence[str],
-    top: int,
-    per_label: PerLabel | None = None,
-    label_embeddings: Path | None = None,
+    candidates: Candidates,
     store: EmbeddingStore | None = None,
+    *,
     progress: Progress = no_progress,
 ) -> list[RankedLabels]:
-    """Score each video over all labels; a video that cannot be read carries its error instead.
+    """Rank the labels for each video; a video that cannot be read carries its error instead.
 
-    compute: with the device resolved; per_label: a probability for each label by itself, None for
-    the softmax over the labels; label_embeddings: a file to take the labels' embeddings from;
     store: of the embeddings of files that were seen before.
     """
-    encoder = Encoder(method.adapter, replace(compute, batch_size=1), workers)
-    method.adapter.to(encoder.device)
-    names = candidate_classes(method, label_set.names, "the labels")
-    if variant not in label_set.variants:  # a paper's variant, for labels given by hand
-        variant = NATURAL
-    prompts = class_prompts(label_set, names, variant, templates)
-    if label_embeddings is not None:
-        text = stored_text(label_embeddings, method, prompts, compute)
-    else:
-        text = encoder.encode_text(prompts)
     files = [path.parent.resolve() / path.name for path in videos]
     listed = [ListedVideo(str(p), file.as_posix()) for p, file in zip(videos, files, strict=True)]
     single = VideoSet(Path(), listed, reading)
     stored = store.open(single) if store is not None else None
     results = []
     with progress("predicting", len(videos)) as advance:
-        division = Division(len(videos), encoder.compute.batch_size)
-        batches = encoded_batches(encoder, single, division, stored=stored)
-        for path, batch in zip(videos, batches, strict=True):
+        batches = encoded_batches(encoder, single, Division(len(videos), 1), stored=stored)
+        for name, batch in zip(map(str, videos), batches, strict=True):
             for error in batch.errors.values():
-                error.where = str(path)
-                results.append(RankedLabels(str(path), [], error))
-            if batch.encoded is not None:
-                views = reading.views
-                scores = encoder.score(batch.encoded, text, views, per_label, pooled=batch.pooled)
-                results.append(RankedLabels(str(path), best_labels(names, scores[0], top)))
+                error.where = name
+                results.append(RankedLabels(name, [], error))
+            if (encoded := batch.encoded) is not None:
+                ranked = candidates.rank(name, encoder, encoded, reading.views, pooled=batch.pooled)
+                results.append(ranked)
             advance(1)
     return results
-
-
-def best_labels(names: Sequence[str], scores: np.ndarray, top: int) -> list[tuple[str, float]]:
-    """The `top` labels with the highest of the scores (K,), best first."""
-    order = np.argsort(-scores, kind="stable")[:top].tolist()
-    return [(names[index], float(scores[index])) for index in order]

@@ -5,13 +5,15 @@ Loads no torch.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vclip_cli.common.files import sha256_json
+from vclip_cli.common.errors import UsageError
+from vclip_cli.common.files import read_note, sha256_json
 from vclip_cli.common.settings import Declared, build, declared, refuse_unknown
 from vclip_cli.engine.specs import (
     COUNT_AS_WRONG,
@@ -27,10 +29,10 @@ from vclip_cli.engine.specs import (
     WorkerSpec,
 )
 
-Takes = dict[type, str]
+RUN_FILE = "run.json"
 _MODEL = "method checkpoint backbone pretrained"
 _WORKERS = "workers video_timeout limit_memory"
-TAKES: dict[str, Takes] = {
+TAKES: dict[str, dict[type, str]] = {
     "train": {
         DataSpec: "protocol dataset shots train_list allow_overlap",
         ModelSpec: "method backbone pretrained",
@@ -164,19 +166,20 @@ class Request:
     sweep: SweepSpec = field(default_factory=SweepSpec)
 
     @classmethod
-    def of(cls, verb: str, keywords: Mapping[str, Any]) -> Request:
-        """The request of a verb from its settings by name.
+    def of(cls, verb: str, keywords: Mapping[str, Any], function: str | None = None) -> Request:
+        """The request of a verb from its settings by name. function: what an error names instead.
 
         Raises UsageError for an unknown name, with the near misses, and for a wrong value.
         """
-        refuse_unknown(keywords, [entry.name for entry in settings_of(verb)], f"vclip {verb}")
-        found: dict[type, Any] = {}
+        refuse_unknown(
+            keywords, [entry.name for entry in settings_of(verb)], function or f"vclip {verb}"
+        )
+        places: dict[Any, str] = {part.default_factory: part.name for part in fields(cls)}
+        parts: dict[str, Any] = {}
         for spec, names in TAKES[verb].items():
             own = {name: keywords[name] for name in _names(names) if name in keywords}
-            found[spec] = build(spec, own)
-        places: dict[str, Any] = {part.name: part.default_factory for part in fields(cls)}
-        given = {name: found[spec] for name, spec in places.items() if spec in found}
-        return cls(**given)
+            parts[places[spec]] = build(spec, own)
+        return cls(**parts)
 
     def change(self, **parts: Mapping[str, Any]) -> Request:
         """The request with some fields of its parts changed: `change(run={"out": folder})`."""
@@ -210,8 +213,8 @@ _NO_EFFECT = _PLACES | {
     *("protocol", "split"),
     *("extra_labels", "backbone", "pretrained", "set", "recipe"),
 }
-"""Settings that are no part of a run's identity: they change no result beyond rounding, or say
-where something lies whose content is hashed among the sources."""
+"""Settings left out of a run's identity. They change no result beyond rounding, or name files whose
+content is hashed among the sources."""
 
 
 @dataclass(frozen=True)
@@ -241,9 +244,9 @@ class RunDocument:
     def identity(self) -> dict[str, Any]:
         """What determines the results."""
         settings = {k: v for k, v in self.settings.items() if k not in _NO_EFFECT}
-        if self.work == "train":  # an update is the recipe's, however many videos fit a device
+        if self.work == "train":  # the recipe sets the size of an update
             settings.pop("batch_size")
-        if settings.get("on_error") != COUNT_AS_WRONG:  # to skip a video or to stop: the same rows
+        if settings.get("on_error") != COUNT_AS_WRONG:  # skip and stop give the same rows
             settings.pop("on_error", None)
         return {"work": self.work, "settings": settings, "sources": dict(self.sources)}
 
@@ -251,6 +254,49 @@ class RunDocument:
     def sha256(self) -> str:
         """The hash of the identity."""
         return sha256_json(self.identity)
+
+    def default_folder(self, name: str) -> Path:
+        """Where the run lies unless `--out` says otherwise."""
+        data, name = self.request.data, f"{name}_{self.sha256[:10]}"
+        return Path("runs") / Path(str(data.protocol)).stem / str(data.dataset) / name
+
+    def earlier(self, folder: Path) -> dict[str, Any] | None:
+        """The `run.json` that an equal run has left in a folder, None where there is none.
+
+        Raises UsageError where the folder holds a run with other settings, or a damaged one.
+        """
+        path = folder / RUN_FILE
+        if not path.is_file():
+            return None
+        found = read_note(path)
+        if found.get("sha256") == self.sha256:
+            return found
+        hint = "choose another with --out, or replace it with --no-resume"
+        if found and "work" not in found:  # only `table` and `verify` read what 0.1 has written
+            raise UsageError(
+                "a run of version 0.1 cannot be continued", where=str(folder), hint=hint
+            )
+        raise UsageError(
+            "the output folder holds a run with other settings",
+            where=str(folder),
+            found=self._other_than(found),
+            hint=hint,
+        )
+
+    def _other_than(self, found: Mapping[str, Any]) -> str | None:
+        """What differs from another run's document, for an error; None where that is unreadable."""
+        own = self.identity
+        if found.get("work") != own["work"]:
+            return f"a run of vclip {found['work']}" if "work" in found else None
+        names = []
+        for part in ("settings", "sources"):
+            other = found.get(part)
+            if isinstance(other, dict):
+                mine = json.loads(json.dumps(own[part]))
+                names += [name for name in mine if mine[name] != other.get(name)]
+                if part == "sources":
+                    names += [name for name in other if name not in mine]
+        return "it differs in " + ", ".join(dict.fromkeys(names)) if names else None
 
     def as_dict(self) -> dict[str, Any]:
         """The document as `run.json` holds it."""

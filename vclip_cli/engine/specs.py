@@ -1,10 +1,9 @@
 """What a person can choose: every setting, declared once.
 
 A field here is an option of the verbs that take it (`requests.py`), a key of `config.yaml`, a
-variable `VCLIP_…`, a keyword of the library's functions and a line in `docs/settings.md`. Flags win
-over the environment, that over the config file, the file over the protocol, the protocol over the
-defaults.
-None means that the protocol, the checkpoint or the machine decides. Loads no torch.
+variable `VCLIP_…`, a keyword of the library's functions and a line in `docs/settings.md`.
+Precedence, highest first: flags, environment, config file, protocol, defaults. None means that the
+protocol, the checkpoint or the machine decides. Loads no torch.
 """
 
 from __future__ import annotations
@@ -34,9 +33,11 @@ class DataSpec:
     """Which videos: a protocol, a dataset, and which of the protocol's lists."""
 
     GROUP: ClassVar[str] = "Data"
-    protocol: str | None = setting("Protocol by name or YAML file.", short="p")
+    protocol: str | None = setting(
+        "Protocol by name or YAML file. Default in eval: zero-shot.", short="p"
+    )
     dataset: str | None = setting("A registered dataset, or toy.", short="d")
-    shots: int | None = setting("Training videos a class.", low=1)
+    shots: int | None = setting("Training videos per class.", low=1)
     split: tuple[str, ...] | None = setting(
         "Only this test split of the protocol. May be repeated.", lasting=False
     )
@@ -46,7 +47,9 @@ class DataSpec:
         lasting=False,
     )
     allow_overlap: bool = setting(
-        "Score videos that were trained on, and mark the record.", default=False, lasting=False
+        "Let training and test lists share videos, and mark the record.",
+        default=False,
+        lasting=False,
     )
 
 
@@ -58,16 +61,18 @@ class ModelSpec:
     """
 
     GROUP: ClassVar[str] = "Model"
-    method: str | None = setting("A method; see: vclip methods. Default clip.", short="m")
+    method: str | None = setting(
+        "A method; see: vclip methods. Default clip; train needs one.", short="m"
+    )
     checkpoint: Path | None = setting("A checkpoint of vclip (.safetensors).")
     backbone: str | None = setting(
-        "open_clip model name, hf-hub:…, local-dir:…, or toy. Default ViT-B-16."
+        "open_clip model name, hf-hub:…, local-dir:…, or toy. Default: the dataset's or ViT-B-16."
     )
     pretrained: str | None = setting(
         "open_clip's tag, a local .safetensors or .pt file, or random[:SEED]."
     )
     interpolate: float | None = setting(
-        "Share of the tuned weights over the original ones: 0 is CLIP, 1 the checkpoint.",
+        "Mix original and tuned weights: 0 gives CLIP, 1 the checkpoint.",
         low=0,
         high=1,
         metavar="ALPHA",
@@ -84,9 +89,9 @@ class InputSpec:
     """
 
     GROUP: ClassVar[str] = "Input"
-    frames: int | None = setting("Frames a clip (T).", low=1)
-    clips: int | None = setting("Temporal views a video.", low=1)
-    crops: int | None = setting("Spatial views a clip: 1 or 3.", choices=(1, 3))
+    frames: int | None = setting("Frames per clip (T).", low=1)
+    clips: int | None = setting("Clips (temporal views) per video.", low=1)
+    crops: int | None = setting("Spatial views (crops) per clip: 1 or 3.", choices=(1, 3))
     decoder: str = setting("exact, or decord to reproduce published pipelines.", default="exact")
     frames_from: str = setting(
         "source (the video files), store (what vclip extract made), or a store's folder.",
@@ -112,7 +117,7 @@ class TextSpec:
         "Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one a line."
     )
     text: str | None = setting(
-        "Which text of a class is fed: natural, or a paper's; see: vclip labels show."
+        "Wording of the class names: natural, or a paper's own; see: vclip labels show."
     )
     label_embeddings: Path | None = setting(
         "Take the labels' embeddings from this file; see: vclip labels embed.",
@@ -136,7 +141,7 @@ class TrainSpec:
         lasting=False,
     )
     start_from: Path | None = setting(
-        "Begin with the weights of this checkpoint (vl-prompt: of a vifi-clip).", lasting=False
+        "Start from this checkpoint; for vl-prompt, one of vifi-clip.", lasting=False
     )
     select_on: str | None = setting(
         "Keep the epoch that is best on this split, which must not be tested on.",
@@ -144,7 +149,7 @@ class TrainSpec:
         lasting=False,
     )
     flip: bool | None = setting(
-        "Draw the recipe's flips; off by default where class texts speak of left and right.",
+        "Apply the recipe's random flips. Default: off if class names mention left or right.",
         negatable=True,
         lasting=False,
     )
@@ -170,7 +175,7 @@ class ComputeSpec:
     GROUP: ClassVar[str] = "Compute"
     device: str = setting("auto, cpu, cuda, cuda:N or mps.", default="auto")
     precision: str = setting("fp32, bf16 or fp16.", default="fp32")
-    batch_size: int = setting("Videos a batch.", default=8, low=1)
+    batch_size: int = setting("Videos per batch.", default=8, low=1)
     compile: bool = setting(
         "Train the video encoder through torch.compile; it takes a minute to begin.", default=False
     )
@@ -197,7 +202,7 @@ class WorkerSpec:
         low=0,
     )
     video_timeout: float | None = setting(
-        "Seconds after which a worker that still reads a video is ended.",
+        "Stop a worker that reads one video for more than this many seconds.",
         default=SECONDS_A_VIDEO,
         low=0.1,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder
@@ -18,7 +17,7 @@ from vclip_cli.engine.evaluation.evaluate import Result, evaluate_plan
 from vclip_cli.engine.evaluation.plan import plan_evaluation
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.training.train import train_request
 from vclip_cli.models.checkpoint import read_info
@@ -38,22 +37,17 @@ class Job:
     seed: int | None
 
     def __str__(self) -> str:
-        parts = [self.dataset, self.method]
-        parts += [f"{self.shots} shots"] if self.shots is not None else []
-        parts += [f"seed {self.seed}"] if self.seed is not None else []
-        return ", ".join(parts)
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self)
+        return self._named(", ", " ")
 
     @property
     def folder(self) -> str:
         """The name of the job's folder."""
-        parts = [self.dataset, self.method]
-        parts += [f"{self.shots}shots"] if self.shots is not None else []
-        parts += [f"seed{self.seed}"] if self.seed is not None else []
-        return "_".join(parts)
+        return self._named("_", "")
+
+    def _named(self, between: str, space: str) -> str:
+        shots = None if self.shots is None else f"{self.shots}{space}shots"
+        seed = None if self.seed is None else f"seed{space}{self.seed}"
+        return between.join(filter(None, (self.dataset, self.method, shots, seed)))
 
 
 def trains(method: str) -> bool:
@@ -91,16 +85,14 @@ def plan_sweep(request: Request, datasets: Sequence[str]) -> list[Job]:
     return jobs
 
 
-@contextlib.contextmanager
-def sweep_log(request: Request, jobs: int) -> Iterator[RunLog]:
-    """The log of all jobs together, which knows of those that have not begun.
+def sweep_log(request: Request, jobs: int) -> AbstractContextManager[RunLog]:
+    """The log of all jobs together; it counts those that have not begun.
 
     Raises UsageError where the folder cannot be written.
     """
     folder = sweep_folder(request)
     require_writable_folder(folder)
-    with open_run_log(folder, "run", log_name(launched_shard()), total=jobs) as run_log:
-        yield run_log
+    return open_run_log(folder, "run", launched_shard(), total=jobs)
 
 
 def run_job(request: Request, job: Job, *, progress: Progress = no_progress) -> list[Result]:
@@ -110,15 +102,18 @@ def run_job(request: Request, job: Job, *, progress: Progress = no_progress) -> 
     The processes of a launch do both together; rank 0 returns the results.
     """
     folder = sweep_folder(request) / job.folder
-    data = {"dataset": job.dataset, "shots": job.shots}
-    own = request.change(data=data, model={"method": job.method})
-    splits = None
+    own = request.change(
+        data={"dataset": job.dataset, "shots": job.shots}, model={"method": job.method}
+    )
     if job.seed is not None:
         training = own.change(run={"seed": job.seed, "out": folder / "train"})
         checkpoint = train_request(training, progress=progress).checkpoint
-        own = own.change(model={"checkpoint": checkpoint}, training={"set": ()})
-        splits = _scorable(request, job, checkpoint)
-    own = own.change(data={"split": splits}, run={"out": folder / "test"})
+        own = own.change(
+            data={"split": _scorable(request, job, checkpoint)},
+            model={"checkpoint": checkpoint},
+            training={"set": ()},
+        )
+    own = own.change(run={"out": folder / "test"})
     return evaluate_plan(plan_evaluation(own), progress=progress)
 
 

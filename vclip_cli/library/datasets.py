@@ -22,7 +22,7 @@ def make_split(
     from_labels: str | Path | None = None,
     part: str = "train",
     subset: str | None = None,
-    against: Sequence[str] = (),
+    against: str | Sequence[str] = (),
     **settings: Any,
 ) -> MadeSplit:
     """The training list of a protocol for a dataset, with the protocol's test lists in `tests`.
@@ -44,7 +44,7 @@ def make_split(
         from_labels=None if from_labels is None else Path(from_labels),
         part=part,
         subset=subset,
-        against=against,
+        against=(against,) if isinstance(against, str) else against,
         allow_overlap=request.data.allow_overlap,
     )
 

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from vclip_cli.engine.encoding.model import LoadedMethod
     from vclip_cli.engine.evaluation.evaluate import Result
     from vclip_cli.engine.stores.embed import EmbedOutcome
-    from vclip_cli.engine.stores.estimate import Estimate
     from vclip_cli.engine.stores.extract import Extracted
+    from vclip_cli.engine.stores.extract_plan import Estimate
     from vclip_cli.engine.sweep import Job
     from vclip_cli.engine.training.outcome import TrainingRun
     from vclip_cli.engine.verification.verify import Verified
@@ -45,15 +46,16 @@ def load_model(
     """
     from vclip_cli.library.model import open_model
 
-    if isinstance(method, Path) or (isinstance(method, str) and method.endswith(CHECKPOINT)):
-        method, checkpoint = None, method
     options = settings.pop("options", {})
-    request = Request.of("predict", {**settings, "method": method, "checkpoint": checkpoint})
+    if not isinstance(options, Mapping):
+        raise UsageError("options of a method are a dict", found=repr(options))
+    named = {"checkpoint": checkpoint} if checkpoint is not None else {}
+    request = Request.of("predict", _naming(method, {**settings, **named}), "load_model")
     return open_model(request.change(model={"options": dict(options)}))
 
 
 def predict(
-    videos: Sequence[str | Path],
+    videos: str | Path | Sequence[str | Path],
     labels: str | Sequence[str] | None = None,
     *,
     top: int = 5,
@@ -66,18 +68,19 @@ def predict(
     labels: a list, or what `vclip predict --labels` takes; None for all labels of
     `label_embeddings`. settings: those of `vclip predict`.
     """
-    from vclip_cli.data.label_set import label_set_of, read_labels
+    from vclip_cli.data.label_set import label_set_of
     from vclip_cli.engine.encoding.label_embeddings import read_label_embeddings
+    from vclip_cli.library.model import as_label_set
 
     stored = settings.get("label_embeddings")
-    if isinstance(labels, str):
-        label_set = read_labels(labels)
-    elif labels is not None:
-        label_set = label_set_of(list(labels), "labels")
+    videos = [videos] if isinstance(videos, str | Path) else list(videos)
+    if labels is not None:
+        label_set = as_label_set(labels)
     elif stored is not None:
         label_set = label_set_of(read_label_embeddings(Path(stored)).labels, str(stored))
     else:
         raise UsageError("no label was given", hint='--labels "pour,push up,ride bike"')
+    videos = [videos] if isinstance(videos, str | Path) else list(videos)
     for video in videos:
         if not Path(video).exists():
             raise DataError("no such video", where=str(video))
@@ -117,18 +120,36 @@ def _evaluations(
     settings: dict[str, Any],
 ) -> list[tuple[Request, LoadedMethod | None]]:
     """One request for each dataset, with the model where it is loaded already."""
-    loaded = None
-    if isinstance(model, Path) or (isinstance(model, str) and model.endswith(CHECKPOINT)):
-        settings = {**settings, "checkpoint": model}
-    elif isinstance(model, str):
-        settings = {**settings, "method": model}
-    elif model is not None:
-        loaded = model
+    from vclip_cli.engine.encoding.model import LoadedMethod as Loaded
+
+    loaded = model if isinstance(model, Loaded) else None
+    if loaded is None:
+        settings = _naming(model, settings)
+    elif given := {"method", "backbone", "pretrained", "checkpoint", "interpolate"} & set(settings):
+        raise UsageError("the model is loaded already", found=", ".join(sorted(given)))
     names: list[str | None] = list(_names(dataset)) or [None]
     if settings.get("out") is not None and len(names) > 1:
         raise UsageError("--out takes the run of one dataset", found=f"{len(names)} datasets")
     requests = [Request.of("eval", {**settings, "dataset": name}) for name in names]
     return [(request, loaded) for request in requests]
+
+
+def _naming(model: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a method's name or a checkpoint's file added. Raises UsageError."""
+    if model is None:
+        return settings
+    if not isinstance(model, str | Path):
+        raise UsageError(
+            "this is not a model",
+            found=repr(model)[:80],
+            expected="what load_model gives, a method's name, or a checkpoint's file",
+        )
+    name = "checkpoint" if isinstance(model, Path) or model.endswith(CHECKPOINT) else "method"
+    if settings.get(name) not in (None, model):
+        raise UsageError(
+            f"two values for {name!r}", found=f"{str(model)!r} and {str(settings[name])!r}"
+        )
+    return {**settings, name: model}
 
 
 def train(
@@ -177,6 +198,8 @@ def sweep(
 
 
 def _names(dataset: str | Sequence[str] | None) -> list[str]:
+    if dataset is not None and not isinstance(dataset, str | Sequence):
+        raise UsageError("this is not the name of a dataset", found=repr(dataset)[:80])
     return [dataset] if isinstance(dataset, str) else list(dataset or ())
 
 
@@ -198,13 +221,13 @@ def embed_label_set(
 
     labels: a list, or what `vclip labels embed` takes; settings: those of that verb.
     """
-    from vclip_cli.data.label_set import label_set_of, read_labels
     from vclip_cli.engine.encoding.label_embeddings import embed_label_texts
+    from vclip_cli.library.model import as_label_set
 
     request = Request.of("labels embed", settings)
-    named = isinstance(labels, str)
-    label_set = read_labels(str(labels)) if named else label_set_of(list(labels), "labels")
-    return embed_label_texts(request, label_set, Path(out), progress=progress_of(progress))
+    return embed_label_texts(
+        request, as_label_set(labels), Path(out), progress=progress_of(progress)
+    )
 
 
 def extract(dataset: str, *, progress: Shown = None, **settings: Any) -> Extracted | None:
@@ -231,7 +254,7 @@ def estimate(
     settings: those of `vclip extract`; rate: videos a second of one process, None to measure it.
     """
     from vclip_cli.engine.runs.shards import own_shard
-    from vclip_cli.engine.stores.estimate import estimate as estimate_plan
+    from vclip_cli.engine.stores.extract_plan import estimate as estimate_plan
     from vclip_cli.engine.stores.extract_plan import plan_extract
 
     request = Request.of("extract", {**settings, "dataset": dataset})
@@ -289,6 +312,10 @@ def dry_run(
     verb: `eval`, `train`, `run` or `embed`; rate: videos a second of one process, for the time.
     """
     names = _names(dataset)
+    if rate is not None and not rate > 0:
+        raise UsageError("the rate is videos a second", found=repr(rate), expected="above 0")
+    if verb in ("embed", "train") and len(names) > 1:
+        raise UsageError(f"{verb} takes one dataset", found=", ".join(names))
     if verb == "eval":
         from vclip_cli.engine.evaluation.plan import plan_evaluation, planned_evaluation
 
@@ -298,7 +325,7 @@ def dry_run(
     if verb == "run":
         from vclip_cli.engine.sweep import plan_sweep
 
-        return {"jobs": [job.as_dict() for job in plan_sweep(Request.of("run", settings), names)]}
+        return {"jobs": [asdict(job) for job in plan_sweep(Request.of("run", settings), names)]}
     named = {"dataset": names[0] if names else None}
     if verb == "embed":
         from vclip_cli.engine.stores.embed import plan_embedding, planned_embedding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,22 @@ import torch
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress, no_progress, progress_of
-from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of
+from vclip_cli.data.label_set import NATURAL, LabelSet, label_set_of, read_labels
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, PerLabel, resolve_compute
+from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import LoadedMethod, candidate_classes, load_method
 from vclip_cli.engine.encoding.settings import Settings, class_prompts, resolve_settings
 from vclip_cli.engine.evaluation.calibration import own_probability, trained_probability
 from vclip_cli.engine.loading.videos import read_views, views_of_frames
-from vclip_cli.engine.predict import RankedLabels, best_labels, predict_videos
+from vclip_cli.engine.predict import Candidates, RankedLabels, predict_videos
 from vclip_cli.engine.requests import Request
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Labels = str | Sequence[str] | LabelSet
+"""Names, the text of `--labels` (names with commas, a label set, a file), or a loaded label set."""
 Video = str | Path | np.ndarray | torch.Tensor
 """A video's file, or its frames, uint8 (T,H,W,3)."""
 
@@ -57,7 +60,7 @@ class Model(LoadedMethod):
     def classify(
         self,
         videos: Video | Sequence[Video],
-        labels: Sequence[str] | LabelSet,
+        labels: Labels,
         *,
         top: int | None = None,
         multi_label: bool | None = None,
@@ -73,7 +76,7 @@ class Model(LoadedMethod):
 
         several = isinstance(videos, list | tuple)
         listed = _listed(videos)
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = as_label_set(labels)
         ranked = self.rank(
             listed, label_set, top=top, multi_label=multi_label, progress=progress_of(progress)
         )
@@ -95,58 +98,37 @@ class Model(LoadedMethod):
         progress: Progress = no_progress,
     ) -> Ranking:
         """Rank the labels for each video; a video that cannot be read carries its error."""
-        settings, text = self._settings(), self.request.text
+        settings, encoder = self._settings(), self.encoder
+        reading, stored = settings.reading, self.request.text.label_embeddings
         probability: PerLabel | None = trained_probability(self)
         if multi_label is not None:
             probability = own_probability(self) if multi_label else None
-        top = len(label_set.names) if top is None else top
-        files = [video for video in videos if isinstance(video, str | Path)]
-        store = None
-        if self.request.run.cache:
-            store = embedding_store(self.encoder, settings.reading)
-        found = iter(
-            predict_videos(
-                self,
-                [Path(file) for file in files],
-                label_set,
-                settings.reading,
-                self.encoder.compute,
-                self.request.workers,
-                variant=settings.text,
-                templates=settings.templates,
-                top=top,
-                per_label=probability,
-                label_embeddings=text.label_embeddings,
-                store=store,
-                progress=progress,
-            )
-            if files
-            else ()
-        )
-        results = [
-            next(found)
-            if isinstance(video, str | Path)
-            else self._rank_frames(f"frames {number}", video, label_set, settings, top, probability)
-            for number, video in enumerate(videos)
-        ]
-        return Ranking(results, probability, settings)
-
-    def _rank_frames(
-        self,
-        name: str,
-        frames: np.ndarray | torch.Tensor,
-        label_set: LabelSet,
-        settings: Settings,
-        top: int,
-        probability: PerLabel | None,
-    ) -> RankedLabels:
+        if top is not None and (not isinstance(top, int) or top < 1):
+            raise UsageError("top is a number of labels", found=repr(top), expected="1 or more")
         classes = candidate_classes(self, label_set.names, "the labels")
-        encoder, reading = self.encoder, settings.reading
-        text = encoder.encode_text(self._prompts(label_set, classes, settings))
-        views = torch.from_numpy(views_of_frames(_as_frames(frames), reading)).unsqueeze(0)
-        encoded = encoder.encode(views, reading.preprocessing)
-        [scores] = encoder.score(encoded, text, reading.views, probability)
-        return RankedLabels(name, best_labels(classes, scores, top))
+        prompts = self._prompts(label_set, classes, settings)
+        if stored is not None:
+            text = stored_text(stored, self, prompts, encoder.compute)
+        else:
+            text = encoder.encode_text(prompts)
+        candidates = Candidates(classes, text, probability, len(classes) if top is None else top)
+        files = [Path(video) for video in videos if isinstance(video, str | Path)]
+        found: Iterator[RankedLabels] = iter(())
+        if files:
+            store = embedding_store(encoder, reading) if self.request.run.cache else None
+            found = iter(
+                predict_videos(encoder, files, reading, candidates, store, progress=progress)
+            )
+        results = []
+        for number, video in enumerate(videos):
+            if isinstance(video, str | Path):
+                results.append(next(found))
+                continue
+            views = torch.from_numpy(views_of_frames(_as_frames(video), reading)).unsqueeze(0)
+            encoded = encoder.encode(views, reading.preprocessing)
+            name = f"frames {number}"
+            results.append(candidates.rank(name, encoder, encoded, reading.views))
+        return Ranking(results, probability, settings)
 
     def encode_video(self, videos: Video | Sequence[Video]) -> torch.Tensor:
         """The vector of each video, (B,E) float32, the mean over its views.
@@ -155,6 +137,8 @@ class Model(LoadedMethod):
         single vector for a video.
         """
         reading = self._settings().reading
+        if not _listed(videos):
+            raise UsageError("no video was given")
         vectors = []
         for video in _listed(videos):
             if isinstance(video, str | Path):
@@ -168,9 +152,9 @@ class Model(LoadedMethod):
                 vectors.append(self.adapter.embedding(encoded).float().mean(dim=0))
         return torch.stack(vectors)
 
-    def encode_text(self, labels: Sequence[str] | LabelSet) -> Any:
+    def encode_text(self, labels: Labels) -> Any:
         """What the method's text side makes of the labels: (K,E) where it has one vector each."""
-        label_set = labels if isinstance(labels, LabelSet) else label_set_of(list(labels), "labels")
+        label_set = as_label_set(labels)
         classes = candidate_classes(self, label_set.names, "the labels")
         prompts = self._prompts(label_set, classes, self._settings())
         return self.encoder.encode_text(prompts)
@@ -181,13 +165,8 @@ class Model(LoadedMethod):
         return Encoder(self.adapter, resolve_compute(self.request.compute), self.request.workers)
 
     def _settings(self) -> Settings:
-        return resolve_settings(
-            self.adapter,
-            self.request.input,
-            self.request.text,
-            self.stated_views(),
-            allow_single=self.request.input.allow_single_frame,
-        )
+        asked = self.request
+        return resolve_settings(self.adapter, asked.input, asked.text, self.stated_views())
 
     def _prompts(
         self, label_set: LabelSet, classes: Sequence[str], settings: Settings
@@ -208,13 +187,34 @@ def open_model(request: Request) -> Model:
     return Model(**held, request=request)
 
 
+def as_label_set(labels: Any) -> LabelSet:
+    """Labels as a label set: one that is loaded, a list of names, or the text of `--labels`.
+
+    Raises UsageError for anything else, an empty list and a label that appears twice.
+    """
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        return read_labels(labels)
+    if not isinstance(labels, Iterable):
+        raise UsageError("these are not labels", found=repr(labels), expected="a list of texts")
+    names = list(labels)
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError("a label is not a text", found=repr(names)[:80])
+    return label_set_of(names, "labels")
+
+
 def _listed(videos: Any) -> list[Any]:
     return list(videos) if isinstance(videos, list | tuple) else [videos]
 
 
 def _as_frames(frames: np.ndarray | torch.Tensor) -> np.ndarray:
     """Frames as uint8 (T,H,W,3). Raises UsageError for anything else."""
-    found = frames.cpu().numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames)
+    if isinstance(frames, torch.Tensor):
+        if frames.dtype != torch.uint8:
+            frames = frames.detach().float()  # numpy has no bfloat16; it is refused below
+        frames = frames.cpu().numpy()
+    found = np.asarray(frames)
     if found.dtype != np.uint8 or found.ndim != 4 or found.shape[-1] != 3 or not len(found):
         raise UsageError(
             "these are not the frames of a video",

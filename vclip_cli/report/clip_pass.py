@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vclip_cli import __version__
-from vclip_cli.common.files import sha256_json
+from vclip_cli.common.files import sha256_json, write_tensors
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore
@@ -22,7 +22,7 @@ from vclip_cli.engine.encoding.encoder import Encoder
 from vclip_cli.engine.encoding.model import LoadedMethod
 from vclip_cli.engine.encoding.passes import EncodedBatch, encoded_batches
 from vclip_cli.engine.loading.videos import VideoBatch, VideoSet, video_batches
-from vclip_cli.engine.runs.parts import Division, part_path, write_part_file
+from vclip_cli.engine.runs.parts import Division, part_path
 from vclip_cli.engine.specs import ComputeSpec, WorkerSpec
 from vclip_cli.report.material import SMALL, Strip, make_strip
 from vclip_cli.video.decoders import describe_decoder
@@ -148,7 +148,7 @@ def _write_part(folder: Path, start: int, part: VideoPass) -> None:
     tensors = {"strips": np.frombuffer(joined, np.uint8)}
     if part.vectors:
         tensors["vectors"] = np.stack(list(part.vectors.values())).astype(np.float32)
-    write_part_file(part_path(folder, start), tensors, {"facts": json.dumps(facts)})
+    write_tensors(part_path(folder, start), tensors, {"facts": json.dumps(facts)})
 
 
 def _read_part(folder: Path, start: int) -> VideoPass | None:

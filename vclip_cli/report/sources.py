@@ -20,6 +20,7 @@ from vclip_cli.engine.encoding.model import LoadedMethod, load_method
 from vclip_cli.engine.loading.datasets import open_dataset
 from vclip_cli.engine.loading.videos import VideoReading
 from vclip_cli.engine.specs import InputSpec, ModelSpec
+from vclip_cli.engine.verification.sources import checkpoint_near
 from vclip_cli.report.material import Missing
 from vclip_cli.results.collect import LoadedRecord, recorded_predictions
 from vclip_cli.results.predictions import Predictions
@@ -144,7 +145,7 @@ def store_of(record: Record, encoder: Encoder, reading: VideoReading) -> Embeddi
 
 
 def _find_checkpoint(loaded: LoadedRecord, given: Sequence[Path]) -> Path | None:
-    """The file whose content is the record's checkpoint."""
+    """The file whose content is the record's checkpoint, also where it was not named."""
     command = loaded.record.command
     named = [Path(value) for option, value in pairwise(command) if option == "--checkpoint"]
     named += [
@@ -152,8 +153,10 @@ def _find_checkpoint(loaded: LoadedRecord, given: Sequence[Path]) -> Path | None
         for word in command
         if word.startswith("--checkpoint=")
     ]
-    beside = loaded.path.resolve().parent.parent.parent / "train" / "checkpoint.safetensors"
-    for path in [*given, *named, beside]:
-        if path.is_file() and sha256_file(path) == loaded.record.adapter.checkpoint_sha256:
+    sha256 = loaded.record.adapter.checkpoint_sha256
+    if sha256 is None:
+        return None
+    for path in [*given, *named]:
+        if path.is_file() and sha256_file(path) == sha256:
             return path
-    return None
+    return checkpoint_near(loaded.path, sha256)

@@ -61,7 +61,7 @@ def leave_out_partial(records: Sequence[LoadedRecord]) -> list[LoadedRecord]:
     whole = [loaded for loaded in records if not loaded.record.partial]
     if records and not whole:
         raise DataError(
-            f"all {len(records)} records are partial: they were scored with --limit",
+            "all records are partial: they were scored with --limit",
             where=str(records[0].path),
             hint="add --partial to show them",
         )

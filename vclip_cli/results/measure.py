@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vclip_cli.common.errors import SpecError, UsageError, VclipError, did_you_mean
+from vclip_cli.common.files import sha256_file
 from vclip_cli.common.resources import (
     import_user_file,
     line_of_error,
@@ -76,13 +79,27 @@ def find_metrics(names: Sequence[str], kind: Kind) -> list[Metric]:
     found = [find_metric(name) for name in dict.fromkeys(names)]
     for metric in found:
         if kind not in metric.kinds:
-            others = [find_metric(name) for name in list_metrics()]
             raise UsageError(
                 f"the metric {metric.name!r} is not for {kind} protocols",
                 found=f"it is for {' and '.join(metric.kinds)}",
-                expected=", ".join(other.name for other in others if kind in other.kinds),
+                expected=", ".join(_names_for(kind)),
             )
     return found
+
+
+def _names_for(kind: Kind) -> Iterator[str]:
+    """The metrics for a kind of protocol. Files that are broken are left out."""
+    for name in list_metrics():
+        with contextlib.suppress(VclipError):
+            if kind in find_metric(name).kinds:
+                yield name
+
+
+def own_metric_files(names: Sequence[str]) -> dict[str, str]:
+    """The sha256 of the file of each of these metrics that is a user's own."""
+    known = list_metrics()
+    own = [name for name in names if name in known and known[name].parent != _SHIPPED]
+    return {name: sha256_file(known[name]) for name in own}
 
 
 def described(name: str) -> Metric:
@@ -146,12 +163,13 @@ def measure(
 
 
 def _measured(metric: Metric, scored: ScoredVideos) -> MetricValue:
+    path = list_metrics()[metric.name]
     try:
-        return metric.measured(scored)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+            return metric.measured(scored)
     except VclipError:
         raise
-    except Exception as error:
-        path = list_metrics()[metric.name]
+    except (Exception, SystemExit) as error:
         if path.parent == _SHIPPED:
             raise
         raise SpecError(
@@ -174,4 +192,9 @@ def _load(path: Path, changed: int) -> Metric:
     metric = plugin_class(module, path, Metric, path.stem)
     if problem := metric.problem():
         raise SpecError(f"the metric {path.stem!r} {problem}", where=str(path))
-    return metric()
+    try:
+        return metric()
+    except Exception as error:
+        raise SpecError(
+            f"the metric cannot be made: {type(error).__name__}: {error}", where=str(path)
+        ) from error

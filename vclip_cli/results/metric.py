@@ -71,6 +71,13 @@ class ScoredVideos:
     threshold: float | None = None
     unread: int = 0
 
+    def __post_init__(self) -> None:
+        """Let no metric change what the next one sees."""
+        for name in ("scores", "positive"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -90,13 +97,16 @@ class ScoredVideos:
         earlier = np.arange(classes) < targets
         ranks = ((self.scores > true) | ((self.scores == true) & earlier)).sum(axis=1)
         ranks[len(ranks) - self.unread :] = classes
+        ranks.flags.writeable = False
         return ranks
 
     @cached_property
     def class_accuracies(self) -> NDArray[np.float64]:
         """The top-1 accuracy (K,) of each class; NaN without a video."""
         right = self.positive & (self.ranks == 0)[:, None]
-        return divide(right.sum(axis=0), self.positive.sum(axis=0))
+        shares = divide(right.sum(axis=0), self.positive.sum(axis=0))
+        shares.flags.writeable = False
+        return shares
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -184,6 +194,10 @@ class Metric:
             return f"states kinds other than {' and '.join(get_args(Kind))}: {kinds!r}"
         if cls.direction not in ("higher", "lower"):
             return f"states a direction other than higher or lower: {cls.direction!r}"
+        if not isinstance(cls.digits, int) or not 0 <= cls.digits <= 9:
+            return f"states digits other than a whole number from 0 to 9: {cls.digits!r}"
+        if not isinstance(cls.unit, str):
+            return f"states a unit that is no text: {cls.unit!r}"
         if cls.value is Metric.value and cls.weighted is Metric.weighted:
             return "defines neither `value` nor `weighted`"
         return None

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
 from vclip_cli.results.grouping import unnumbered
-from vclip_cli.results.layout import TableLayout, Place, listed, views_text
+from vclip_cli.results.layout import Place, TableLayout, listed, views_text
 from vclip_cli.results.metric import Closed
 from vclip_cli.results.result_table import Cell, Footnotes, TableRow
 

@@ -11,11 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vclip_cli.data.label_set import label_set_from_names
-from vclip_cli.engine.encoding.model import load_method
-from vclip_cli.engine.encoding.settings import resolve_settings
-from vclip_cli.engine.predict import predict_videos
-from vclip_cli.engine.specs import ComputeSpec, InputSpec, ModelSpec
+from vclip_cli import load_model
 from vclip_cli.video import read_frames
 
 LABELS = ["push up", "pour", "ride bike", "play the guitar"]
@@ -41,18 +37,9 @@ def test_equals_open_clip_by_hand(architecture: str, suffix: str, tmp_path: Path
         text = text / text.norm(dim=-1, keepdim=True)
         by_hand = (model.logit_scale.exp() * text @ video).softmax(dim=0).numpy()
 
-    method = load_method(ModelSpec("clip", backbone=name, pretrained=str(weights)))
-    settings = resolve_settings(method.adapter, InputSpec(frames=4))
-    [ours] = predict_videos(
-        method,
-        [clip],
-        label_set_from_names("given", "given", LABELS),
-        settings.reading,
-        ComputeSpec(device="cpu"),
-        variant="natural",
-        templates=settings.templates,
-        top=len(LABELS),
+    model = load_model(
+        "clip", backbone=name, pretrained=str(weights), frames=4, device="cpu", cache=False
     )
-    scores = dict(ours.labels)
+    scores = dict(model.classify(clip, LABELS).itertuples(index=False))
     np.testing.assert_allclose([scores[label] for label in LABELS], by_hand, atol=1e-5, rtol=0)
-    assert method.backbone["quick_gelu"] == bool(suffix)
+    assert model.backbone["quick_gelu"] == bool(suffix)

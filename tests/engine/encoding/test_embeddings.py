@@ -181,7 +181,7 @@ def test_everything_that_changes_embeddings_changes_the_key():
         {"decoder": "decord"},
     ]
     readings = [VideoReading(replace(INPUT, **change)) for change in changes]
-    readings += [replace(READING, allow_single=True)]
+    readings += [VideoReading(replace(INPUT, allow_single_frame=True))]
     stores = [embedding_store(an_encoder(), reading) for reading in readings]
     stores += [embedding_store(an_encoder(precision="bf16"), READING)]
     stores += [embedding_store(an_encoder(device="cuda"), READING)]

@@ -81,7 +81,15 @@ def test_a_finished_run_is_not_repeated_and_another_is_not_overwritten(vclip: Ca
     assert (_folder("run") / "predictions.parquet").stat().st_mtime_ns == written
     other = vclip(*EVAL, "--out", "run", "--frames", 4)
     assert other.code == 2
-    assert "other settings" in other.err
+    assert "other settings" in other.err and "differs in frames" in other.err
+    trained = vclip(
+        *("train", "-p", "few-shot", "-m", "linear-probe", "-d", "toy", "--shots", 2),
+        *("--out", "run"),
+    )
+    assert trained.code == 2 and "a run of vclip eval" in trained.err
+    old = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({"sha256": old["sha256"][::-1]}))
+    assert "version 0.1" in vclip(*EVAL, "--out", "run").err
     assert vclip(*EVAL, "--out", "run", "--frames", 4, "--no-resume").code == 0
     assert read_record(_folder("run") / "record.json").video.frames == 4
 
@@ -253,5 +261,5 @@ def test_an_interruption_has_its_code_and_leaves_nothing_half_written(
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert "goes on from here" in err
+    assert "continues from here" in err
     assert not list(Path("run").rglob("*.part"))

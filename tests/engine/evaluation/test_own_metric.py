@@ -51,6 +51,9 @@ def test_a_metric_and_a_protocol_of_ones_own(
     shown = vclip("table", "run", "--partial", "--format", "md")
     assert "mean confidence | toy top-1" in shown.out
     assert "confidence, top1 computed again" in vclip("verify", "run").out
+    Path("own/metrics/confidence.py").write_text(METRIC.replace("mean()", "min()"))
+    changed = vclip("eval", "-p", "mine", "-d", "toy", "--limit", 6, "--out", "run")
+    assert changed.code == 2 and "differs in metrics" in changed.err
     Path("own/metrics/confidence.py").write_text(METRIC.replace("max(axis=1)", "no_such()"))
     assert vclip("eval", "-p", "mine", "-d", "toy", "--limit", 6, "--out", "other").code == 3
     Path("own/protocols/mine.yaml").write_text(PROTOCOL.replace("top1", "map"))

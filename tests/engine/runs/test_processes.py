@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from vclip_cli.common.errors import UsageError
 from vclip_cli.engine.encoding.embedding_files import read_header, read_rows
-from vclip_cli.engine.runs.shards import Shard, launched_shard, read_shard
+from vclip_cli.engine.runs.shards import Shard, launched_shard, own_shard
 from vclip_cli.results.record import read_record
 
 EVAL = (
@@ -49,7 +49,7 @@ def _embeddings(folder: str) -> dict[str, bytes]:
     """Each stored video's values; the folder is a cache with one store in it."""
     shards = [read_header(path) for path in Path(folder).glob("embeddings/*/*.safetensors")]
     rows = [(s, row, video) for s in shards for row, video in enumerate(s.rows.videos)]
-    found = {video: read_rows(shard, [row]).tobytes() for shard, row, video in rows}
+    found = {video: read_rows(shard, row).tobytes() for shard, row, video in rows}
     assert len(found) == len(rows), "a video was encoded twice"
     return found
 
@@ -70,14 +70,14 @@ launches = pytest.mark.processes
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/5", ""])
 def test_a_shard_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        read_shard(text)
+        own_shard(text)
 
 
 def test_shares_divide_without_padding_or_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in (1, 2, 3, 7, 40):
         shares = [Shard(index, count).of(range(10)) for index in range(count)]
         assert sorted(part for share in shares for part in share) == list(range(10))
-    assert read_shard("2/3") == Shard(1, 3, manual=True)
+    assert own_shard("2/3") == Shard(1, 3, manual=True)
     assert launched_shard() == Shard(0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")

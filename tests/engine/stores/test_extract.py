@@ -18,7 +18,7 @@ import pytest
 from make_clips import paint, read_number, write_clip
 from PIL import Image
 
-from vclip_cli.common.locks import OWNER_FILE
+from vclip_cli.common.files import OWNER_FILE
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.engine.loading.datasets import default_store, open_dataset
 from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet, video_batches
@@ -355,7 +355,7 @@ def test_one_process_at_a_time(vclip: Callable, clip: Path, tmp_path: Path) -> N
     extract(vclip)
     hold = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from vclip_cli.common.locks import folder_lock\n"
+        "from vclip_cli.common.files import folder_lock\n"
         "with folder_lock(Path(sys.argv[1]), 'extracting into'):\n"
         "    print('held', flush=True)\n    time.sleep(2)\n"
     )
@@ -549,8 +549,8 @@ def test_training_from_a_store_sees_the_frames_of_the_source(
     plan = [[(epoch, 0)] for epoch in range(6)]
 
     def numbers(store: FrameStore | None) -> list[list[int]]:
-        reading = SampleReading(recipe, whole, 1, False, store=store)
-        batches = list(micro_batches(TrainingData(root, items, reading, []), plan))
+        reading = SampleReading(root, recipe, whole, 1, False, store=store)
+        batches = list(micro_batches(TrainingData(items, reading, []), plan))
         assert not any(batch.failures for batch in batches)
         return [[read_number(frame) for frame in batch.frames.numpy()[0]] for batch in batches]
 

@@ -47,7 +47,7 @@ def test_a_stopped_training_keeps_its_last_step(
         patch.setattr(method, "encode_video", stopped_in_the_third)
         stopped = vclip(*TRAIN, "--out", "run")
     assert stopped.code == code
-    assert "goes on from here" in stopped.err
+    assert "continues from here" in stopped.err
     assert len(calls) == 3
     assert read_tensor_file(Path("run/resume.pt"))["step"] == 3
     assert vclip(*TRAIN, "--out", "run").code == 0

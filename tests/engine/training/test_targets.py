@@ -10,17 +10,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from vclip_cli.data.recipe import Augmentation
 from vclip_cli.engine.training.targets import (
     Mix,
+    UpdateLabels,
     draw_labels,
     draw_mix,
-    label_loss,
     losses_of_videos,
     mix_frames,
-    multi_hot,
     pad_labels,
     partners,
-    soft_targets,
     starting_bias,
 )
+
+SIGMOID = {"slope": 1.0, "bias": 20.0}
 
 
 def test_partners_are_neighbours() -> None:
@@ -57,7 +57,6 @@ def test_the_loss_of_one_class_equals_torchs_own() -> None:
     )
     mixed = losses_of_videos(logits, targets, 0.3, **facts)
     torch.testing.assert_close(mixed, 0.3 * wanted + 0.7 * swapped)
-    torch.testing.assert_close(soft_targets(targets, 5, 0.1, 0.3).sum(dim=1), torch.ones(6))
 
 
 def test_all_labels_of_the_videos_and_some_of_the_others_are_drawn() -> None:
@@ -74,29 +73,28 @@ def test_all_labels_of_the_videos_and_some_of_the_others_are_drawn() -> None:
     assert len(draw_labels([], 8, 10, seed=0).indices) == 8
 
 
-def test_targets_are_multi_hot_and_mixed_with_the_partners() -> None:
-    targets = pad_labels([(1, 5), (), (5,)])
+def test_the_loss_of_several_labels_is_binary_cross_entropy_and_mixed_with_the_partners() -> None:
+    logits, targets = torch.randn(3, 6) + 20, pad_labels([(1, 5), (), (5,)])
     labels = draw_labels([1, 5], 6, 100, seed=0)
-    hot = multi_hot(targets, labels, None)
-    assert hot.tolist() == [[0, 1, 0, 0, 0, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
-    mixed = multi_hot(targets, labels, 0.75)
-    assert mixed[1].tolist() == [0, 0.25, 0, 0, 0, 0.25]
-    assert mixed[2].tolist() == [0, 0, 0, 0, 0, 1]  # the last of an odd number is its own partner
+    facts = {"classes": 6, "smoothing": 0, "labels": labels, "probability": SIGMOID}
+    hot = torch.tensor([[0, 1, 0, 0, 0, 1], [0] * 6, [0, 0, 0, 0, 0, 1.0]])
+    mixed = hot * 0.75 + hot[[1, 0, 2]] * 0.25  # the last of an odd number is its own partner
+    for own_weight, wanted in ((None, hot), (0.75, mixed)):
+        plain = binary_cross_entropy_with_logits(logits - 20, wanted, reduction="none").mean(dim=1)
+        found = losses_of_videos(logits, targets, own_weight, **facts)
+        torch.testing.assert_close(found, plain)
 
 
-def test_the_loss_is_binary_cross_entropy_and_drawing_leaves_it_right_on_average() -> None:
-    logits = torch.randn(3, 40) + 20
-    wanted = torch.zeros(3, 40)
-    wanted[0, 3] = wanted[2, 9] = 1
-    plain = binary_cross_entropy_with_logits(logits - 20, wanted, reduction="none").mean(dim=1)
-    every = draw_labels([3, 9], 40, 100, seed=0)
-    torch.testing.assert_close(label_loss(logits, wanted, every, 1.0, 20.0, 40), plain)
-    drawn = []
-    for seed in range(400):
-        labels = draw_labels([3, 9], 40, 8, seed)
-        chosen = labels.indices
-        drawn.append(label_loss(logits[:, chosen], wanted[:, chosen], labels, 1.0, 20.0, 40))
-    torch.testing.assert_close(torch.stack(drawn).mean(dim=0), plain, atol=0.05, rtol=0)
+def test_drawing_labels_leaves_the_loss_right_on_average() -> None:
+    logits, targets = torch.randn(3, 40) + 20, pad_labels([(3,), (), (9,)])
+
+    def loss(labels: UpdateLabels) -> torch.Tensor:
+        facts = {"classes": 40, "smoothing": 0, "labels": labels, "probability": SIGMOID}
+        return losses_of_videos(logits[:, labels.indices], targets, None, **facts)
+
+    drawn = [loss(draw_labels([3, 9], 40, 8, seed)) for seed in range(400)]
+    every = loss(draw_labels([3, 9], 40, 100, seed=0))
+    torch.testing.assert_close(torch.stack(drawn).mean(dim=0), every, atol=0.05, rtol=0)
 
 
 def test_the_starting_bias_gives_the_frequency_of_labels() -> None:

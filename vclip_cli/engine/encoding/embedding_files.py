@@ -8,19 +8,19 @@ may add to it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import canonical_json, sha256_bytes, whole_file
+from vclip_cli.common.files import canonical_json, sha256_bytes, write_tensors
+from vclip_cli.common.safe_readers import open_tensors
 
 SUFFIX = ".safetensors"
 TENSOR = "embeddings"
+_DAMAGED = "a shard of stored embeddings is damaged"
 
 
 @dataclass(frozen=True)
@@ -55,69 +55,39 @@ def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
 
     Raises StorageError.
     """
-    from safetensors.numpy import save_file
-
     values = np.ascontiguousarray(values, np.float32)
     header = _header_of(rows)
-    digest = _checksum(header, values.tobytes())
+    digest = _checksum(header, values)
     path = folder / f"{digest[:24]}{SUFFIX}"
-    with whole_file(path) as temporary:
-        save_file({TENSOR: values}, temporary, metadata={"vclip": header, "sha256": digest})
+    write_tensors(path, {TENSOR: values}, {"vclip": header, "sha256": digest})
     return path
 
 
 def read_header(path: Path) -> ShardFile:
     """Everything of a shard but its values, which are not yet checked. Raises DataError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            facts, values = stream.metadata(), stream.get_slice(TENSOR)
-            count, kind = values.get_shape()[0], values.get_dtype()
+    with open_tensors(path, _DAMAGED) as stream:
+        facts, values = stream.metadata(), stream.get_slice(TENSOR)
         rows = ShardRows(**json.loads(facts["vclip"]))
         columns = (rows.videos, rows.paths, rows.sizes, rows.times, rows.damage)
-        if kind != "F32" or any(len(column) != count for column in columns):
+        count = values.get_shape()[0]
+        if values.get_dtype() != "F32" or any(len(column) != count for column in columns):
             raise ValueError("its columns do not fit its values")
         return ShardFile(path, rows, str(facts["sha256"]))
-    except (
-        *(SafetensorError, OSError, ValueError, LookupError, TypeError),
-        *(AttributeError, RecursionError),
-    ) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}"[:200]) from None
 
 
 def check_values(shard: ShardFile) -> None:
     """Compare a shard's values and rows with its checksum. Raises DataError."""
-    values = _read(shard, slice(None))
-    if _checksum(_header_of(shard.rows), values.tobytes()) != shard.sha256:
-        raise _damaged(shard.path, "the checksum differs")
+    if _checksum(_header_of(shard.rows), read_rows(shard)) != shard.sha256:
+        raise DataError(_DAMAGED, where=str(shard.path), found="the checksum differs")
 
 
-def read_rows(shard: ShardFile, rows: Sequence[int]) -> np.ndarray:
-    """The values of some rows, float32 (len(rows), …). Raises DataError."""
-    return np.stack([_read(shard, row) for row in rows])
-
-
-def _read(shard: ShardFile, rows: int | slice) -> np.ndarray:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shard.path, framework="numpy") as stream:
-            values: np.ndarray = stream.get_slice(TENSOR)[rows]
-            return values
-    except (SafetensorError, OSError, IndexError) as error:
-        raise DataError(
-            "stored embeddings were changed or removed while they were read",
-            where=str(shard.path),
-            found=str(error),
-            hint="run the same command again: it continues where it was",
-        ) from None
-
-
-def remove_shard(path: Path) -> None:
-    """Delete a damaged shard, where that is allowed."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+def read_rows(shard: ShardFile, rows: int | slice = slice(None)) -> np.ndarray:
+    """The values of one row, float32 (…), or of several (N, …). Raises DataError."""
+    changed = "stored embeddings were changed or removed while they were read"
+    hint = "run the same command again: it continues where it was"
+    with open_tensors(shard.path, changed, hint) as stream:
+        values: np.ndarray = stream.get_slice(TENSOR)[rows]
+        return values
 
 
 def _header_of(rows: ShardRows) -> str:
@@ -125,9 +95,5 @@ def _header_of(rows: ShardRows) -> str:
     return canonical_json(asdict(rows)).encode("utf-8", "backslashreplace").decode()
 
 
-def _checksum(header: str, data: bytes) -> str:
-    return sha256_bytes(header.encode() + b"\0" + data)
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    return DataError("a shard of stored embeddings is damaged", where=str(path), found=found)
+def _checksum(header: str, values: np.ndarray) -> str:
+    return sha256_bytes(header.encode() + b"\0" + values.tobytes())

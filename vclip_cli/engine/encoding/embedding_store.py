@@ -8,7 +8,7 @@ of one size and modification time; a file that has changed is encoded again.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vclip_cli.common.errors import DataError, StorageError
-from vclip_cli.common.files import sha256_json, write_json
+from vclip_cli.common.files import read_note, sha256_json, write_json
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import (
     SUFFIX,
@@ -27,19 +27,18 @@ from vclip_cli.engine.encoding.embedding_files import (
     check_values,
     read_header,
     read_rows,
-    remove_shard,
     write_shard,
 )
 from vclip_cli.engine.encoding.encoder import Encoder
-from vclip_cli.engine.loading.videos import ListedVideo, VideoReading, VideoSet
+from vclip_cli.engine.loading.videos import VideoReading, VideoSet
 from vclip_cli.models.contract import Adapter
-from vclip_cli.video.frame_store import FrameStore
+from vclip_cli.video.store_packing import SourceFile
 
 FORMAT = 1
 FOLDER = "embeddings"
 DESCRIPTION_FILE = "description.json"
 LARGEST_VIEW = 256 * 1024
-"""Bytes a view that are stored unasked. X-CLIP's, with all patches, would fill a disk."""
+"""Bytes of the largest view that is stored by default. X-CLIP's, with all patches, fill a disk."""
 
 log = logging.getLogger("vclip")
 
@@ -97,12 +96,8 @@ def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
 
     None where it is not there, or belongs to another image encoder than the adapter's.
     """
-    path = cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = read_note(cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE)
+    if description.get("format") != FORMAT:
         return None
     store = EmbeddingStore(description, read_only=True)
     same = store.key == key and description.get("video_identity") == adapter.video_identity
@@ -119,42 +114,46 @@ class StoredEmbeddings:
     store: EmbeddingStore
     videos: VideoSet
     reused: int = 0
-    _root: Path = Path()
     _places: dict[int, tuple[ShardFile, int]] = field(default_factory=dict)
-    _stamps: list[tuple[int, int]] = field(default_factory=list)
+    _stamps: list[SourceFile] = field(default_factory=list)
     _checked: set[Path] = field(default_factory=set)
-    _positions: list[int] = field(default_factory=list)
-    _values: list[np.ndarray] = field(default_factory=list)
+    _added: dict[int, np.ndarray] = field(default_factory=dict)
     _damage: dict[str, dict[str, int]] = field(default_factory=dict)
     _may_add: bool = True
 
     def __post_init__(self) -> None:
         """Stat the files, read the headers of all shards, and keep what fits."""
-        items, frames = self.videos.videos, self.videos.reading.store
-        self._root = self.videos.root.resolve()
-        self._stamps = [_stamp(self._root, item, frames) for item in items]
-        wanted: dict[tuple[int, int, str], list[int]] = {}
-        for position, (item, stamp) in enumerate(zip(items, self._stamps, strict=True)):
-            wanted.setdefault((*stamp, _name(item.path, item.video)), []).append(position)
+        root = self.videos.root.resolve()
+        self._stamps = [self.videos.stamp(item) for item in self.videos.videos]
+        wanted: dict[tuple[Path, str, int, int], list[int]] = {}
+        for position, item in enumerate(self.videos.videos):
+            stamp = self._stamps[position]
+            source = (*_source(root, item.path, item.video), stamp.size, stamp.mtime)
+            wanted.setdefault(source, []).append(position)
         for path in sorted(self.store.folder.glob(f"*{SUFFIX}")):
-            shard = self._header(path)
-            if shard is None:
+            try:
+                shard = read_header(path)
+            except DataError as error:
+                self._drop(path, error)
                 continue
-            rows, root = shard.rows, Path(shard.rows.root)
-            columns = zip(rows.sizes, rows.times, rows.paths, rows.videos, strict=True)
-            for row, (size, time, file, video) in enumerate(columns):
-                for position in wanted.get((size, time, _name(file, video)), ()):
-                    item = items[position]
-                    if _source(root, file, video) == _source(self._root, item.path, item.video):
-                        self._places.setdefault(position, (shard, row))
+            rows, folder = shard.rows, Path(shard.rows.root)
+            columns = zip(rows.paths, rows.videos, rows.sizes, rows.times, strict=True)
+            for row, (file, video, size, time) in enumerate(columns):
+                for position in wanted.get((*_source(folder, file, video), size, time), ()):
+                    self._places.setdefault(position, (shard, row))
 
     def __contains__(self, position: int) -> bool:
         """Whether the embedding of this video is stored, and sound as far as is known."""
-        place = self._places.get(position)
-        if place is None:
+        if position not in self._places:
             return False
-        if place[0].path not in self._checked:
-            self._check(place[0])
+        shard, _ = self._places[position]
+        if shard.path not in self._checked:
+            self._checked.add(shard.path)
+            try:
+                check_values(shard)
+            except DataError as error:
+                self._drop(shard.path, error)
+                self._places = {p: place for p, place in self._places.items() if place[0] != shard}
         return position in self._places
 
     def __len__(self) -> int:
@@ -162,13 +161,12 @@ class StoredEmbeddings:
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
         """Stored embeddings float32 (len(positions), V, …). Raises DataError when one has gone."""
-        places = [self._places[position] for position in positions]
-        rows = [read_rows(shard, [row])[0] for shard, row in places]
+        rows = [read_rows(*self._places[position]) for position in positions]
         self.reused += len(rows)
         return np.stack(rows)
 
     def damage(self, positions: Sequence[int]) -> dict[str, dict[str, int]]:
-        """Signs of damage met when the stored videos were decoded, by id, of those with any."""
+        """Signs of damage met when stored videos were decoded, by video id of those with any."""
         found = {}
         for position in positions:
             shard, row = self._places[position]
@@ -180,91 +178,47 @@ class StoredEmbeddings:
         self, positions: Sequence[int], values: np.ndarray, damage: dict[str, dict[str, int]]
     ) -> None:
         """Keep embeddings (len(positions), V, …), and damage by id, for the next `flush`."""
-        small = values[0, 0].nbytes <= LARGEST_VIEW if len(values) else False
+        small = len(values) and values[0, 0].nbytes <= LARGEST_VIEW
         if self._may_add and not self.store.read_only and (small or self.store.stores_all):
-            self._positions += positions
-            self._values.append(np.asarray(values, np.float32))
+            self._added.update(zip(positions, values, strict=True))
             self._damage |= damage
-
-    @property
-    def adds(self) -> bool:
-        """Whether the cache could be written so far."""
-        return self._may_add
 
     def flush(self) -> None:
         """Write what was added as one shard. A cache that cannot be written only costs time.
 
         Raises StorageError where the store must take all embeddings (`stores_all`).
         """
-        if not self._positions:
+        if not self._added:
             return
-        items = [self.videos.videos[position] for position in self._positions]
+        items = [self.videos.videos[position] for position in self._added]
+        stamps = [self._stamps[position] for position in self._added]
         rows = ShardRows(
             dataset=self.videos.dataset,
-            root=str(self._root),
+            root=str(self.videos.root.resolve()),
             videos=[item.video for item in items],
             paths=[item.path for item in items],
-            sizes=[self._stamps[position][0] for position in self._positions],
-            times=[self._stamps[position][1] for position in self._positions],
+            sizes=[stamp.size for stamp in stamps],
+            times=[stamp.mtime for stamp in stamps],
             damage=[self._damage.get(item.video, {}) for item in items],
         )
         try:
             description = self.store.folder / DESCRIPTION_FILE
             if not description.is_file():
                 write_json(description, self.store.description)
-            write_shard(self.store.folder, rows, np.concatenate(self._values))
+            write_shard(self.store.folder, rows, np.stack(list(self._added.values())))
         except StorageError as error:
             if self.store.stores_all:
                 raise
             self._may_add = False
             log.warning("embeddings are not stored: %s", error)
-        self._positions, self._values, self._damage = [], [], {}
-
-    def _header(self, path: Path) -> ShardFile | None:
-        try:
-            return read_header(path)
-        except DataError as error:
-            self._drop(path, error)
-            return None
-
-    def _check(self, shard: ShardFile) -> None:
-        self._checked.add(shard.path)
-        try:
-            check_values(shard)
-        except DataError as error:
-            self._drop(shard.path, error)
-            self._places = {p: place for p, place in self._places.items() if place[0] != shard}
+        self._added, self._damage = {}, {}
 
     def _drop(self, path: Path, error: DataError) -> None:
         log.warning("%s; its videos are computed again", error)
-        remove_shard(path)
-
-
-def _name(path: str, video: str) -> str:
-    """The last part of `_source`: most videos differ in it already."""
-    return path.rpartition("/")[2] or video
+        with contextlib.suppress(OSError):  # the cache may be read-only
+            path.unlink()
 
 
 def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
     """What a row belongs to: a file under any id; without a file, an id of the folder."""
     return root / path, "" if path else video
-
-
-def _stamp(root: Path, item: ListedVideo, frames: FrameStore | None) -> tuple[int, int]:
-    """Size and modification time of a video's file; -1 where there is none.
-
-    frames: the frame store that is read, which knows the file that it was made from.
-    """
-    if frames is not None:
-        position = frames.index.position(item.video)
-        if position is None:
-            return -1, -1
-        row = frames.index.rows[position]
-        return int(row["source_size"]), int(row["source_mtime"])
-    if not item.path:
-        return -1, -1
-    try:
-        found = (root / item.path).stat()
-    except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns

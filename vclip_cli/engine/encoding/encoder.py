@@ -1,4 +1,4 @@
-"""A model at work: the device and precision it computes in, and what it makes of frames and texts.
+"""Frames and texts to embeddings and scores: a method on a device, in one precision.
 
 Shapes: B batch, V views, T frames, S side in pixels, K classes, E width of an embedding.
 """
@@ -90,17 +90,6 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, dtype=dtype)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """For small products: on a busy machine, waiting for threads takes longer than the product."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """An adapter on its device, and how it computes: without gradients, in one precision.
@@ -185,8 +174,18 @@ class Encoder:
     def _normalised(self, frames: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
         return normalise(to_device(frames, self.device).flatten(0, 1), preprocessing)
 
-    def _few_threads(self) -> contextlib.AbstractContextManager[None]:
-        return _one_thread() if self.adapter.cacheable == "frame" else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _few_threads(self) -> Iterator[None]:
+        """One thread for the small products of pooled frames.
+
+        On a busy machine, waiting for threads takes longer than the product.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if self.adapter.cacheable == "frame" else threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 # What scoring one video costs --------------------------------------------------------------------
@@ -225,16 +224,13 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> i
 
 @contextlib.contextmanager
 def counted_operations() -> Iterator[FlopCounterMode]:
-    """torch's counter of the operations within, also of two calls that it does not know."""
+    """torch's counter of the operations within, and of two attention calls that it lacks."""
     on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    more = {on_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)}
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False, custom_mapping={on_cpu: _of_attention}) as counter:
+        with FlopCounterMode(display=False, custom_mapping=more) as counter:
             yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _of_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query, key, value)

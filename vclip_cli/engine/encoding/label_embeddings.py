@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from vclip_cli.common.errors import ComparisonRefused, DataError, UsageError, WeightsError
-from vclip_cli.common.files import whole_file
+from vclip_cli.common.files import write_tensors
 from vclip_cli.common.long_work import Progress, no_progress
+from vclip_cli.common.safe_readers import open_tensors
 from vclip_cli.data.label_set import NATURAL, LabelSet
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import LoadedMethod, load_method
@@ -41,22 +42,6 @@ class LabelEmbeddings:
     prompts: list[list[str]]
     embeddings: Tensor
     identity: dict[str, Any]
-
-    def rows(self, prompts: Sequence[Sequence[str]], where: str) -> Tensor:
-        """The rows of these prompts, in their order. Raises DataError for those that are missing.
-
-        where: the file, for the error.
-        """
-        index = {tuple(known): position for position, known in enumerate(self.prompts)}
-        missing = [own for own in prompts if tuple(own) not in index]
-        if missing:
-            raise DataError(
-                f"{len(missing):,} of {len(prompts):,} labels have no embedding in this file",
-                where=where,
-                found=f"such as the prompt {missing[0][0]!r}",
-                hint="add them: vclip labels embed LABELS --out FILE, with the same templates",
-            )
-        return self.embeddings[[index[tuple(own)] for own in prompts]]
 
 
 @dataclass(frozen=True)
@@ -104,11 +89,10 @@ def embed_labels(
             f"the text side of this {adapter.name!r} is tied to its training classes",
             hint="train with a context that all classes share",
         )
-    identity = identity_of(method, compute.precision)
-    store = LabelEmbeddings([], [], torch.zeros(0), identity)
     if path.exists():
-        store = read_label_embeddings(path)
-        check_identity(store, method, compute.precision, str(path))
+        store = _read_own(path, method, compute.precision)
+    else:
+        store = LabelEmbeddings([], [], torch.zeros(0), identity_of(method, compute.precision))
     known = {tuple(own) for own in store.prompts}
     fresh = [(n, list(p)) for n, p in zip(labels, prompts, strict=True) if tuple(p) not in known]
     with progress("encoding labels", len(labels), len(labels) - len(fresh)) as advance:
@@ -122,7 +106,7 @@ def embed_labels(
                 [*store.labels, *(name for name, _ in batch)],
                 [*store.prompts, *(own for _, own in batch)],
                 torch.cat([store.embeddings, rows]) if store.labels else rows,
-                identity,
+                store.identity,
             )
             if number % SAVE_EVERY == 0:
                 write_label_embeddings(store, path)
@@ -147,71 +131,69 @@ def embed_label_texts(
 
 def write_label_embeddings(store: LabelEmbeddings, path: Path) -> None:
     """Write the file, whole or not at all. Raises StorageError."""
-    from safetensors.torch import save_file
-
     header = {
         "format": FORMAT,
         "identity": store.identity,
         "labels": store.labels,
         "prompts": store.prompts,
     }
-    with whole_file(path) as temporary:
-        text = json.dumps(header, sort_keys=True)
-        save_file({"embeddings": store.embeddings.contiguous()}, temporary, metadata={HEADER: text})
+    tensors = {"embeddings": store.embeddings.contiguous().numpy()}
+    write_tensors(path, tensors, {HEADER: json.dumps(header, sort_keys=True)})
 
 
 def read_label_embeddings(path: Path) -> LabelEmbeddings:
     """The inverse of `write_label_embeddings`. Raises DataError for any other file."""
-    from safetensors import safe_open
-
     if not path.is_file():
         raise DataError(
             "no such file of label embeddings",
             where=str(path),
             hint="make one: vclip labels embed LABELS --out FILE",
         )
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})[HEADER])
-            if header["format"] != FORMAT:
-                raise KeyError("format")
-            embeddings = stream.get_tensor("embeddings")
+    with open_tensors(path, "not a file of label embeddings, or a damaged one") as stream:
+        header = json.loads(stream.metadata()[HEADER])
+        embeddings = torch.from_numpy(stream.get_tensor("embeddings"))
         store = LabelEmbeddings(header["labels"], header["prompts"], embeddings, header["identity"])
-    except Exception as error:  # the format's reader has no common error for damaged files
-        raise DataError(
-            "not a file of label embeddings, or a damaged one",
-            where=str(path),
-            found=f"{type(error).__name__}: {error}"[:200],
-        ) from None
-    if not len(store.labels) == len(store.prompts) == len(embeddings):
-        raise DataError("the file of label embeddings is damaged", where=str(path))
-    return store
+        if header["format"] != FORMAT:
+            raise ValueError(f"the format is {header['format']}")
+        if not len(store.labels) == len(store.prompts) == len(embeddings):
+            raise ValueError("its labels do not fit its embeddings")
+        return store
 
 
-def check_identity(
-    store: LabelEmbeddings, method: LoadedMethod, precision: str, where: str
-) -> None:
-    """Raises WeightsError when the embeddings come from another method, backbone or checkpoint."""
-    wanted = identity_of(method, precision)
-    for key, value in wanted.items():
+def _read_own(path: Path, method: LoadedMethod, precision: str) -> LabelEmbeddings:
+    """Read the file. Raises WeightsError where another method, backbone or checkpoint made it."""
+    store = read_label_embeddings(path)
+    for key, value in identity_of(method, precision).items():
         if store.identity.get(key) != value:
             raise WeightsError(
                 "the label embeddings were computed by other weights or settings",
-                where=where,
+                where=str(path),
                 found=f"{key} {_short(store.identity.get(key))}",
                 expected=_short(value),
                 hint="name the checkpoint that they belong to, or embed the labels anew into"
                 " another file",
             )
+    return store
 
 
 def stored_text(
     path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], compute: ComputeSpec
 ) -> Tensor:
-    """What `Encoder.encode_text` would give, read from the file, on the run's device."""
-    store = read_label_embeddings(path)
-    check_identity(store, method, compute.precision, str(path))
-    return store.rows(prompts, str(path)).to(torch.device(compute.device))
+    """What `Encoder.encode_text` would give, read from the file, on the run's device.
+
+    Raises DataError for prompts that the file lacks.
+    """
+    store = _read_own(path, method, compute.precision)
+    index = {tuple(known): position for position, known in enumerate(store.prompts)}
+    missing = [own for own in prompts if tuple(own) not in index]
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of {len(prompts):,} labels have no embedding in this file",
+            where=str(path),
+            found=f"such as the prompt {missing[0][0]!r}",
+            hint="add them: vclip labels embed LABELS --out FILE, with the same templates",
+        )
+    return store.embeddings[[index[tuple(own)] for own in prompts]].to(compute.device)
 
 
 def _short(value: Any) -> str:

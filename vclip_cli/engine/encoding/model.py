@@ -118,7 +118,7 @@ def candidate_classes(method: LoadedMethod, classes: Sequence[str], where: str) 
     return tied
 
 
-def load_method(spec: ModelSpec, *, default_backbone: str = DEFAULT_BACKBONE) -> LoadedMethod:
+def load_method(spec: ModelSpec, *, default_backbone: str | None = None) -> LoadedMethod:
     """Build the adapter that was asked for, on the CPU in float32, in eval mode.
 
     Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
@@ -131,7 +131,7 @@ def load_method(spec: ModelSpec, *, default_backbone: str = DEFAULT_BACKBONE) ->
             hint="--checkpoint FILE",
         )
     method = find_method(spec.method or DEFAULT_METHOD)
-    name = spec.backbone or default_backbone
+    name = spec.backbone or default_backbone or DEFAULT_BACKBONE
     backbone = load_backbone(name, spec.pretrained or default_weights(name))
     facts = backbone.describe()
     adapter = method(backbone, method.Config.from_dict(spec.options)).eval()

@@ -1,12 +1,11 @@
 """One pass over a set of videos: read them, encode what is not stored, and use it batch by batch.
 
-Every loop over videos is a use of `encoded_batches`. Two are here: scoring, which leaves resumable
-parts, and filling the embedding store. Several processes may share either of them.
+Every loop over videos uses `encoded_batches`. Two are in this module: scoring, which leaves parts
+to resume from, and filling the embedding store. Both can be divided among processes.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from vclip_cli.common.errors import DataError, StorageError
+from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import write_json
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, StoredEmbeddings
@@ -28,7 +28,6 @@ from vclip_cli.engine.runs.parts import (
     Scores,
     join,
     merged_shards,
-    note_shard,
     part_path,
     read_part,
     write_part,
@@ -80,25 +79,18 @@ def encoded_batches(
     for positions, batch in zip(batches, read, strict=True):
         began = time.perf_counter()
         if stored is not None or pooled:
-            joined = _with_embeddings(encoder, videos, positions, batch, stored)
-            done = replace(joined, encoded=None) if store_only else _pooled(encoder, joined)
+            done = _with_embeddings(encoder, videos, positions, batch, stored)
+            empty = store_only or done.encoded is None
+            done = replace(done, encoded=None if empty else encoder.pool(done.encoded))
         else:
-            done = _encoded_directly(encoder, videos, batch)
+            encoded = None
+            if batch.frames is not None:
+                encoded = encoder.encode(batch.frames, videos.reading.preprocessing)
+            done = EncodedBatch(**vars(batch), encoded=encoded, fresh=len(batch.positions))
         seconds = time.perf_counter() - began
         if stored is not None and division.ends_part(positions):
             stored.flush()
         yield replace(done, seconds=seconds, frames=batch.frames if read_all else None)
-
-
-def _encoded_directly(encoder: Encoder, videos: VideoSet, batch: VideoBatch) -> EncodedBatch:
-    encoded = None
-    if batch.frames is not None:
-        encoded = encoder.encode(batch.frames, videos.reading.preprocessing)
-    return EncodedBatch(**vars(batch), encoded=encoded, fresh=len(batch.positions))
-
-
-def _pooled(encoder: Encoder, batch: EncodedBatch) -> EncodedBatch:
-    return replace(batch, encoded=None if batch.encoded is None else encoder.pool(batch.encoded))
 
 
 def _with_embeddings(
@@ -169,7 +161,13 @@ def score_videos(
         def scored() -> Iterator[Scores]:
             for batch in encoded_batches(encoder, videos, division, own, stored=stored):
                 if stop and batch.failures:
-                    raise _unreadable(batch.failures[0])
+                    failure = batch.failures[0]
+                    raise DataError(
+                        f"the video {failure.video!r} cannot be read",
+                        where=failure.path or None,
+                        found=failure.reason,
+                        hint="--on-error skip lists such videos and continues",
+                    )
                 scores = _scores_of(encoder, text, videos, batch, per_label)
                 if scores.latency is not None:
                     latencies.append(scores.latency)
@@ -184,12 +182,16 @@ def score_videos(
                 _note_part(log, finished, start, time.perf_counter() - began)
             began = time.perf_counter()
         if shard.manual:
-            note_shard(folder, shard, starts)
+            facts = {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)}
+            write_json(folder / f"shard-{shard}.json", facts)
         if not shard.is_main:
             return None
         for start in starts:
             if start not in finished:
-                finished[start] = _done_elsewhere(folder, start)
+                wait_until(part_path(folder, start).is_file)
+                part = read_part(folder, start)
+                assert part is not None  # a part appears whole, and stays until the run has ended
+                finished[start] = part
                 advance(len(division.part(start)))
     return replace(
         join([finished[start] for start in starts]),
@@ -215,22 +217,6 @@ def _scores_of(
         damage=batch.damage,
         fresh=batch.fresh,
         latency=seconds / batch.fresh if batch.fresh else None,
-    )
-
-
-def _done_elsewhere(folder: Path, start: int) -> Scores:
-    wait_until(part_path(folder, start).is_file)
-    part = read_part(folder, start)
-    assert part is not None  # a part appears whole, and stays until the run has ended
-    return part
-
-
-def _unreadable(failure: FailedVideo) -> DataError:
-    return DataError(
-        f"the video {failure.video!r} cannot be read",
-        where=failure.path or None,
-        found=failure.reason,
-        hint="--on-error skip lists such videos and continues",
     )
 
 
@@ -263,20 +249,21 @@ def embed_videos(
     encoder: Encoder,
     videos: VideoSet,
     store: EmbeddingStore,
-    shard: Shard | None = None,
+    shard: Shard,
     *,
     progress: Progress = no_progress,
 ) -> Embedded:
     """Encode and store what is missing of this process's shard.
 
     Each process writes files of its own into the one store. Rank 0 of a launch waits for the others
-    and gives what all have done; any other process gives what it has done itself. The store must
-    take embeddings of any size. Raises StorageError when it cannot be written.
+    and returns what all have done; any other process returns what it has done itself. The store
+    must take embeddings of any size (`stores_all`). Raises StorageError when it cannot be written.
     """
-    shard = shard or Shard()
     division = Division(len(videos), encoder.compute.batch_size)
     own = videos.at(division.positions_of(shard))
+    own.prepare(progress)
     launched = shard.count > 1 and not shard.manual
+    others = shard.all_shards[1:] if launched and shard.is_main else []
     if launched:
         _note_path(store, shard).unlink(missing_ok=True)
     stored = store.open(own)
@@ -290,18 +277,10 @@ def embed_videos(
             failures += batch.failures
             encoded += len(batch.positions)
             advance(len(batch.positions) + len(batch.failures))
-        if not fresh.adds:
-            raise StorageError(
-                "the embeddings cannot be stored",
-                where=str(store.folder),
-                hint="free some space, or name another folder with VCLIP_CACHE",
-            )
         done = Embedded(there, encoded, failures)
         if launched and not shard.is_main:
             write_json(_note_path(store, shard), asdict(done))
-        if not launched or not shard.is_main:
-            return done
-        for other in shard.all_shards[1:]:
+        for other in others:
             theirs = videos.at(division.positions_of(other))
             found = _wait_for(store, theirs, _note_path(store, other))
             advance(len(theirs))
@@ -318,15 +297,18 @@ def _note_path(store: EmbeddingStore, shard: Shard) -> Path:
 
 
 def _wait_for(store: EmbeddingStore, videos: VideoSet, note: Path) -> Embedded:
-    """What the note of another process says, once the store holds what it says.
+    """The note of another process, once the store holds the videos that it counts.
 
-    A note that a killed launch has left is not taken for one of this launch.
+    So the note of a killed launch is not taken for one of this launch.
     """
     seen: list[Embedded] = []
 
     def is_done() -> bool:
-        found = _read_note(note)
-        if found is None or found in seen:
+        try:
+            found = TypeAdapter(Embedded).validate_json(note.read_bytes())
+        except (OSError, ValueError):
+            return False
+        if found in seen:
             return False
         seen.append(found)
         failed = {failure.video for failure in found.failures}
@@ -337,12 +319,3 @@ def _wait_for(store: EmbeddingStore, videos: VideoSet, note: Path) -> Embedded:
     wait_until(is_done)
     note.unlink(missing_ok=True)
     return seen[-1]
-
-
-def _read_note(path: Path) -> Embedded | None:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        failures = [FailedVideo(**failure) for failure in values["failures"]]
-        return Embedded(int(values["reused"]), int(values["encoded"]), failures)
-    except (OSError, ValueError, LookupError, TypeError):
-        return None

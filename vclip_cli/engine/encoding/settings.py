@@ -43,8 +43,6 @@ def resolve_settings(
     asked: InputSpec,
     text: TextSpec | None = None,
     planned: dict[str, Any] | None = None,
-    *,
-    allow_single: bool = False,
 ) -> Settings:
     """Join what was asked, what the protocol states, and the defaults of the method.
 
@@ -82,18 +80,15 @@ def resolve_settings(
         overrides["frames"] = stated["frames"]
     if merged["crops"] not in (1, 3):
         raise UsageError("the spatial views", found=str(merged["crops"]), expected="1 or 3")
-    resolved = InputSpec(
-        frames=merged["frames"],
-        clips=merged["clips"],
-        crops=merged["crops"],
+    resolved = replace(
+        asked,
+        **{name: merged[name] for name in ("frames", "clips", "crops")},
         decoder=known_decoder(asked.decoder),
-        frames_from=asked.frames_from,
         sampling=plan.get("rule", "uniform"),
         stride=plan.get("stride", 1),
         preprocessing=adapter.preprocessing,
     )
-    reading = VideoReading(resolved, allow_single=allow_single)
-    return Settings(reading, tuple(merged["templates"]), merged["text"], overrides)
+    return Settings(VideoReading(resolved), tuple(merged["templates"]), merged["text"], overrides)
 
 
 def read_templates(values: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -121,12 +116,12 @@ def read_templates(values: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(templates)
 
 
-def reading_from(reading: VideoReading, frames_from: str, dataset: str) -> VideoReading:
+def reading_from(reading: VideoReading, dataset: str) -> VideoReading:
     """The same reading, with frames from the store where one was asked for.
 
     Raises UsageError for a store that does not keep the frames that the reading needs.
     """
-    store = open_frames(frames_from, dataset, reading.decoder)
+    store = open_frames(reading.input.frames_from, dataset, reading.decoder)
     require_kept(store, reading.sampling)
     require_large_enough(store, reading.preprocessing, reading.crops)
     return replace(reading, store=store)

@@ -10,21 +10,15 @@ recorded.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 
 from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.model import LoadedMethod
-from vclip_cli.engine.evaluation.plan import (
-    EvaluationPlan,
-    labels_of,
-    prompts_of,
-    validation_part,
-)
+from vclip_cli.engine.evaluation.plan import EvaluationPlan, labels_of
 from vclip_cli.engine.runs.parts import Scores
-from vclip_cli.models.contract import Adapter
 from vclip_cli.results.decisions import best_threshold, fit_sigmoid
 from vclip_cli.results.record import Decision
 from vclip_cli.results.scores import label_matrix
@@ -48,15 +42,6 @@ class LabelProbability:
         return torch.sigmoid(self.slope * (logits.cpu().double() - self.bias))
 
 
-def stated_probability(adapter: Adapter) -> LabelProbability:
-    """The fixed guess; a backbone trained with a sigmoid (SigLIP) brings its own bias."""
-    scale = float(adapter.logit_scale().detach())
-    own = getattr(adapter.clip, "logit_bias", None)
-    if own is not None:
-        return LabelProbability(1.0, -float(own.detach()), "stated")
-    return LabelProbability(STATED_SLOPE / scale, STATED_COSINE * scale, "stated")
-
-
 def trained_probability(method: LoadedMethod) -> LabelProbability | None:
     """The sigmoid of the loss that a checkpoint was trained with; None for any other method."""
     facts = method.training.probability
@@ -66,35 +51,40 @@ def trained_probability(method: LoadedMethod) -> LabelProbability | None:
 
 
 def own_probability(method: LoadedMethod) -> LabelProbability:
-    """The trained sigmoid, or the fixed guess."""
-    return trained_probability(method) or stated_probability(method.adapter)
+    """The trained sigmoid, or the fixed guess.
+
+    A backbone that was trained with a sigmoid (SigLIP) brings the bias of the guess.
+    """
+    trained = trained_probability(method)
+    if trained is not None:
+        return trained
+    scale = float(method.adapter.logit_scale().detach())
+    own = getattr(method.adapter.clip, "logit_bias", None)
+    if own is not None:
+        return LabelProbability(1.0, -float(own.detach()), "stated")
+    return LabelProbability(STATED_SLOPE / scale, STATED_COSINE * scale, "stated")
 
 
-def decide(plan: EvaluationPlan, score: Callable[[TestSet, list[list[str]]], Scores]) -> Decision:
+def decide(plan: EvaluationPlan, score: Callable[[TestSet], Scores]) -> Decision:
     """Settle probabilities and threshold before any test video is scored.
 
-    score: gives the logits of a test set, averaged over views, for one list of prompts a class.
+    score: gives the logits of a test set, averaged over views.
     """
-    own = own_probability(plan.method)
-    part = validation_part(plan.protocol, plan.dataset, plan.tests, plan.method)
+    own, part = own_probability(plan.method), plan.validation
     if part is None:
         note = "the dataset has no validation part of its own: only the threshold 0.5 is used"
-        return Decision(slope=own.slope, bias=own.bias, source=own.source, note=note)
-    ordered, prompts = prompts_of(plan, part)
-    scores = score(part, prompts)
-    every = labels_of(part)
-    positive = label_matrix([every[video] for video in scores.videos], ordered)
+        return Decision(**asdict(own), note=note)
+    scores, every = score(part), labels_of(part)
+    positive = label_matrix([every[video] for video in scores.videos], plan.classes(part))
     if not positive.any() or positive.all():
         note = "the validation part has no labels to choose by: only the threshold 0.5 is used"
-        return Decision(slope=own.slope, bias=own.bias, source=own.source, note=note)
+        return Decision(**asdict(own), note=note)
     if own.source == "stated":
         slope, bias = fit_sigmoid(scores.scores, positive)
-        own = replace(own, slope=slope, bias=bias, source="fitted")
+        own = LabelProbability(slope, bias, "fitted")
     probabilities = own(torch.from_numpy(scores.scores)).numpy()
     return Decision(
-        slope=own.slope,
-        bias=own.bias,
-        source=own.source,
+        **asdict(own),
         threshold=best_threshold(probabilities, positive),
         validation=part.name,
         split_sha256=part.split_sha256,
@@ -102,8 +92,3 @@ def decide(plan: EvaluationPlan, score: Callable[[TestSet, list[list[str]]], Sco
         labels=len(part.classes),
         note="the threshold has the highest micro F1 on the validation part",
     )
-
-
-def applied(decision: Decision) -> LabelProbability:
-    """The map of a decision."""
-    return LabelProbability(decision.slope, decision.bias, decision.source)

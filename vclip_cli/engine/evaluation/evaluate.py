@@ -7,50 +7,48 @@ cannot be read is listed with its reason.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.common.files import require_writable_folder, sha256_file, sha256_json, write_json
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import (
+    folder_lock,
+    require_writable_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol_lists import TestSet
-from vclip_cli.engine.encoding.embedding_store import (
-    EmbeddingStore,
-    StoredEmbeddings,
-    embedding_store,
-)
+from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.encoder import PerLabel, RawLogits, count_multiply_adds
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.passes import score_videos
-from vclip_cli.engine.evaluation.calibration import applied, decide
+from vclip_cli.engine.evaluation.calibration import LabelProbability, decide
 from vclip_cli.engine.evaluation.plan import (
     EvaluationPlan,
     labels_of,
     listed_videos,
-    prompts_of,
     tests_by_classes,
     videos_of_passes,
 )
 from vclip_cli.engine.evaluation.record import ScoredPass, build_record
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
+from vclip_cli.engine.requests import RUN_FILE
 from vclip_cli.engine.runs.parts import Scores
-from vclip_cli.engine.runs.run_log import RunLog, log_name, open_run_log
+from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import Shard
 from vclip_cli.results.predictions import write_predictions
 from vclip_cli.results.record import RECORD_FILE, PredictionsFile, Record, read_record, write_record
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 PREDICTIONS_FILE = "predictions.parquet"
-RUN_FILE = "run.json"
 PARTS = "parts"
 
 
@@ -71,15 +69,11 @@ class Result:
     @property
     def per_class(self) -> pd.DataFrame:
         """One row a class: name, value and number of videos of the metric `record.per_class`."""
-        import pandas as pd
-
         return pd.DataFrame([entry.model_dump() for entry in self.record.per_class.values])
 
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a scored video, as the predictions file has it."""
-        import pandas as pd
-
         assert self.record.predictions is not None  # evaluation always writes them
         return pd.read_parquet(self.path.with_name(self.record.predictions.file))
 
@@ -100,52 +94,99 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
     require_writable_folder(plan.folder)
     shard = plan.shard
     if not plan.request.run.resume and shard.count > 1:
-        raise UsageError("--no-resume is for one process: the others might come too late for it")
+        raise UsageError("--no-resume is for one process: others could delete what it has written")
     with contextlib.ExitStack() as held:
         if shard.is_main:
             held.enter_context(folder_lock(plan.folder, "evaluating into"))
         if not plan.request.run.resume:
             _remove_run(plan.folder)
         else:
-            _refuse_another_run(plan)
-            finished = [_finished(plan, test) for test in plan.tests]
-            if all(entry is not None for entry in finished):
-                return [entry for entry in finished if entry is not None]
+            plan.document.earlier(plan.folder)  # refuses another run
+            finished = [found for test in plan.tests if (found := _finished(plan, test))]
+            if len(finished) == len(plan.tests):
+                return finished
         videos = sum(videos_of_passes(plan))
-        log = held.enter_context(open_run_log(plan.folder, "eval", log_name(shard), total=videos))
+        log = held.enter_context(open_run_log(plan.folder, "eval", shard, total=videos))
         write_json(plan.folder / RUN_FILE, plan.document.as_dict())
         return _evaluate(plan, log, progress)
 
 
-def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
-    plan.method.adapter.to(plan.encoder.device)
-    store = embedding_store(plan.encoder, plan.settings.reading) if plan.request.run.cache else None
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """What the passes of a plan share. store: of embeddings to reuse, None for no reuse."""
 
-    def logits(test: TestSet, prompts: list[list[str]]) -> Scores:
-        text = _encode_classes(plan, prompts)
-        scores, _ = _score(plan, [test], prompts, text, RawLogits(), store, progress)
-        assert scores is not None  # every process scores the whole validation part
-        return scores
+    plan: EvaluationPlan
+    store: EmbeddingStore | None
+    log: RunLog
+    progress: Progress
 
-    decision = decide(plan, logits) if plan.tests[0].multi_label else None
-    per_label = applied(decision) if decision is not None else None
-    done = []
-    for tests in tests_by_classes(plan.tests).values():
-        widest = max(tests, key=lambda test: len(test.classes))
-        classes, prompts = prompts_of(plan, widest)
+    def score(
+        self, tests: Sequence[TestSet], per_label: PerLabel | None, shard: Shard | None = None
+    ) -> ScoredPass | None:
+        """Score the union of several test sets over the classes of the widest one.
+
+        shard: None for the whole in this process, without a log. See `score_videos`.
+        """
+        plan, run = self.plan, self.plan.request.run
+        reading, stored_texts = plan.settings.reading, plan.request.text.label_embeddings
+        classes = plan.classes(max(tests, key=lambda test: len(test.classes)))
+        prompts = plan.prompts(classes)
         started, clock = datetime.now(UTC), time.perf_counter()
-        text = _encode_classes(plan, prompts)
-        scores, stored = _score(
-            plan, tests, prompts, text, per_label, store, progress, plan.shard, log
+        if stored_texts is not None:
+            text: Any = stored_text(stored_texts, plan.method, prompts, plan.encoder.compute)
+        else:
+            text = plan.encoder.encode_text(prompts)
+        paths = {video: path for test in tests for video, path in listed_videos(test, run.limit)}
+        listed = [ListedVideo(video, path) for video, path in paths.items()]
+        root = plan.dataset.require_videos()
+        videos = VideoSet(root, listed, reading, plan.dataset.config.name)
+        videos.prepare(self.progress)
+        sizes = [item.source(root).size for item in listed]
+        what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
+        if per_label is not None:
+            what.append(repr(per_label))
+        stored = self.store.open(videos) if self.store is not None else None
+        scores = score_videos(
+            plan.encoder,
+            text,
+            videos,
+            plan.folder / PARTS / sha256_json(what)[:16],
+            per_label=per_label,
+            stored=stored,
+            shard=shard,
+            merge=run.merge and shard is not None,
+            stop=run.on_error == "stop",
+            log=self.log if shard is not None else None,
+            progress=self.progress,
+            description=f"scoring {', '.join(test.name for test in tests)}",
         )
         if scores is None:
-            continue
+            return None
         seconds = time.perf_counter() - clock
-        cost = count_multiply_adds(plan.method.adapter, text, plan.settings.reading)
-        scored = ScoredPass(
-            plan, classes, prompts, scores, started, seconds, cost, stored, decision
-        )
-        done += [_finish(test, scored.of(test)) for test in tests]
+        cost = count_multiply_adds(plan.method.adapter, text, reading)
+        return ScoredPass(plan, classes, prompts, scores, started, seconds, cost, stored)
+
+    def logits(self, test: TestSet) -> Scores:
+        """The logits of a test set, which every process scores as a whole."""
+        scored = self.score([test], RawLogits())
+        assert scored is not None  # no shard was given
+        return scored.scores
+
+
+def _evaluate(plan: EvaluationPlan, log: RunLog, progress: Progress) -> list[Result]:
+    plan.method.adapter.to(plan.encoder.device)
+    cached = plan.request.run.cache
+    store = embedding_store(plan.encoder, plan.settings.reading) if cached else None
+    scoring = Scoring(plan, store, log, progress)
+    decision = per_label = None
+    if plan.tests[0].multi_label:
+        decision = decide(plan, scoring.logits)
+        per_label = LabelProbability(decision.slope, decision.bias, decision.source)
+    done = []
+    for tests in tests_by_classes(plan.tests):
+        scored = scoring.score(tests, per_label, plan.shard)
+        if scored is not None:
+            done += [_finish(test, replace(scored.of(test), decision=decision)) for test in tests]
     if plan.shard.is_main:
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return done
@@ -160,65 +201,6 @@ def _remove_run(folder: Path) -> None:
         record.unlink()
         with contextlib.suppress(OSError):  # other files may lie there as well
             record.parent.rmdir()
-
-
-def _score(
-    plan: EvaluationPlan,
-    tests: Sequence[TestSet],
-    prompts: list[list[str]],
-    text: Any,
-    per_label: PerLabel | None,
-    store: EmbeddingStore | None,
-    progress: Progress,
-    shard: Shard | None = None,
-    log: RunLog | None = None,
-) -> tuple[Scores | None, StoredEmbeddings | None]:
-    """Score the union of several test sets over the classes that they share; see `score_videos`.
-
-    text: what the prompts were encoded to; shard: None for the whole in this process.
-    """
-    items: dict[str, ListedVideo] = {}
-    for test in tests:
-        for video, path in listed_videos(test, plan.request.run.limit):
-            items.setdefault(video, ListedVideo(video, path))
-    listed = list(items.values())
-    videos = VideoSet(plan.videos_root, listed, plan.settings.reading, plan.dataset.config.name)
-    videos.prepare(progress)
-    sizes = [_size(item.below(plan.videos_root)) for item in listed]
-    what = [plan.document.sha256, prompts, [asdict(item) for item in listed], sizes]
-    if per_label is not None:
-        what.append(repr(per_label))
-    stored = store.open(videos) if store is not None else None
-    scores = score_videos(
-        plan.encoder,
-        text,
-        videos,
-        plan.folder / PARTS / sha256_json(what)[:16],
-        per_label=per_label,
-        stored=stored,
-        shard=shard,
-        merge=plan.request.run.merge and shard is not None,
-        stop=plan.request.run.on_error == "stop",
-        log=log,
-        progress=progress,
-        description=f"scoring {', '.join(test.name for test in tests)}",
-    )
-    return scores, stored
-
-
-def _encode_classes(plan: EvaluationPlan, prompts: list[list[str]]) -> Any:
-    """What the adapter's `score` needs of the classes, from stored label embeddings if named."""
-    stored = plan.request.text.label_embeddings
-    if stored is not None:
-        return stored_text(stored, plan.method, prompts, plan.encoder.compute)
-    return plan.encoder.encode_text(prompts)
-
-
-def _size(path: Path | None) -> int:
-    try:
-        return -1 if path is None else path.stat().st_size
-    except OSError:
-        return -1
 
 
 def _finish(test: TestSet, scored: ScoredPass) -> Result:
@@ -243,22 +225,6 @@ def _finish(test: TestSet, scored: ScoredPass) -> Result:
     record = build_record(scored, test, predictions)
     write_record(record, folder / RECORD_FILE)
     return Result(test, record, folder / RECORD_FILE, reused=False)
-
-
-def _refuse_another_run(plan: EvaluationPlan) -> None:
-    path = plan.folder / RUN_FILE
-    if not path.is_file():
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != plan.document.sha256:
-        raise UsageError(
-            "the output folder holds a run with other settings",
-            where=str(plan.folder),
-            hint="choose another with --out, or replace it with --no-resume",
-        )
 
 
 def _finished(plan: EvaluationPlan, test: TestSet) -> Result | None:

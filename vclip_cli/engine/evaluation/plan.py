@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.files import sha256_file
+from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import TestSet, protocol_tests, protocol_validation
 from vclip_cli.data.split import SharedVideos, check_overlap
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.label_embeddings import stored_text
 from vclip_cli.engine.encoding.model import (
-    DEFAULT_BACKBONE,
     LoadedMethod,
     candidate_classes,
     load_method,
@@ -33,10 +33,7 @@ from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
 from vclip_cli.engine.specs import COUNT_AS_WRONG
-from vclip_cli.results.measure import find_metrics
-
-if TYPE_CHECKING:
-    from vclip_cli.data.dataset import Dataset
+from vclip_cli.results.measure import find_metrics, own_metric_files
 
 ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 
@@ -45,14 +42,15 @@ ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 class EvaluationPlan:
     """All that is decided before the first video is read.
 
-    request: what was asked, with the names resolved; shard: what this process does of the work.
+    request: what was asked, with the names resolved; validation: where a multi-label threshold is
+    chosen; shard: what this process does of the work.
     """
 
     request: Request
     protocol: Protocol
     dataset: Dataset
-    videos_root: Path
     tests: list[TestSet]
+    validation: TestSet | None
     method: LoadedMethod
     settings: Settings
     encoder: Encoder
@@ -60,6 +58,15 @@ class EvaluationPlan:
     document: RunDocument
     overlaps: list[SharedVideos]
     folder: Path
+
+    def classes(self, test: TestSet) -> list[str]:
+        """The classes of a test set in the order that the method needs."""
+        return list(candidate_classes(self.method, test.classes, test.name))
+
+    def prompts(self, classes: Sequence[str]) -> list[list[str]]:
+        """The prompts of each class."""
+        settings = self.settings
+        return class_prompts(self.dataset.label_set, classes, settings.text, settings.templates)
 
 
 def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> EvaluationPlan:
@@ -73,23 +80,33 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     if run.shard is not None and run.merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     protocol = load_protocol(data.protocol or "zero-shot")
-    find_metrics(protocol.metrics, protocol.kind)  # an unknown metric is refused before any work
+    metrics = find_metrics(protocol.metrics, protocol.kind)  # an unknown one is refused at once
     compute = resolve_compute(request.compute)
     dataset = open_dataset(data.dataset)
-    root = dataset.require_videos()
+    dataset.require_videos()
     tests = protocol_tests(protocol, dataset, splits=data.split)
     if method is None:
-        backbone = dataset.config.backbone or DEFAULT_BACKBONE
-        method = load_method(request.model, default_backbone=backbone)
+        method = load_method(request.model, default_backbone=dataset.config.backbone)
     for test in tests:
         candidate_classes(method, test.classes, test.name)
-    overlaps = _check_overlap(request, method, tests)
+    seen = {name: set(videos) for name, videos in method.training.videos.items()}
+    overlaps = check_overlap(
+        set().union(*(seen[name] for name in seen if same_videos(name, dataset.config.name))),
+        {test.name: test.rows["video"] for test in tests},
+        allowed=data.allow_overlap,
+    )
     views = protocol_views(protocol, dataset, method)
     settings = resolve_settings(method.adapter, request.input, request.text, views)
-    reading = reading_from(settings.reading, request.input.frames_from, dataset.config.name)
+    reading = reading_from(settings.reading, dataset.config.name)
     settings = replace(settings, reading=reading)
-    for test in tests:  # a template or text that makes no sense is refused before any work
-        class_prompts(dataset.label_set, test.classes[:1], settings.text, settings.templates)
+    stored = request.text.label_embeddings
+    for test in tests:  # prompts that make no sense or are missing are refused before any work
+        prompts = class_prompts(dataset.label_set, test.classes, settings.text, settings.templates)
+        if stored is not None:
+            stored_text(stored, method, prompts, compute)
+    validation = protocol_validation(protocol, dataset, tests) if tests[0].multi_label else None
+    if validation is not None and set().union(*seen.values()) & set(validation.rows["video"]):
+        validation = None  # the checkpoint was trained on it
     encoder = Encoder(method.adapter, compute, request.workers)
     resolved = request.change(
         data={"protocol": data.protocol or protocol.name},
@@ -116,82 +133,34 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
             "store": reading.store_facts,
         },
     }
-    if (part := validation_part(protocol, dataset, tests, method)) is not None:
-        sources["validation"] = [part.name, part.split_sha256]
-    if (stored := request.text.label_embeddings) is not None:
-        for test in tests:
-            prompts = class_prompts(
-                dataset.label_set, test.classes, settings.text, settings.templates
-            )
-            stored_text(stored, method, prompts, compute)
+    if own_metrics := own_metric_files([metric.name for metric in metrics]):
+        sources["metrics"] = own_metrics
+    if validation is not None:
+        sources["validation"] = [validation.name, validation.split_sha256]
+    if stored is not None:
         sources["label_embeddings"] = sha256_file(stored)
     document = RunDocument("eval", resolved, sources)
+    backbone = Path(str(method.backbone["name"]).replace("/", "-")).name
     return EvaluationPlan(
         request=resolved,
         protocol=protocol,
         dataset=dataset,
-        videos_root=root,
         tests=tests,
+        validation=validation,
         method=method,
         settings=settings,
         encoder=encoder,
         shard=own_shard(run.shard),
         document=document,
         overlaps=overlaps,
-        folder=run.out or _default_folder(resolved, method, document.sha256),
+        folder=run.out or document.default_folder(f"{method.adapter.name}_{backbone}"),
     )
-
-
-def _default_folder(request: Request, method: LoadedMethod, sha256: str) -> Path:
-    backbone = Path(str(method.backbone["name"]).replace("/", "-")).name
-    name = f"{method.adapter.name}_{backbone}_{sha256[:10]}"
-    return Path("runs") / Path(str(request.data.protocol)).stem / str(request.data.dataset) / name
-
-
-def _check_overlap(
-    request: Request, method: LoadedMethod, tests: Sequence[TestSet]
-) -> list[SharedVideos]:
-    """Compare the videos that a checkpoint was trained on with those to be scored."""
-    videos = [
-        video
-        for dataset, names in method.training.videos.items()
-        if same_videos(dataset, str(request.data.dataset))
-        for video in names
-    ]
-    return check_overlap(
-        videos,
-        {test.name: list(test.rows["video"]) for test in tests},
-        allowed=request.data.allow_overlap,
-    )
-
-
-def validation_part(
-    protocol: Protocol, dataset: Dataset, tests: Sequence[TestSet], method: LoadedMethod
-) -> TestSet | None:
-    """Where slope, bias and threshold may be chosen; None without such a part.
-
-    A part that the checkpoint was trained on does not count.
-    """
-    found = protocol_validation(protocol, dataset, tests) if tests[0].multi_label else None
-    if found is None:
-        return None
-    trained = {video for names in method.training.videos.values() for video in names}
-    return None if trained & set(found.rows["video"]) else found
-
-
-def prompts_of(plan: EvaluationPlan, test: TestSet) -> tuple[list[str], list[list[str]]]:
-    """The classes of a test set in the order that the method needs, and the prompts of each."""
-    ordered = candidate_classes(plan.method, test.classes, test.name)
-    settings = plan.settings
-    prompts = class_prompts(plan.dataset.label_set, ordered, settings.text, settings.templates)
-    return list(ordered), prompts
 
 
 def listed_videos(test: TestSet, limit: int | None) -> list[tuple[str, str]]:
     """The (id, path) of each listed video once, in order; only the first `limit` of them."""
     firsts = test.rows.drop_duplicates("video")
-    pairs = list(zip(firsts["video"], firsts["path"], strict=True))
-    return pairs if limit is None else pairs[:limit]
+    return list(zip(firsts["video"], firsts["path"], strict=True))[:limit]
 
 
 def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
@@ -202,54 +171,48 @@ def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
     return labels
 
 
-def tests_by_classes(tests: Sequence[TestSet]) -> dict[tuple[str, ...], list[TestSet]]:
-    """The tests that are scored in one pass, by their classes.
+def tests_by_classes(tests: Sequence[TestSet]) -> list[list[TestSet]]:
+    """The tests that are scored in one pass: those of the same classes.
 
     With several labels a video, the score of a label does not depend on the other labels, so tests
     of fewer labels use the scores of all labels.
     """
+    widest = max((set(test.classes) for test in tests), key=len)
+    if tests[0].multi_label and all(set(test.classes) <= widest for test in tests):
+        return [list(tests)]
     groups: dict[tuple[str, ...], list[TestSet]] = {}
-    widest = max((test.classes for test in tests), key=len)
-    if tests[0].multi_label and all(set(test.classes) <= set(widest) for test in tests):
-        return {tuple(widest): list(tests)}
     for test in tests:
-        groups.setdefault(tuple(test.classes), []).append(test)
-    return groups
-
-
-# Dry run ------------------------------------------------------------------------------------------
-
-
-def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
-    """What `--dry-run` prints. rate: videos a second of one process."""
-    return {
-        **plan.document.as_dict(),
-        "work": Workload(planned_per_process(plan), rate).as_dict(),
-        "out": str(plan.folder),
-        "run_sha256": plan.document.sha256,
-        "device": plan.encoder.compute.device,
-        "tests": [
-            {
-                "name": test.name,
-                "videos": int(test.rows["video"].nunique()),
-                "absent": int((test.rows["path"] == "").sum()),
-                "classes": len(test.classes),
-                "bytes_of_scores": 4 * len(test.classes) * int(test.rows["video"].nunique()),
-            }
-            for test in plan.tests
-        ],
-    }
-
-
-def planned_per_process(plan: EvaluationPlan) -> list[int]:
-    """How many videos each process of the request's division scores, over all passes."""
-    size, count = plan.encoder.compute.batch_size, plan.shard.count
-    divisions = [Division(videos, size) for videos in videos_of_passes(plan)]
-    passes = [division.videos_per_process(count) for division in divisions]
-    return [sum(of_one) for of_one in zip(*passes, strict=True)]
+        groups.setdefault(test.classes, []).append(test)
+    return list(groups.values())
 
 
 def videos_of_passes(plan: EvaluationPlan) -> list[int]:
     """How many videos each scoring pass has."""
-    groups, limit = tests_by_classes(plan.tests).values(), plan.request.run.limit
-    return [len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in groups]
+    passes, limit = tests_by_classes(plan.tests), plan.request.run.limit
+    return [len({v for t in tests for v, _ in listed_videos(t, limit)}) for tests in passes]
+
+
+def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
+    """What `--dry-run` prints. rate: videos a second of one process."""
+    size, count = plan.encoder.compute.batch_size, plan.shard.count
+    passes = [Division(videos, size).videos_per_process(count) for videos in videos_of_passes(plan)]
+    tests = []
+    for test in plan.tests:
+        videos, classes = int(test.rows["video"].nunique()), len(test.classes)
+        tests.append(
+            {
+                "name": test.name,
+                "videos": videos,
+                "absent": int((test.rows["path"] == "").sum()),
+                "classes": classes,
+                "bytes_of_scores": 4 * classes * videos,
+            }
+        )
+    return {
+        **plan.document.as_dict(),
+        "work": Workload([sum(of_one) for of_one in zip(*passes, strict=True)], rate).as_dict(),
+        "out": str(plan.folder),
+        "run_sha256": plan.document.sha256,
+        "device": plan.encoder.compute.device,
+        "tests": tests,
+    }

@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from vclip_cli.data.protocol_lists import TestSet
 from vclip_cli.engine.encoding.embedding_store import StoredEmbeddings
@@ -36,16 +37,16 @@ class ScoredPass:
     seconds: float
     multiply_adds: int | None
     stored: StoredEmbeddings | None
-    decision: records.Decision | None
+    decision: records.Decision | None = None
 
     def of(self, test: TestSet) -> ScoredPass:
         """The videos and the classes of one test set."""
         scores = self.scores
         wanted = {video for video, _ in listed_videos(test, self.plan.request.run.limit)}
         rows = [row for row, video in enumerate(scores.videos) if video in wanted]
-        columns = list(range(len(self.classes)))
-        if set(test.classes) != set(self.classes):
-            columns = [self.classes.index(name) for name in test.classes]
+        same = set(test.classes) == set(self.classes)
+        classes = self.classes if same else list(test.classes)
+        columns = [self.classes.index(name) for name in classes]
         narrow = replace(
             scores,
             videos=[scores.videos[row] for row in rows],
@@ -53,7 +54,6 @@ class ScoredPass:
             failures=[failure for failure in scores.failures if failure.video in wanted],
             damage={video: signs for video, signs in scores.damage.items() if video in wanted},
         )
-        classes = [self.classes[column] for column in columns]
         prompts = [self.prompts[column] for column in columns]
         return replace(self, scores=narrow, classes=classes, prompts=prompts)
 
@@ -80,9 +80,13 @@ def build_record(
         threshold=None if scored.decision is None else scored.decision.threshold,
         unread=unread,
     )
-    training = method.training
-    reading = settings.reading
-    label_set = plan.dataset.label_set
+    training, reading = method.training, settings.reading
+    label_set, manifest = plan.dataset.label_set, plan.dataset.manifest
+    cost = None
+    if (adds := scored.multiply_adds) is not None:
+        cost = records.Cost(
+            multiply_adds_per_view=adds, multiply_adds_per_video=adds * reading.views
+        )
     return records.Record(
         package=records.Package.model_validate(package_facts()),
         command=list(command_line()),
@@ -106,9 +110,9 @@ def build_record(
                 name=label_set.name, version=label_set.version, sha256=label_set.sha256
             ),
             classes=scored.classes,
-            absent=len(plan.dataset.manifest.absent),
-            unlisted=len(plan.dataset.manifest.unlisted),
-            remarks=list(plan.dataset.manifest.remarks),
+            absent=len(manifest.absent),
+            unlisted=len(manifest.unlisted),
+            remarks=list(manifest.remarks),
         ),
         prompts=records.Prompts(
             templates=list(settings.templates), text_variant=settings.text, texts=scored.prompts
@@ -155,7 +159,7 @@ def build_record(
         without_positives=evaluation.without_positives,
         decision=scored.decision,
         predictions=predictions,
-        cost=_cost(scored),
+        cost=cost,
         timing=records.Timing(
             started=scored.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,15 +169,6 @@ def build_record(
             embeddings_reused=scored.stored.reused if scored.stored is not None else 0,
             host={"name": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
         ),
-    )
-
-
-def _cost(scored: ScoredPass) -> records.Cost | None:
-    if scored.multiply_adds is None:
-        return None
-    return records.Cost(
-        multiply_adds_per_view=scored.multiply_adds,
-        multiply_adds_per_video=scored.multiply_adds * scored.plan.settings.reading.views,
     )
 
 
@@ -198,19 +193,13 @@ def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
     """What differs from the protocol at test time, and from the recipe in training."""
     used, alpha = plan.document.settings, plan.method.interpolate
-    tested = (
-        [] if alpha is None else [records.Override(field="interpolate", protocol=1, used=alpha)]
-    )
-    tested += [
-        records.Override(field=name, protocol=plain(stated), used=used[_SETTING.get(name, name)])
-        for name, stated in plan.settings.overrides.items()
+    changes: dict[str, tuple[Any, Any]] = {} if alpha is None else {"interpolate": (1, alpha)}
+    for name, stated in plan.settings.overrides.items():
+        setting = "template" if name == "templates" else name  # a record has the older name
+        changes[name] = (plain(stated), used[setting])
+    for name, (published, changed) in plan.method.training.overrides.items():
+        changes[f"training.{name}"] = (published, changed)
+    return [
+        records.Override(field=name, protocol=stated, used=changed)
+        for name, (stated, changed) in changes.items()
     ]
-    trained = [
-        records.Override(field=f"training.{name}", protocol=published, used=changed)
-        for name, (published, changed) in plan.method.training.overrides.items()
-    ]
-    return tested + trained
-
-
-_SETTING = {"templates": "template"}
-"""What a record calls an override, and the setting behind it."""

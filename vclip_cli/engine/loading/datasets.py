@@ -10,11 +10,13 @@ from vclip_cli.common.errors import DataError, UsageError, VideoError, did_you_m
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.common.resources import cache_folder
+from vclip_cli.engine.specs import SOURCE
 from vclip_cli.toy import EMBEDDED
 from vclip_cli.video import decode
 from vclip_cli.video.decoded import DecodedVideo, Plan
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import Sampling
+from vclip_cli.video.store_packing import SourceFile
 
 if TYPE_CHECKING:
     from vclip_cli.data.dataset import Dataset
@@ -60,12 +62,11 @@ def same_videos(one: str, other: str) -> bool:
 
 def toy_folder(name: str = "toy") -> Path:
     """The cache folder of the embedded videos; its name is the hash of what is drawn."""
-    if name == "toy-multi":
-        from vclip_cli.toy.multi import multi_fingerprint
-
-        return cache_folder() / f"toy-multi-{multi_fingerprint()[:12]}"
+    from vclip_cli.toy.multi import multi_fingerprint
     from vclip_cli.toy.world import toy_fingerprint
 
+    if name == "toy-multi":
+        return cache_folder() / f"toy-multi-{multi_fingerprint()[:12]}"
     return cache_folder() / f"toy-{toy_fingerprint()[:12]}"
 
 
@@ -89,7 +90,6 @@ def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = n
             render(folder, lambda done, total: advance(1), only=missing)
 
 
-SOURCE = "source"
 STORE = "store"
 
 
@@ -214,20 +214,14 @@ def decode_listed(
             raise VideoError("listed, but not on disk")
         return decode(root / path, plan, decoder, allow_single=allow_single)
     extracted = store.source_size(video)
-    if path and extracted is not None and _size(root / path) not in (None, extracted):
+    # The videos may have been deleted after they were extracted: then the size is -1.
+    if path and extracted is not None and SourceFile.of(root / path).size not in (-1, extracted):
         raise VideoError(
             "the video has changed since its frames were stored",
             where=str(root / path),
             hint=f"vclip extract {store.dataset}",
         )
     return store.decode(video, plan)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:  # the videos may have been deleted after they were extracted
-        return None
 
 
 def _lacking(store: FrameStore, wanted: str, needed: str) -> UsageError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from vclip_cli.video.exact import require_decodable
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.preprocess import preprocess_frames
 from vclip_cli.video.sampling import Rule, Sampling
+from vclip_cli.video.store_packing import SourceFile
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,10 @@ class ListedVideo:
         """The file, None where the video is not on disk."""
         return root / self.path if self.path else None
 
+    def source(self, root: Path) -> SourceFile:
+        """Size and modification time of the file."""
+        return SourceFile.of(root / self.path) if self.path else SourceFile()
+
 
 @dataclass(frozen=True)
 class VideoReading:
@@ -55,12 +60,11 @@ class VideoReading:
 
     input: what the frames are, with `frames` and `preprocessing` stated; where nothing else is
     stated, one view of uniformly sampled frames. store: where the frames were extracted to, None to
-    decode the video files. allow_single: also read files of a single frame.
+    decode the video files.
     """
 
     input: InputSpec
     store: FrameStore | None = None
-    allow_single: bool = False
 
     def __post_init__(self) -> None:
         _ = self.sampling  # refuses numbers that make no sense: UsageError
@@ -111,7 +115,7 @@ class VideoReading:
             "preprocessing": self.preprocessing.as_dict(),
             "crops": self.crops,
             "decoder": self.decoder_facts,
-            "allow_single": self.allow_single,
+            "allow_single": self.input.allow_single_frame,
             "store": self.store_facts,
         }
 
@@ -136,6 +140,17 @@ class VideoSet:
         """The set of the videos at some positions."""
         return replace(self, videos=[self.videos[position] for position in positions])
 
+    def stamp(self, item: ListedVideo) -> SourceFile:
+        """Size and modification time of a video's file; with a frame store, as extracted."""
+        store = self.reading.store
+        if store is None:
+            return item.source(self.root)
+        position = store.index.position(item.video)
+        if position is None:
+            return SourceFile()
+        row = store.index.rows[position]
+        return SourceFile(int(row["source_size"]), int(row["source_mtime"]))
+
     def prepare(self, progress: Progress = no_progress) -> None:
         """Render the videos of the embedded benchmark that are not there yet."""
         if self.reading.store is None:
@@ -156,7 +171,7 @@ def _read_views(root: Path, item: ListedVideo, reading: VideoReading) -> tuple[n
         lambda count: reading.sampling.indices(count).ravel(),
         decoder=reading.decoder,
         store=reading.store,
-        allow_single=reading.allow_single,
+        allow_single=reading.input.allow_single_frame,
     )
     return _views(decoded.frames, reading), decoded.damaged
 
@@ -183,9 +198,9 @@ def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:
 class VideoBatch:
     """Some videos as they were read.
 
-    positions: of the videos that could be read; frames: theirs, uint8 (B,V,T,S,S,3), None without
-    any; failures: the others; errors: why, by position; damage: signs of damage met in a video, by
-    its id, of those that show any.
+    positions: of the videos that could be read; frames: of these, uint8 (B,V,T,S,S,3), None
+    without any; failures: the other videos; errors: their errors, by position; damage: signs of
+    damage, by video id; sound videos are left out.
     """
 
     positions: list[int]
@@ -228,7 +243,7 @@ def video_batches(
 
 def _batches(
     videos: VideoSet, batches: Sequence[Sequence[int]], workers: WorkerSpec, pin_memory: bool
-) -> Iterator[VideoBatch]:
+) -> Generator[VideoBatch, None, None]:
     import torch
 
     items = [videos.videos[position] for batch in batches for position in batch]
@@ -236,41 +251,36 @@ def _batches(
     for batch in batches:
         views: dict[int, np.ndarray] = {}
         errors: dict[int, VclipError] = {}
-        damage = {}
+        failures, damage = [], {}
         for position in batch:
-            row = next(rows)
+            item, row = videos.videos[position], next(rows)
             if isinstance(row, FailedCall):
                 row = VideoError(row.reason)
             if isinstance(row, VclipError):
                 errors[position] = row
+                failures.append(failed_video(item.video, item.path, row))
                 continue
             views[position], signs = row
             if signs:
-                damage[videos.videos[position].video] = signs
+                damage[item.video] = signs
         frames = torch.from_numpy(np.stack(list(views.values()))) if views else None
         if frames is not None and pin_memory:
             frames = frames.pin_memory()
-        failures = [
-            failed_video(item.video, item.path, error)
-            for position, error in errors.items()
-            for item in (videos.videos[position],)
-        ]
         yield VideoBatch(list(views), frames, failures, errors, damage)
 
 
 # Reading ahead ------------------------------------------------------------------------------------
 
 
-DEPTH = 2
-"""Batches that may wait; more would only take memory."""
 _SECONDS_TO_STOP = 5.0
 _END = object()
 
 
-def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
+def prefetched(items: Generator[Item, None, None], depth: int = 2) -> Iterator[Item]:
     """The same items in the same order, each made in a thread while those before it are used.
 
-    An exception of `items` is raised in its turn. When the caller leaves early, `items` is closed.
+    depth: how many may wait; more would only take memory. An exception of `items` is raised in its
+    turn. When the caller leaves early, `items` is closed.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     left = threading.Event()
@@ -283,18 +293,12 @@ def prefetched(items: Iterator[Item], depth: int = DEPTH) -> Iterator[Item]:
         return False
 
     def fill() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    break
-            else:
-                put((_END, None))
-        except BaseException as error:  # of any kind: it is raised where the items are used
-            put((_END, error))
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+        with contextlib.closing(items):
+            try:
+                if all(put((item, None)) for item in items):
+                    put((_END, None))
+            except BaseException as error:  # of any kind: it is raised where the items are used
+                put((_END, error))
 
     thread = threading.Thread(target=fill, name="vclip-prefetch", daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Calls in worker processes: a call that crashes, hangs or takes too much memory costs itself only.
+"""Calls in worker processes, so that one that crashes, hangs or takes too much memory ends alone.
 
 Video decoders are large C libraries that read files from anywhere. A call that takes too long or
 too much memory is ended together with its worker. A worker that dies costs the call that it was
@@ -125,13 +125,9 @@ def _answer(future: Future[Any], spec: WorkerSpec) -> Any:
     except ProcessExpired as error:
         if error.exitcode == TOO_LARGE and spec.limit_memory is not None:
             return FailedCall(f"reading it needs more than {spec.limit_memory:,} MB")
-        return FailedCall(f"the reading process died ({_death(error.exitcode)})")
-
-
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return signal.Signals(-code).name
-    return f"exit code {code}"
+        killed = error.exitcode is not None and error.exitcode < 0
+        end = signal.Signals(-error.exitcode).name if killed else f"exit code {error.exitcode}"
+        return FailedCall(f"the reading process died ({end})")
 
 
 # How workers start --------------------------------------------------------------------------------
@@ -161,14 +157,14 @@ _starting = threading.Lock()
 
 @contextlib.contextmanager
 def _main_left_out() -> Iterator[None]:
-    """A process that this thread spawns meanwhile is told nothing of `__main__`."""
+    """Processes that this thread spawns within do not learn of `__main__`."""
     thread = threading.get_ident()
     with _starting:
         prepare = spawn.get_preparation_data
 
         def without_main(name: str) -> dict[str, Any]:
             data = prepare(name)
-            if threading.get_ident() != thread:  # somebody else's process
+            if threading.get_ident() != thread:  # another thread's process
                 return data
             return {k: v for k, v in data.items() if not k.startswith("init_main_from")}
 

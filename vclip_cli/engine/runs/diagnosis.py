@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import VclipError
+from vclip_cli.common.files import free_bytes
 from vclip_cli.common.resources import (
     cache_folder,
     list_yaml,
@@ -35,18 +35,19 @@ OPTIONAL = ("transformers", "accelerate", "tensorboard")
 
 
 @lru_cache(maxsize=1)
-def package_commit() -> str | None:
-    """The commit of the checkout that the package runs from; None for an installed package.
+def package_facts() -> dict[str, Any]:
+    """Version and commit of this package.
 
+    The commit is that of the checkout that the package runs from, None for an installed package.
     `+changed` marks local edits. The repository of the working folder plays no part.
     """
     root = Path(__file__).resolve().parents[3]
-    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
-        return None
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return commit + ("+changed" if _git(root, "status", "--porcelain", "-uno") else "")
+    commit = None
+    if (root / "pyproject.toml").is_file() and (root / ".git").exists():
+        commit = _git(root, "rev-parse", "HEAD")
+        if commit is not None and _git(root, "status", "--porcelain", "-uno"):
+            commit += "+changed"
+    return {"version": __version__, "commit": commit}
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -75,13 +76,12 @@ def _installed(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def package_facts() -> dict[str, Any]:
-    """Version and commit of this package."""
-    return {"version": __version__, "commit": package_commit()}
-
-
 def diagnose() -> dict[str, dict[str, Any]]:
     """Sections of facts, each a mapping of plain values."""
+    from vclip_cli.models.registry import list_methods
+    from vclip_cli.video.decoders import decoder_versions
+
+    decoders = {name: found or "not installed" for name, found in decoder_versions().items()}
     return {
         "vclip": package_facts(),
         "libraries": {
@@ -90,9 +90,14 @@ def diagnose() -> dict[str, dict[str, Any]]:
             **_installed(OPTIONAL),
         },
         "devices": _devices(),
-        "decoders": _decoders(),
+        "decoders": decoders,
         "folders": _folders(),
-        "names": _names(),
+        "names": {
+            "protocols": list(list_yaml("protocols")),
+            "label sets": list(list_yaml("label_sets")),
+            "methods": list(list_methods()),
+            "datasets": _datasets(),
+        },
         "environment": {
             key: value for key, value in sorted(os.environ.items()) if key.startswith("VCLIP_")
         },
@@ -110,34 +115,15 @@ def _devices() -> dict[str, Any]:
     }
 
 
-def _decoders() -> dict[str, Any]:
-    from vclip_cli.video.decoders import decoder_versions
-
-    return {name: found or "not installed" for name, found in decoder_versions().items()}
-
-
 def _folders() -> dict[str, Any]:
     cache = cache_folder()
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
     return {
         "project": str(project_folder()),
         "user config": str(user_config_folder()),
-        "cache": f"{cache} ({size / 1e6:,.0f} MB; {free / 1e9:,.0f} GB free)",
+        "cache": f"{cache} ({size / 1e6:,.0f} MB; {free_bytes(cache) / 1e9:,.0f} GB free)",
         "searched for protocols, label sets, adapters": [str(path) for path in user_folders()],
         "weights of open_clip": str(Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))),
-    }
-
-
-def _names() -> dict[str, Any]:
-    from vclip_cli.models.registry import list_methods
-
-    return {
-        "protocols": list(list_yaml("protocols")),
-        "label sets": list(list_yaml("label_sets")),
-        "methods": list(list_methods()),
-        "datasets": _datasets(),
     }
 
 

@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import whole_file, write_json
+from vclip_cli.common.files import write_tensors
+from vclip_cli.common.safe_readers import open_tensors
 from vclip_cli.engine.runs.shards import Shard, require_all_shards
 
 PART_SIZE = 64
@@ -70,8 +71,7 @@ class Division:
 
     def videos_per_process(self, count: int) -> list[int]:
         """How many videos each of `count` processes does."""
-        lengths = [len(self.part(start)) for start in self.starts]
-        return [sum(shard.of(lengths)) for shard in Shard(count=count).all_shards]
+        return [len(self.positions_of(shard)) for shard in Shard(count=count).all_shards]
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class FailedVideo:
 class Scores:
     """scores: float32 (N,K) of the videos that could be read, in the order they were listed.
 
-    damage: signs of damage met in a video, by its id, of those that show any; fresh: how many of
-    the videos this pass encoded; latency: seconds that one of these spent in the model, the median
-    over batches, None without any; processes: among how many the pass was divided.
+    damage: signs of damage, by video id; sound videos are left out. fresh: how many videos this
+    pass encoded; latency: median over its batches of the seconds that one of these took in the
+    model, None without any; processes: how many shared the pass.
     """
 
     videos: list[str]
@@ -125,28 +125,17 @@ def write_part(folder: Path, start: int, part: Scores) -> None:
         "failures": json.dumps([asdict(failure) for failure in part.failures]),
         "damage": json.dumps(part.damage),
     }
-    write_part_file(part_path(folder, start), {"scores": part.scores.astype(np.float32)}, facts)
-
-
-def write_part_file(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
-    """Write tensors and texts as one file, whole or not at all. Raises StorageError."""
-    from safetensors.numpy import save_file
-
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=facts)
+    write_tensors(part_path(folder, start), {"scores": part.scores.astype(np.float32)}, facts)
 
 
 def read_part(folder: Path, start: int) -> Scores | None:
     """A part that is there, None for one that is not. Raises DataError for a damaged one."""
-    from safetensors import safe_open
-
     path = part_path(folder, start)
     if not path.is_file():
         return None
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            facts = stream.metadata()
-            scores = stream.get_tensor("scores")
+    damaged = "a part of the interrupted run is damaged"
+    with open_tensors(path, damaged, "delete the file, or start again with --no-resume") as stream:
+        facts, scores = stream.metadata(), stream.get_tensor("scores")
         failures = [FailedVideo(**values) for values in json.loads(facts["failures"])]
         damage = json.loads(facts.get("damage", "{}"))
         videos = json.loads(facts["videos"])
@@ -156,19 +145,6 @@ def read_part(folder: Path, start: int) -> Scores | None:
         if len(videos) != len(scores) or not isinstance(damage, dict):
             raise ValueError(f"{len(scores)} rows of scores for {len(videos)} videos")
         return Scores(videos, scores, failures, damage)
-    except Exception as error:  # the format's reader has no common error for damaged files
-        raise DataError(
-            "a part of the interrupted run is damaged",
-            where=str(path),
-            found=str(error)[:200],
-            hint="delete the file, or start again with --no-resume",
-        ) from None
-
-
-def note_shard(folder: Path, shard: Shard, starts: Sequence[int]) -> None:
-    """Note that a shard has done all of its parts. Raises StorageError."""
-    facts: dict[str, Any] = {"shard": shard.index + 1, "of": shard.count, "parts": shard.of(starts)}
-    write_json(folder / f"shard-{shard}.json", facts)
 
 
 def merged_shards(folder: Path, starts: Sequence[int], finished: dict[int, Scores]) -> int:
@@ -176,8 +152,7 @@ def merged_shards(folder: Path, starts: Sequence[int], finished: dict[int, Score
 
     Raises DataError where a shard or a part is missing, or where different divisions overlap.
     """
-    words = [path.stem.split("-") for path in sorted(folder.glob("shard-*-of-*.json"))]
-    count = require_all_shards({(int(word[1]), int(word[3])) for word in words}, folder)
+    count = require_all_shards(folder, "shard-*-of-*.json")
     if missing := len(set(starts) - set(finished)):
         raise DataError(
             "not all parts are there to be merged",

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from vclip_cli.engine.runs.diagnosis import library_versions, package_facts
 from vclip_cli.engine.runs.shards import Shard
 
 LOG_FILE = "log.jsonl"
-SUFFIX = ".jsonl"
-
 
 _command: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 
@@ -59,21 +57,25 @@ class RunLog:
             raise storage_error(error, self.path) from error
 
 
-def log_name(shard: Shard) -> str:
-    """The name of the log of one of several processes that share a folder."""
-    return "log" if shard.is_main else f"log-{shard}"
-
-
 @contextlib.contextmanager
-def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> Iterator[RunLog]:
+def open_run_log(
+    folder: Path, work: str, shard: Shard | None = None, **facts: Any
+) -> Iterator[RunLog]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
-    work: the verb; name: of the file, see `log_name`; facts: such as the number of videos. A log
-    that has a start and no end is that of a killed run. Raises StorageError.
+    work: the verb; shard: of this process, where several share the folder; facts: such as the
+    number of videos. A log that has a start and no end is that of a killed run. Raises
+    StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = RunLog(folder / f"{name}{SUFFIX}")
-    _drop_half_line(log.path)
+    log = RunLog(folder / (LOG_FILE if shard is None or shard.is_main else f"log-{shard}.jsonl"))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            content = log.path.read_bytes()
+            if not content.endswith(b"\n"):  # what a killed attempt had begun to write
+                log.path.write_bytes(content[: content.rfind(b"\n") + 1])
+    except OSError as error:
+        raise storage_error(error, log.path) from error
     log.note(
         "started",
         work=work,
@@ -96,23 +98,6 @@ def open_run_log(folder: Path, work: str, name: str = "log", **facts: Any) -> It
     log.note("ended", outcome="finished")
 
 
-def _drop_half_line(path: Path) -> None:
-    """Cut off what a killed attempt had begun to write."""
-    try:
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
-def run_logs_below(folder: Path) -> list[Path]:
-    """The logs in a folder and below it, in order."""
-    return sorted(folder.rglob(f"log*{SUFFIX}"))
-
-
 def read_run_log(path: Path) -> list[dict[str, Any]]:
     """All events in order; a last line that was cut off by a kill is left out.
 
@@ -131,22 +116,15 @@ def read_run_log(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
-        except (ValueError, RecursionError):
-            event = None
-        if _is_event(event):
+            timed = datetime.fromisoformat(event["time"]).tzinfo is not None
+            if not timed or not isinstance(event["event"], str):
+                raise ValueError("not an event")
             events.append(event)
-        elif number < len(lines):
-            raise DataError("the log is damaged", where=f"{path}:{number}", found=line[:80])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            if number < len(lines):  # the last line may be cut off
+                where = f"{path}:{number}"
+                raise DataError("the log is damaged", where=where, found=line[:80]) from None
     return events
-
-
-def _is_event(event: Any) -> bool:
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        return False
-    try:
-        return datetime.fromisoformat(event["time"]).tzinfo is not None
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 # What `vclip doctor --run` says -------------------------------------------------------------------
@@ -173,16 +151,12 @@ class RunDiagnosis:
     error: str | None
     continues: str | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self)
-
 
 def diagnose_runs(folder: Path) -> list[RunDiagnosis]:
     """Every run in a folder and below it, by path. Raises DataError when there is none."""
     if not folder.is_dir():
         raise DataError("no such folder", where=str(folder))
-    found = run_logs_below(folder)
+    found = sorted(folder.rglob("log*.jsonl"))
     if not found:
         raise DataError(
             "no log of a run lies in this folder or below it",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,16 +53,6 @@ class Shard:
         return f"{self.index + 1}-of-{self.count}"
 
 
-def read_shard(text: str) -> Shard:
-    """The shard that `2/3` means, the second of three. Raises UsageError."""
-    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(
-            f"--shard {text!r}", expected="i/n with 1 <= i <= n, such as 1/3, 2/3 and 3/3"
-        )
-    return Shard(int(found[1]) - 1, int(found[2]), manual=True)
-
-
 def launched_shard() -> Shard:
     """This process's rank in its launch; the only process without one. Raises UsageError."""
     rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
@@ -76,8 +66,18 @@ def launched_shard() -> Shard:
 
 
 def own_shard(named: str | None) -> Shard:
-    """The shard that `--shard` names, else this process's rank in its launch. Raises UsageError."""
-    return read_shard(named) if named is not None else launched_shard()
+    """The shard that `--shard` names, else this process's rank in its launch. Raises UsageError.
+
+    named: such as `2/3`, the second of three.
+    """
+    if named is None:
+        return launched_shard()
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", named.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(
+            f"--shard {named!r}", expected="i/n with 1 <= i <= n, such as 1/3, 2/3 and 3/3"
+        )
+    return Shard(int(found[1]) - 1, int(found[2]), manual=True)
 
 
 def wait_until(ready: Callable[[], bool]) -> None:
@@ -90,12 +90,16 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def require_all_shards(finished: Collection[tuple[int, int]], folder: Path) -> int:
+def require_all_shards(folder: Path, notes: str) -> int:
     """How many shards there are, after a look at whether all of them are finished.
 
-    finished: (number from 1, of how many) of each finished shard. Raises DataError where one is
-    missing, or where shards of different divisions lie in the folder.
+    notes: the pattern of the files that finished shards leave in the folder; `shard-2-of-3` stands
+    in their paths. Raises DataError where one is missing, or where shards of different divisions
+    lie in the folder.
     """
+    names = [str(path.relative_to(folder)) for path in folder.glob(notes)]
+    found = [re.match(r"shard-(\d+)-of-(\d+)\b", name) for name in names]
+    finished = {(int(part[1]), int(part[2])) for part in found if part is not None}
     counts = sorted({count for _, count in finished})
     if len(counts) > 1:
         each = [f"{sum(of == count for _, of in finished)} of {count}" for count in counts]
@@ -124,7 +128,7 @@ def require_all_shards(finished: Collection[tuple[int, int]], folder: Path) -> i
 @dataclass(frozen=True)
 class Workload:
     """videos: how many each process has left to do, by rank; rate: videos a second of one process,
-    None where nobody has measured it."""
+    None where it was not measured."""
 
     videos: Sequence[int]
     rate: float | None = None

@@ -6,7 +6,6 @@ Only files that this package writes are listed and deleted. All others stay.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError, StorageError, UsageError, did_you_mean
+from vclip_cli.common.files import read_note
 from vclip_cli.common.resources import cache_folder
 from vclip_cli.engine.encoding.embedding_files import SUFFIX, read_header
 
@@ -52,22 +52,13 @@ class CacheEntry:
         return {**asdict(self), "folder": str(self.folder), "datasets": list(self.datasets)}
 
 
-def list_cache() -> list[CacheEntry]:
-    """Every folder of the cache, by kind and name."""
-    return [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
-
-
 def _folders(kind: str) -> Iterator[Path]:
     root = cache_folder()
-    pattern = "toy-*" if kind == "toy" else f"{kind}/*"
-    for folder in root.glob(pattern):
+    for folder in root.glob("toy-*" if kind == "toy" else f"{kind}/*"):
         links = folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != root)
-        if folder.is_dir() and not links and (kind != "toy" or _is_toy(folder.name)):
+        own = kind != "toy" or re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", folder.name)
+        if folder.is_dir() and not links and own:
             yield folder
-
-
-def _is_toy(name: str) -> bool:
-    return re.fullmatch(r"toy-(multi-)?[0-9a-f]{12}", name) is not None
 
 
 def _describe(kind: str, folder: Path) -> CacheEntry:
@@ -75,9 +66,9 @@ def _describe(kind: str, folder: Path) -> CacheEntry:
     size = sum(_size(path) for path in files)
     if kind == "embeddings":
         datasets, items = _embedded(files)
-        made_by = _embeddings_made_by(_json(folder / "description.json"))
+        made_by = _embeddings_made_by(read_note(folder / "description.json"))
     elif kind == "frames":
-        facts = _json(folder / "store.json")
+        facts = read_note(folder / "store.json")
         datasets = (str(facts.get("dataset", folder.name)),)
         items, made_by = _size(folder / "index.bin") // 64, f"vclip extract {datasets[0]}"
     elif kind == "report":
@@ -90,6 +81,7 @@ def _describe(kind: str, folder: Path) -> CacheEntry:
 
 
 def _embedded(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
+    """The datasets of some shards, and how many videos they hold."""
     datasets, items = set(), 0
     for path in files:
         if path.suffix == SUFFIX:
@@ -120,10 +112,10 @@ def choose(
 ) -> list[CacheEntry]:
     """The entries that have one of these kinds, one of these names and one of these datasets.
 
-    A name may be cut short; no kinds, names or datasets are all of them. Raises UsageError for a
-    kind, name or dataset that is not there.
+    The start of a name is enough. Without kinds, names or datasets, all entries are chosen. They
+    are sorted by kind and name. Raises UsageError for a kind, name or dataset that is not there.
     """
-    entries = list_cache()
+    entries = [_describe(kind, folder) for kind in KINDS for folder in sorted(_folders(kind))]
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"unknown kind {kind!r}", hint=did_you_mean(kind, KINDS))
@@ -156,7 +148,11 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
     """
     freed = 0
     for path in list(_files(entry.kind, entry.folder)):
-        if entry.kind == "embeddings" and datasets and not _is_of(path, datasets):
+        if (
+            entry.kind == "embeddings"
+            and datasets
+            and not set(datasets) & set(_embedded([path])[0])
+        ):
             continue
         size = _size(path)
         try:
@@ -168,22 +164,11 @@ def clear(entry: CacheEntry, datasets: Collection[str] = ()) -> int:
     if not remaining:
         with contextlib.suppress(OSError):
             (entry.folder / "description.json").unlink(missing_ok=True)
-        inner = [
-            path for path in entry.folder.rglob("*") if path.is_dir() and not path.is_symlink()
-        ]
-        for folder in [*sorted(inner, reverse=True), entry.folder]:
+        below = [p for p in entry.folder.rglob("*") if p.is_dir() and not p.is_symlink()]
+        for folder in [*sorted(below, reverse=True), entry.folder]:
             with contextlib.suppress(OSError):  # other files may lie there as well
                 folder.rmdir()
     return freed
-
-
-def _is_of(path: Path, datasets: Collection[str]) -> bool:
-    if path.suffix != SUFFIX:
-        return False
-    try:
-        return read_header(path).rows.dataset in datasets
-    except DataError:
-        return False
 
 
 def _files(kind: str, folder: Path) -> Iterator[Path]:
@@ -198,11 +183,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""`vclip embed`: the embeddings of a dataset's videos, computed before anybody asks for them."""
+"""`vclip embed`: the embeddings of a dataset's videos, computed ahead of the runs that use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.engine.encoding.embedding_store import EmbeddingStore, embedding_store
 from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
-from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, load_method
+from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.passes import embed_videos
 from vclip_cli.engine.encoding.settings import protocol_views, reading_from, resolve_settings
 from vclip_cli.engine.loading.datasets import open_dataset
@@ -32,16 +32,10 @@ if TYPE_CHECKING:
 class EmbedPlan:
     """All that is decided before the first video is read."""
 
-    request: Request
     shard: Shard
     encoder: Encoder
     store: EmbeddingStore
     videos: VideoSet
-
-    @property
-    def division(self) -> Division:
-        """How the videos are cut into parts and batches."""
-        return Division(len(self.videos), self.encoder.compute.batch_size)
 
 
 def plan_embedding(request: Request) -> EmbedPlan:
@@ -50,14 +44,12 @@ def plan_embedding(request: Request) -> EmbedPlan:
     root = dataset.require_videos()
     items = _items(dataset, request.data.split, request.run.limit)
     compute = resolve_compute(request.compute)
-    method = load_method(
-        request.model, default_backbone=dataset.config.backbone or DEFAULT_BACKBONE
-    )
+    method = load_method(request.model, default_backbone=dataset.config.backbone)
     planned = method.stated_views()
     if request.data.protocol is not None:
         planned = protocol_views(load_protocol(request.data.protocol), dataset, method)
     settings = resolve_settings(method.adapter, request.input, planned=planned)
-    reading = reading_from(settings.reading, request.input.frames_from, dataset.config.name)
+    reading = reading_from(settings.reading, dataset.config.name)
     encoder = Encoder(method.adapter, compute, request.workers)
     store = embedding_store(encoder, reading, stores_all=True)
     if store is None:
@@ -66,7 +58,7 @@ def plan_embedding(request: Request) -> EmbedPlan:
             hint="see the column 'cacheable' of: vclip methods --json",
         )
     videos = VideoSet(root, items, reading, dataset.config.name)
-    return EmbedPlan(request, own_shard(request.run.shard), encoder, store, videos)
+    return EmbedPlan(own_shard(request.run.shard), encoder, store, videos)
 
 
 def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) -> list[ListedVideo]:
@@ -83,22 +75,6 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
     rows = rows.drop_duplicates("video")
     items = [ListedVideo(v, p) for v, p in zip(rows["video"], rows["path"], strict=True)]
     return items if limit is None else items[:limit]
-
-
-def left_per_process(plan: EmbedPlan) -> list[int]:
-    """How many videos each process would encode: those of its shard that are not stored."""
-    stored = plan.store.open(plan.videos)
-    shards = [plan.division.positions_of(shard) for shard in plan.shard.all_shards]
-    return [sum(position not in stored for position in positions) for positions in shards]
-
-
-def bytes_a_video(plan: EmbedPlan) -> int:
-    """What one video's embedding takes, by encoding an empty one."""
-    reading = plan.videos.reading
-    size = reading.preprocessing.size
-    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
-    plan.encoder.adapter.to(plan.encoder.device)
-    return plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
 
 
 @dataclass(frozen=True)
@@ -126,7 +102,6 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
     """
     store, count = plan.store, len(plan.videos)
     require_writable_folder(store.folder, "VCLIP_CACHE")
-    plan.videos.at(plan.division.positions_of(plan.shard)).prepare(progress)
     plan.encoder.adapter.to(plan.encoder.device)
     done = embed_videos(plan.encoder, plan.videos, store, plan.shard, progress=progress)
     if count and len(done.failures) == count:
@@ -140,7 +115,14 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
     """What `--dry-run` prints. rate: videos a second of one process."""
-    left, each, count = left_per_process(plan), bytes_a_video(plan), len(plan.videos)
+    reading, size = plan.videos.reading, plan.videos.reading.preprocessing.size
+    empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
+    plan.encoder.adapter.to(plan.encoder.device)
+    each = plan.encoder.embed(empty, reading.preprocessing).nbytes * reading.views
+    count, stored = len(plan.videos), plan.store.open(plan.videos)
+    division = Division(count, plan.encoder.compute.batch_size)
+    shards = [division.positions_of(shard) for shard in plan.shard.all_shards]
+    left = [sum(position not in stored for position in positions) for positions in shards]
     return {
         "folder": str(plan.store.folder),
         "key": plan.store.key,

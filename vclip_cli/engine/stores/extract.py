@@ -6,18 +6,15 @@ them in the order of the dataset, which gives the bytes of a store that one proc
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import DataError
-from vclip_cli.common.files import require_writable_folder, write_json
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import folder_lock, require_writable_folder, write_json
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.runs.run_log import open_run_log
 from vclip_cli.engine.runs.shards import Shard, require_all_shards, wait_until
 from vclip_cli.engine.stores.extract_plan import (
@@ -31,7 +28,6 @@ from vclip_cli.engine.stores.extract_plan import (
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.store_format import (
     SETTINGS_FILE,
-    StoreSettings,
     read_settings,
     refuse_other_settings,
     refuse_other_versions,
@@ -179,7 +175,12 @@ def extract_shard(
     if shard.count == 1 and not shard.manual:
         return extract(plan, progress=progress)
     require_writable_folder(plan.folder)
-    own = _own_plan(plan, shard)
+    made_by, index = plan.settings, StoreIndex.empty()
+    if (plan.folder / SETTINGS_FILE).exists():
+        made_by, index = read_settings(plan.folder)[1], load_index(plan.folder)
+    tasks = open_tasks(replace(plan, videos=shard.of(plan.videos)), made_by, index)
+    videos = [task.video for task in tasks]
+    own = replace(plan, folder=shard_folder(plan.folder, shard), videos=videos)
     done = own.folder / DONE_FILE
     done.unlink(missing_ok=True)
     _fill_store(own, progress=progress)
@@ -196,29 +197,15 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
     return folder / f"shard-{shard}"
 
 
-def _own_plan(plan: ExtractPlan, shard: Shard) -> ExtractPlan:
-    """The videos of a shard that the joined store lacks, into the shard's own store."""
-    made_by, index = _there(plan)
-    tasks = open_tasks(replace(plan, videos=shard.of(plan.videos)), made_by, index)
-    own = [task.video for task in tasks]
-    return replace(plan, folder=shard_folder(plan.folder, shard), videos=own)
-
-
-def _there(plan: ExtractPlan) -> tuple[StoreSettings, StoreIndex]:
-    """The settings and the index of the joined store; empty where there is none yet."""
-    folder = plan.folder
-    if (folder / SETTINGS_FILE).exists():
-        return read_settings(folder)[1], load_index(folder)
-    return plan.settings, StoreIndex.empty()
-
-
 def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted:
     """Join the shards that lie below the store's folder, and remove them.
 
     Raises DataError when a shard is missing or shards of different divisions lie there.
     """
     folder = plan.folder
-    stores = _finished_shards(folder)
+    count = require_all_shards(folder, f"shard-*/{DONE_FILE}")
+    shards = Shard(count=count).all_shards
+    stores = [FrameStore.open(shard_folder(folder, shard)) for shard in shards]
     settings = stores[0].settings
     for store in stores:
         refuse_other_settings(store.folder, store.settings, plan.settings)
@@ -229,29 +216,18 @@ def merge_shards(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extr
             index = writer.open()
             with progress("joining", len(plan.videos)) as advance:
                 for video in plan.videos:
-                    holder = _store_of(video, stores, index)
-                    if holder is not None:
-                        written += writer.add(holder.packed(video.video))
+                    name = video.video
+                    holders = (s for s in stores if s.index.position(name) is not None)
+                    if (holder := next(holders, None)) is not None:
+                        written += writer.add(holder.packed(name))
+                    elif index.position(name) is None:
+                        raise DataError(
+                            f"no shard holds the video {name!r}",
+                            hint="run every shard again with the same options: what is done is not"
+                            " done again",
+                        )
                     advance(1)
         for store in stores:
             store.close()
             shutil.rmtree(store.folder)
     return _outcome(plan, written, 0, None)
-
-
-def _store_of(video: ListedVideo, stores: list[FrameStore], index: StoreIndex) -> FrameStore | None:
-    for store in stores:
-        if store.index.position(video.video) is not None:
-            return store
-    if index.position(video.video) is not None:
-        return None
-    raise DataError(
-        f"no shard holds the video {video.video!r}",
-        hint="run every shard again with the same options: what is done is not done again",
-    )
-
-
-def _finished_shards(folder: Path) -> list[FrameStore]:
-    notes = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(f"shard-*/{DONE_FILE}"))]
-    count = require_all_shards({(note["shard"], note["of"]) for note in notes}, folder)
-    return [FrameStore.open(shard_folder(folder, one)) for one in Shard(count=count).all_shards]

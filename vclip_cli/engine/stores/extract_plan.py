@@ -1,33 +1,49 @@
-"""What `vclip extract` has to do: what a store lacks, and what in it is damaged. No torch."""
+"""What `vclip extract` has to do: what a store lacks or holds damaged, and its size. No torch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vclip_cli.common.errors import UsageError
+from vclip_cli.common.files import free_bytes
 from vclip_cli.common.long_work import Progress, no_progress
-from vclip_cli.engine.loading.datasets import default_store, open_dataset, require_videos
+from vclip_cli.engine.loading.datasets import (
+    default_store,
+    open_dataset,
+    prepare_videos,
+    require_videos,
+)
 from vclip_cli.engine.loading.videos import ListedVideo
 from vclip_cli.engine.loading.workers import FailedCall, call_in_workers
 from vclip_cli.engine.requests import Request
-from vclip_cli.engine.specs import UNPROTECTED, StoreSpec, WorkerSpec
+from vclip_cli.engine.runs.shards import Shard, Workload
+from vclip_cli.engine.specs import StoreSpec, WorkerSpec
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.kept_frames import KeptFrames
 from vclip_cli.video.store_format import (
+    SETTINGS_FILE,
     StoreSettings,
     VideoHead,
     make_settings,
+    refuse_other_settings,
     refuse_other_versions,
     store_files,
 )
-from vclip_cli.video.store_index import StoreIndex
-from vclip_cli.video.store_packing import PackedVideo, SourceFile, pack_video
+from vclip_cli.video.store_index import ROW, StoreIndex
+from vclip_cli.video.store_packing import PackedVideo, pack_video
 
 _LEAST_A_TASK, _MOST_A_TASK = 16, 256
+_SAMPLED_AT_ONCE = 32
+_FEWEST_SAMPLED = 64
+_MOST_SAMPLED = 1024
+_SECONDS_OF_SAMPLING = 60.0
+_GOOD_ENOUGH = 0.05
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,7 @@ def _what_to_do(
     kept = index.kept(video.video)
     if kept is None:
         return Task(video)
-    source = _source_of(root, video)
+    source = video.source(root)
     damaged = checked is not None and kept.position in checked.damaged
     if kept.frames and source.size < 0:
         return None
@@ -136,11 +152,6 @@ def _what_to_do(
     if kept.frames and not changed and not damaged:
         return None
     return Task(video, changed, damaged, again=not (kept.frames or changed or damaged))
-
-
-def _source_of(root: Path, video: ListedVideo) -> SourceFile:
-    path = video.below(root)
-    return SourceFile.of(path) if path is not None else SourceFile()
 
 
 def pack_all(
@@ -155,7 +166,7 @@ def pack_all(
     for video, result in zip(videos, calls, strict=True):
         if isinstance(result, FailedCall):
             head = VideoHead(video.video, failure=result.reason)
-            packed = PackedVideo(head, b"", _source_of(plan.root, video))
+            packed = PackedVideo(head, b"", video.source(plan.root))
             yield packed, workers.video_timeout or 0.0
         else:
             yield result
@@ -190,21 +201,10 @@ class Checked:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         reasons = sorted(set(self.damaged.values()))
-        return {
-            "clips": self.clips,
-            "damaged": len(self.damaged),
-            "reasons": reasons,
-            "dropped_rows": self.dropped_rows,
-            "freed": self.freed,
-        }
+        return {**vars(self), "damaged": len(self.damaged), "reasons": reasons}
 
 
-def check_store(
-    store: FrameStore,
-    workers: WorkerSpec = UNPROTECTED,
-    *,
-    progress: Progress = no_progress,
-) -> Checked:
+def check_store(store: FrameStore, workers: WorkerSpec, *, progress: Progress) -> Checked:
     """Compare every video with its checksums and decode its frames. Raises DataError."""
     rows = store.index.latest()
     processes = workers.most_workers
@@ -225,3 +225,108 @@ def check_store(
 def _check_rows(store: FrameStore, rows: Sequence[int]) -> dict[int, str]:
     problems = ((row, store.check(row)) for row in rows)
     return {row: problem for row, problem in problems if problem is not None}
+
+
+# How much disk a store will need ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an extraction would need.
+
+    clips: videos to extract; sampled: of these, for the estimate; needed, low, high: bytes to add,
+    with a 95 % interval; there: bytes that the store has now; free: bytes on that disk; work: what
+    each process would do, at the rate of the sample; checked: what `--verify` found.
+    """
+
+    folder: str
+    clips: int
+    sampled: int
+    needed: int
+    low: int
+    high: int
+    there: int
+    free: int
+    work: Workload
+    checked: Checked | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        checked = self.checked.as_dict() if self.checked is not None else None
+        return {**asdict(self), "work": self.work.as_dict(), "checked": checked}
+
+
+def estimate(
+    plan: ExtractPlan,
+    shard: Shard | None = None,
+    rate: float | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> Estimate:
+    """Compress a random sample of the videos that are left to do; nothing is written.
+
+    shard: one of those that the work is divided into; rate: videos a second of one process, None
+    for that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
+    passed. Raises UsageError when the store has other settings, DataError when it is damaged.
+    """
+    folder, videos = plan.folder, plan.videos
+    checked, there = None, 0
+    if plan.request.run.resume and (folder / SETTINGS_FILE).exists():
+        store = FrameStore.open(folder)
+        refuse_other_settings(folder, store.settings, plan.settings)
+        if plan.request.store.verify:
+            checked = check_store(store, plan.request.workers, progress=progress)
+        there = size_on_disk(folder)
+        tasks = open_tasks(plan, store.settings, store.index, checked)
+        videos = [task.video for task in tasks]
+    elif plan.request.store.verify:
+        raise UsageError("there is no frame store to verify", where=str(folder))
+    order = np.random.default_rng(0).permutation(len(videos)).tolist()
+    sizes: list[int] = []
+    seconds = 0.0
+    started = time.monotonic()
+    with progress("sampling", min(len(videos), _FEWEST_SAMPLED)) as advance:
+        while len(sizes) < len(videos) and not _enough(sizes, len(videos), started):
+            chosen = [
+                videos[number] for number in order[len(sizes) : len(sizes) + _SAMPLED_AT_ONCE]
+            ]
+            prepare_videos(plan.dataset, [video.video for video in chosen])
+            for packed, took in pack_all(chosen, plan):
+                seconds += took
+                sizes.append(len(packed.head.packed()) + len(packed.body) + ROW.itemsize)
+                advance(1)
+    mean, margin = _mean(sizes, len(videos))
+    if rate is None and seconds:
+        rate = len(sizes) * max(plan.request.workers.most_workers, 1) / seconds
+    left = {video.video for video in videos}
+    divided = [one.of(plan.videos) for one in (shard or Shard()).all_shards]
+    work = Workload([sum(v.video in left for v in part) for part in divided], rate)
+    return Estimate(
+        folder=str(folder),
+        clips=len(videos),
+        sampled=len(sizes),
+        needed=round(mean * len(videos)),
+        low=round(max(mean - margin, 0) * len(videos)),
+        high=round((mean + margin) * len(videos)),
+        there=there,
+        free=free_bytes(folder),
+        work=work,
+        checked=checked,
+    )
+
+
+def _enough(sizes: list[int], count: int, started: float) -> bool:
+    if len(sizes) < _FEWEST_SAMPLED:
+        return False
+    mean, margin = _mean(sizes, count)
+    late = time.monotonic() - started > _SECONDS_OF_SAMPLING
+    return margin < _GOOD_ENOUGH * mean or len(sizes) >= _MOST_SAMPLED or late
+
+
+def _mean(sizes: list[int], count: int) -> tuple[float, float]:
+    """The mean size of a video and half of its 95 % interval, drawn without replacement."""
+    if not sizes:
+        return 0.0, 0.0
+    spread = float(np.std(sizes, ddof=1)) if len(sizes) > 1 else 0.0
+    left_out = max(1 - len(sizes) / count, 0.0)
+    return float(np.mean(sizes)), 1.96 * spread * (left_out / len(sizes)) ** 0.5

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.data.recipe import Augmentation, ColorJitter
+from vclip_cli.data.recipe import Augmentation
 from vclip_cli.video.preprocess import preprocess_frames, resized_size
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -39,7 +39,9 @@ def augment(
         if how.flip and _happens(how.flip) and may_flip:
             clip = v2.functional.horizontal_flip(clip)
         if how.color_jitter is not None and _happens(how.color_jitter.probability):
-            clip = _jitter(clip, how.color_jitter)
+            color = how.color_jitter
+            jitter = v2.ColorJitter(color.brightness, color.contrast, color.saturation, color.hue)
+            clip = torch.stack([jitter(f) for f in clip]) if color.per_frame else jitter(clip)
         if how.grayscale and _happens(how.grayscale):
             clip = v2.functional.rgb_to_grayscale(clip, num_output_channels=3)
     return np.ascontiguousarray(clip.permute(0, 2, 3, 1).numpy())
@@ -98,11 +100,6 @@ def _crop(frames: np.ndarray, spec: Preprocessing, how: Augmentation) -> Tensor:
     scale = tuple(how.scales) if how.scales else (0.08, 1.0)
     ratio = how.ratio or (3 / 4, 4 / 3)
     return v2.RandomResizedCrop(spec.size, scale=scale, ratio=ratio, antialias=True)(clip)
-
-
-def _jitter(clip: Tensor, how: ColorJitter) -> Tensor:
-    jitter = v2.ColorJitter(how.brightness, how.contrast, how.saturation, how.hue)
-    return torch.stack([jitter(frame) for frame in clip]) if how.per_frame else jitter(clip)
 
 
 def _channels_first(frames: np.ndarray) -> Tensor:

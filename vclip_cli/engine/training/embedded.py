@@ -6,9 +6,6 @@ for all such methods, seeds and numbers of shots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch.nn.functional import normalize
@@ -18,7 +15,7 @@ from vclip_cli.common.long_work import Progress
 from vclip_cli.engine.encoding.embedding_store import embedding_store
 from vclip_cli.engine.encoding.encoder import autocast
 from vclip_cli.engine.encoding.passes import embed_videos, encoded_batches
-from vclip_cli.engine.encoding.settings import class_prompts, recipe_views, resolve_settings
+from vclip_cli.engine.encoding.settings import recipe_views
 from vclip_cli.engine.loading.datasets import require_kept
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
@@ -26,47 +23,45 @@ from vclip_cli.engine.runs.shards import launched_shard
 from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.training.outcome import ResumeState
 from vclip_cli.engine.training.plan import TrainingPlan
-from vclip_cli.engine.training.samples import TrainingItem, seed_of
+from vclip_cli.engine.training.samples import seed_of
 from vclip_cli.models.fitting import FitOptimizer, Fitting
 
 
-def fit_on_embeddings(
-    plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress
-) -> ResumeState:
+def fit_on_embeddings(plan: TrainingPlan, progress: Progress) -> ResumeState:
     """Get the embeddings of the training list and fit the adapter on them.
 
     Gives the state of a finished run. Raises DataError when fewer than two classes can be read.
     """
-    adapter, recipe = plan.method.adapter, plan.recipe
+    recipe, encoder = plan.recipe, plan.encoder
     state = ResumeState(plan.document.sha256, 0, {}, {})
-    embeddings, targets = _embeddings(plan, items, state, progress)
-    if len(torch.unique(targets)) < 2:
+    embeddings, targets = _embeddings(plan, state, progress)
+    classes = len(torch.unique(targets))
+    if classes < 2:
         raise DataError(
             "training needs readable videos of at least two classes",
-            found=f"{len(targets):,} videos of {len(torch.unique(targets))} classes",
+            found=f"{len(targets):,} videos of {classes} classes",
             hint=f"vclip data check {plan.dataset.config.name}",
         )
-    spec, schedule = recipe.optimizer, recipe.schedule
+    optimizer = None
+    if (spec := recipe.optimizer) is not None:
+        optimizer = FitOptimizer(
+            spec.name, spec.learning_rate, spec.weight_decay, spec.betas, spec.epsilon
+        )
     fitting = Fitting(
         seed=seed_of("fit", plan.seed),
         batch_size=recipe.batch_size,
-        optimizer=None
-        if spec is None
-        else FitOptimizer(
-            spec.name, spec.learning_rate, spec.weight_decay, spec.betas, spec.epsilon
-        ),
-        epochs=None if schedule is None else schedule.epochs,
+        optimizer=optimizer,
+        epochs=None if recipe.schedule is None else recipe.schedule.epochs,
         progress=progress,
     )
-    prompts = class_prompts(plan.dataset.label_set, plan.classes, plan.text, plan.templates)
-    with autocast(plan.device, plan.request.compute.precision):
-        fitted = adapter.fit(embeddings, targets, prompts, fitting)
+    with autocast(encoder.device, encoder.compute.precision):
+        fitted = encoder.adapter.fit(embeddings, targets, plan.data.prompts, fitting)
     state.step, state.losses = len(fitted.losses), fitted.losses
     state.best = dict(fitted.chosen)
     return state
 
 
-def embed_shard(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Progress) -> None:
+def embed_shard(plan: TrainingPlan, progress: Progress) -> None:
     """Store this process's shard of the embeddings that rank 0 of a launch fits on.
 
     Rank 0 waits for the others. Nothing is done where nothing may be stored.
@@ -74,43 +69,36 @@ def embed_shard(plan: TrainingPlan, items: Sequence[TrainingItem], progress: Pro
     shard = launched_shard()
     if shard.count == 1 or not plan.request.run.cache:
         return
-    encoder, videos = plan.encoder, _training_videos(plan, items)
+    encoder, videos = plan.encoder, _training_videos(plan)
     encoder.adapter.to(encoder.device)
     store = embedding_store(encoder, videos.reading, stores_all=True)
     if store is None:
         return
-    division = Division(len(videos), encoder.compute.batch_size)
-    videos.at(division.positions_of(shard)).prepare(progress)
     embed_videos(encoder, videos, store, shard, progress=progress)
 
 
-def _training_videos(plan: TrainingPlan, items: Sequence[TrainingItem]) -> VideoSet:
+def _training_videos(plan: TrainingPlan) -> VideoSet:
     """The training videos, read as at the test. Raises UsageError for a frame store that lacks the
     frames."""
-    asked = InputSpec(decoder=plan.request.input.decoder)
-    views = recipe_views(plan.recipe)
-    reading = resolve_settings(plan.method.adapter, asked, planned=views).reading
-    reading = replace(reading, store=plan.store)
-    require_kept(plan.store, reading.sampling)
-    listed = [ListedVideo(item.video, item.path) for item in items]
-    return VideoSet(plan.videos_root, listed, reading, plan.dataset.config.name)
+    listed = [ListedVideo(item.video, item.path) for item in plan.data.items]
+    asked = InputSpec(decoder=plan.data.reading.decoder)
+    videos = plan.video_set(listed, asked, recipe_views(plan.recipe))
+    require_kept(videos.reading.store, videos.reading.sampling)
+    return videos
 
 
 def _embeddings(
-    plan: TrainingPlan, items: Sequence[TrainingItem], state: ResumeState, progress: Progress
+    plan: TrainingPlan, state: ResumeState, progress: Progress
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """L2-normalised video embeddings (N,E), averaged over views, and targets (N,)."""
-    encoder, videos = plan.encoder, _training_videos(plan, items)
-    stored = None
-    if plan.request.run.cache:
-        store = embedding_store(encoder, videos.reading)
-        stored = store.open(videos) if store is not None else None
+    encoder, videos, items = plan.encoder, _training_videos(plan), plan.data.items
+    store = embedding_store(encoder, videos.reading) if plan.request.run.cache else None
+    stored = store.open(videos) if store is not None else None
     division = Division(len(videos), encoder.compute.batch_size)
     rows, targets = [], []
     with progress("embedding", len(videos)) as advance:
         for batch in encoded_batches(encoder, videos, division, stored=stored, pooled=True):
-            for failure in batch.failures:
-                state.failures[failure.video] = [failure.path, failure.reason]
+            state.note_failures(batch.failures)
             if batch.encoded is not None:
                 views = batch.encoded.float().unflatten(0, (-1, videos.reading.views))
                 rows.append(views.mean(1).cpu().numpy())
@@ -119,7 +107,7 @@ def _embeddings(
     if not rows:
         raise DataError(
             f"none of the {len(items):,} training videos can be read",
-            found=next(iter(state.failures.values()))[1] if state.failures else None,
+            found=state.first_reason,
             hint=f"vclip data check {plan.dataset.config.name}",
         )
     embeddings = normalize(torch.from_numpy(np.concatenate(rows)), dim=-1)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vclip_cli.common.errors import UsageError, WeightsError
+from vclip_cli.common.errors import WeightsError
 from vclip_cli.common.files import sha256_file, whole_file, write_json
 from vclip_cli.engine.encoding.settings import recipe_views
+from vclip_cli.engine.requests import RUN_FILE
 from vclip_cli.engine.runs.diagnosis import package_facts
+from vclip_cli.engine.runs.parts import FailedVideo
 from vclip_cli.engine.runs.shards import launched_shard
-from vclip_cli.engine.training.plan import TrainingPlan, training_items
-from vclip_cli.engine.training.samples import steps_of
+from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.models.checkpoint import read_info, save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.tensors import read_tensor_file, write_tensor_file
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
-RUN_FILE = "run.json"
+STATE_FILE = "resume.pt"
 STORED_IDS = 20_000
 """A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
 
@@ -48,9 +44,9 @@ class TrainingRun:
     checkpoint: Path
     steps: int
     loss: float
-    selected: dict[str, Any]
-    failures: dict[str, list[str]]
-    reused: bool
+    selected: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    reused: bool = False
 
     def __repr__(self) -> str:
         """The method and its checkpoint, for a notebook."""
@@ -73,40 +69,33 @@ class TrainingRun:
     @property
     def log(self) -> pd.DataFrame:
         """Step, loss and learning rate of every update."""
-        import pandas as pd
-
         return pd.read_csv(self.checkpoint.with_name(LOSS_FILE))
 
 
-def loss_table(losses: Sequence[Sequence[float]]) -> str:
-    """The loss and the rate of every step, as CSV."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["step", "loss", "learning_rate"])
-    writer.writerows((int(step), repr(loss), repr(rate)) for step, loss, rate in losses)
-    return stream.getvalue()
-
-
 def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRun:
-    """Write the checkpoint of a run that came to its end; the state alone of one that did not.
+    """Write the checkpoint of a finished run; name the saved state of one that stopped early.
 
     Raises StorageError.
     """
-    fitted = plan.method.adapter.fits  # in one go: there is no half of it
-    steps = state.step if fitted else steps_of(len(training_items(plan)), plan.recipe)[0]
     loss = state.losses[-1][1] if state.losses else float("nan")
-    if state.step < steps:
-        return TrainingRun(
-            plan, plan.folder / STATE_FILE, state.step, loss, {}, state.failures, False
-        )
+    if plan.steps is not None and state.step < plan.steps:
+        path = plan.folder / STATE_FILE
+        return TrainingRun(plan, path, state.step, loss, failures=state.failures)
+    path, sources = plan.folder / CHECKPOINT_FILE, plan.document.sources
     selected = {key: value for key, value in state.best.items() if key != "tensors"}
-    trained = _trained_videos(plan)
+    ended: dict[str, Any] = {"steps": state.step, "loss": loss, "selected": selected}
+    compute = plan.request.compute
+    computed = {  # changes the weights by rounding alone, so it is no part of the run's identity
+        "processes": launched_shard().count,
+        "gradient_checkpointing": compute.gradient_checkpointing,
+        "compiled": compute.compile,
+    }
     digest = save_checkpoint(
-        plan.folder / CHECKPOINT_FILE,
+        path,
         plan.method.adapter,
         base_sha256=plan.method.backbone["weights_sha256"],
-        tensors=_tensors(plan, state),
-        templates=list(plan.templates),
+        tensors={**plan.method.adapter.checkpoint_tensors(), **state.best.get("tensors", {})},
+        templates=sources["templates"],
         training={
             "package": package_facts(),
             "run_sha256": plan.document.sha256,
@@ -114,112 +103,71 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
             "protocol": plan.protocol.reference.model_dump(),
             "dataset": plan.dataset.config.name,
             "split_sha256": plan.split.sha256,
-            "videos": {name: ids for name, ids in trained.items() if ids},
-            "unlisted": [name for name, ids in trained.items() if not ids],
-            "trained_on": len(training_items(plan)),
-            "flip": plan.flip,
-            "decoder": plan.document.sources["decoder"],
-            "store": plan.document.sources["store"],
-            "precision": plan.request.compute.precision,
-            "computed": how_computed(plan),
-            "classes": list(plan.classes),
-            "recipe_name": plan.recipe_name,
-            "recipe": plan.recipe.model_dump(mode="json"),
+            **_trained_videos(plan),
+            "trained_on": len(plan.data.items),
+            "flip": plan.request.training.flip,
+            "precision": compute.precision,
+            "computed": computed,
+            **{name: sources[name] for name in ("decoder", "store", "classes", "recipe")},
+            "recipe_name": plan.request.training.recipe,
             "overrides": {key: list(values) for key, values in plan.overrides.items()},
-            "start_from": plan.document.sources["start_from"],
+            "start_from": sources["start_from"],
             "shots": plan.split.provenance.shots,
             "seed": plan.seed,
-            "steps": steps,
-            "loss": loss,
-            "selected": selected,
+            **ended,
             "partial": plan.request.run.limit is not None,
             "failures": state.failures,
-            "extra_labels": plan.document.sources.get("extra_labels"),
+            "extra_labels": sources.get("extra_labels"),
             **({"probability": state.probability} if state.probability else {}),
-            "evaluation": {
-                **recipe_views(plan.recipe),
-                "text": plan.text,
-            },
+            "evaluation": {**recipe_views(plan.recipe), "text": sources["text"]},
         },
     )
-    ended = {"checkpoint_sha256": digest, "steps": steps, "loss": loss, "selected": selected}
-    write_json(
-        plan.folder / RUN_FILE,
-        {
-            **plan.document.as_dict(),
-            "finished": ended,
-            "seconds": round(seconds, 1),
-            "computed": how_computed(plan),
-        },
-    )
-    (plan.folder / STATE_FILE).unlink(missing_ok=True)
-    return TrainingRun(
-        plan, plan.folder / CHECKPOINT_FILE, steps, loss, selected, state.failures, reused=False
-    )
-
-
-def how_computed(plan: TrainingPlan) -> dict[str, Any]:
-    """What changes the weights by rounding alone: recorded, and no part of the run's identity."""
-    return {
-        "processes": launched_shard().count,
-        "gradient_checkpointing": plan.request.compute.gradient_checkpointing,
-        "compiled": plan.request.compute.compile,
+    document = {
+        **plan.document.as_dict(),
+        "finished": {"checkpoint_sha256": digest, **ended},
+        "seconds": round(seconds, 1),
+        "computed": computed,
     }
+    write_json(plan.folder / RUN_FILE, document)
+    (plan.folder / STATE_FILE).unlink(missing_ok=True)
+    return TrainingRun(plan, path, **ended, failures=state.failures)
 
 
-def _trained_videos(plan: TrainingPlan) -> dict[str, list[str]]:
-    """The ids by dataset that these weights have seen, the checkpoint's that training began with
-    among them; an empty list stands for more than can be stored."""
+def _trained_videos(plan: TrainingPlan) -> dict[str, Any]:
+    """The videos that these weights have seen, those of the checkpoint they began with included.
+
+    videos: ids by dataset; unlisted: datasets of which there are more than can be stored.
+    """
     start = plan.request.training.start_from
     before = read_info(start).training if start is not None else {}
     seen = {name: set(ids) for name, ids in before.get("videos", {}).items()}
-    too_many = set(before.get("unlisted", []))
     name = plan.dataset.config.name
     seen[name] = seen.get(name, set()) | set(plan.split.rows["video"])
-    too_many |= {name for name, ids in seen.items() if len(ids) > STORED_IDS}
-    return {
-        name: [] if name in too_many else sorted(seen.get(name, ())) for name in {*seen, *too_many}
-    }
-
-
-def _tensors(plan: TrainingPlan, state: ResumeState) -> dict[str, torch.Tensor]:
-    """What the checkpoint holds: what trained, as selection chose it, and what is carried along."""
-    return {**plan.method.adapter.checkpoint_tensors(), **state.best.get("tensors", {})}
+    many = {name for name, ids in seen.items() if len(ids) > STORED_IDS}
+    many.update(before.get("unlisted", []))
+    listed = {name: sorted(ids) for name, ids in seen.items() if name not in many}
+    return {"videos": listed, "unlisted": sorted(many)}
 
 
 def finished_run(plan: TrainingPlan) -> TrainingRun | None:
-    """An earlier, equal run that came to its end with the checkpoint that it says."""
-    path = plan.folder / RUN_FILE
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        same, ended = found["sha256"] == plan.document.sha256, found.get("finished")
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        same, ended = False, None
-    if not same:
-        raise UsageError(
-            "the output folder holds a run with other settings",
-            where=str(plan.folder),
-            hint="choose another with --out, or replace it with --no-resume",
-        )
-    checkpoint = plan.folder / CHECKPOINT_FILE
-    kept = ("checkpoint_sha256", "steps", "loss", "selected")
-    if not isinstance(ended, dict) or not ended.keys() >= {*kept} or not checkpoint.is_file():
-        return None
-    if sha256_file(checkpoint) != ended["checkpoint_sha256"]:
-        return None
-    return TrainingRun(
-        plan, checkpoint, ended["steps"], ended["loss"], ended["selected"], {}, reused=True
-    )
+    """An earlier, finished run with the same settings, whose checkpoint is unchanged.
 
-
-STATE_FILE = "resume.pt"
+    Raises UsageError where the folder holds a run with other settings.
+    """
+    found, checkpoint = plan.document.earlier(plan.folder), plan.folder / CHECKPOINT_FILE
+    ended = found.get("finished") if found is not None else None
+    kept = ("steps", "loss", "selected")
+    if not isinstance(ended, dict) or not ended.keys() >= {"checkpoint_sha256", *kept}:
+        return None
+    if not checkpoint.is_file() or sha256_file(checkpoint) != ended["checkpoint_sha256"]:
+        return None
+    facts = {name: ended[name] for name in kept}
+    return TrainingRun(plan, checkpoint, **facts, reused=True)
 
 
 @dataclass
 class ResumeState:
-    """Everything after `step` whole updates.
+    """The state of a run after `step` updates.
 
     It holds no state of random generators: every draw is seeded by what it is for (the epoch and
     the video, or the step), so the step is enough. losses: rows of (step, loss, rate); best: the
@@ -237,8 +185,18 @@ class ResumeState:
     best: dict[str, Any] = field(default_factory=dict)
     probability: dict[str, float] = field(default_factory=dict)
 
+    def note_failures(self, failures: Iterable[FailedVideo]) -> None:
+        """Add videos that could not be read, with path and reason."""
+        for failure in failures:
+            self.failures[failure.video] = [failure.path, failure.reason]
+
+    @property
+    def first_reason(self) -> str | None:
+        """Why the first of them could not be read."""
+        return next((reason for _, reason in self.failures.values()), None)
+
     def capture(self, adapter: Adapter, optimizer: Any, accelerator: Accelerator) -> None:
-        """Copy what trains, the optimizer and the scaler of gradients into the state."""
+        """Copy the trained parameters, the optimizer and the gradient scaler into the state."""
         self.tensors = trained_tensors(adapter)
         self.optimizer = optimizer.state_dict()
         if accelerator.scaler is not None:
@@ -257,7 +215,7 @@ class ResumeState:
 
 
 def trained_tensors(adapter: Adapter) -> dict[str, Tensor]:
-    """A copy of what trains, on the CPU."""
+    """A copy of the trained parameters, on the CPU."""
     return {
         name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
     }
@@ -280,10 +238,9 @@ def read_state(folder: Path, run_sha256: str) -> ResumeState | None:
     content = read_tensor_file(path)
     try:
         state = ResumeState(**content)
+        parts = (state.tensors, state.optimizer, state.best)
         whole = isinstance(state.step, int) and isinstance(state.losses, list)
-        whole &= all(
-            isinstance(part, dict) for part in (state.tensors, state.optimizer, state.best)
-        )
+        whole &= all(isinstance(part, dict) for part in parts)
     except TypeError:
         whole = False
     if not whole:

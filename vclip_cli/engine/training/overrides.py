@@ -105,11 +105,12 @@ def check_fitting(
             f"the setting {key!r} has no effect on {method.name!r}",
             expected="one of " + ", ".join([*method.fit_uses, *ALWAYS_USED]),
         )
+    asked = request.training
     for option, given in (
-        ("--select-on", request.training.select_on),
-        ("--stop-after", request.training.stop_after),
-        ("--start-from", request.training.start_from),
-        ("--flip", request.training.flip or None),
+        ("--select-on", asked.select_on),
+        ("--stop-after", asked.stop_after),
+        ("--start-from", asked.start_from),
+        ("--flip", asked.flip or None),
     ):
         if given is not None:
             raise UsageError(

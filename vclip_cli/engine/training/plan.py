@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,15 +14,16 @@ from vclip_cli import __version__
 from vclip_cli.common.errors import SpecError, UsageError
 from vclip_cli.common.files import sha256_file
 from vclip_cli.common.preprocessing import Preprocessing, reference_video_preprocessing
+from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.extra_labels import ExtraLabels, read_extra_labels
-from vclip_cli.data.label_set import NATURAL, LabelSet
+from vclip_cli.data.label_set import NATURAL
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import protocol_training
 from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
 from vclip_cli.data.split import Split
-from vclip_cli.engine.encoding.encoder import Encoder, known_precision, pick_device
+from vclip_cli.engine.encoding.encoder import Encoder, resolve_compute
 from vclip_cli.engine.encoding.model import DEFAULT_BACKBONE, LoadedMethod, load_start
-from vclip_cli.engine.encoding.settings import check_templates
+from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
 from vclip_cli.engine.loading.datasets import (
     open_dataset,
     open_frames,
@@ -29,18 +31,23 @@ from vclip_cli.engine.loading.datasets import (
     require_kept,
     require_large_enough,
 )
+from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.requests import Request, RunDocument
+from vclip_cli.engine.specs import InputSpec
 from vclip_cli.engine.training.augmentation import names_a_direction
 from vclip_cli.engine.training.overrides import changed, check_fitting, override
-from vclip_cli.engine.training.samples import TrainingItem, seed_of, steps_of
+from vclip_cli.engine.training.samples import (
+    SampleReading,
+    TrainingData,
+    TrainingItem,
+    seed_of,
+    steps_of,
+)
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
 from vclip_cli.video.decoders import describe_decoder
 from vclip_cli.video.frame_store import FrameStore
 from vclip_cli.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from vclip_cli.data.dataset import Dataset
 
 FOLLOWING = ("frames", "classes")
 """Options of a method that follow from the recipe and the split, and are not set by themselves."""
@@ -48,57 +55,52 @@ FOLLOWING = ("frames", "classes")
 
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """All that is decided before the first video is read."""
+    """All that is decided before the first video is read.
+
+    request: what was asked, with the names resolved; data: the videos, how they are read, and by
+    which recipe; overrides: key of the recipe to (published, used).
+    """
 
     request: Request
     protocol: Protocol
     dataset: Dataset
-    videos_root: Path
     split: Split
     classes: tuple[str, ...]
     method: LoadedMethod
-    recipe_name: str
-    recipe: Recipe
+    encoder: Encoder
+    data: TrainingData
     overrides: dict[str, Any]
-    templates: tuple[str, ...]
-    text: str
-    seed: int
-    flip: bool
-    device: torch.device
     document: RunDocument
     folder: Path
-    label_set: LabelSet
-    extra: ExtraLabels | None
-    store: FrameStore | None
 
     @property
-    def encoder(self) -> Encoder:
-        """The method, as it computes here."""
-        compute = replace(self.request.compute, device=str(self.device))
-        return Encoder(self.method.adapter, compute, self.request.workers)
+    def recipe(self) -> Recipe:
+        """The recipe, with what `--set` changed."""
+        return self.data.reading.recipe
 
+    @property
+    def seed(self) -> int:
+        """The seed that every draw is made from."""
+        return self.data.reading.seed
 
-def default_recipe(method: str, protocol: Protocol, dataset: str, *, fits: bool = False) -> Recipe:
-    """What a method without a published setting is trained with, until `--set` says otherwise.
+    @property
+    def steps(self) -> int | None:
+        """Updates in all; None for a method that is fitted on stored embeddings in one go."""
+        return None if self.method.adapter.fits else steps_of(len(self.data.items), self.recipe)[0]
 
-    fits: it is fitted on stored embeddings, in the way of its own paper.
-    """
-    plain = Recipe(
-        method=method,
-        source="vclip's default: no published setting of this method under this protocol",
-        frames=protocol.frames_for(dataset),
-        batch_size=1024 if fits else 64,
-    )
-    if fits:
-        return plain
-    optimizer = Optimizer(learning_rate=1e-3, weight_decay=0.01)
-    schedule = Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01)
-    return plain.model_copy(update={"optimizer": optimizer, "schedule": schedule})
+    def video_set(
+        self, videos: Sequence[ListedVideo], asked: InputSpec, stated: dict[str, Any] | None = None
+    ) -> VideoSet:
+        """Videos of the dataset, read as at the test; see `resolve_settings`."""
+        trained = self.data.reading
+        settings = resolve_settings(self.method.adapter, asked, planned=stated)
+        reading = dataclasses.replace(settings.reading, store=trained.store)
+        return VideoSet(trained.root, videos, reading, self.dataset.config.name)
 
 
 def plan_run(request: Request) -> TrainingPlan:
     """Resolve names, the recipe and the split, load the weights, and refuse what cannot work."""
-    data, training, compute = request.data, request.training, request.compute
+    data, training = request.data, request.training
     for value, what, example in (
         (data.protocol, "protocol", "--protocol few-shot"),
         (data.dataset, "dataset", "--dataset toy"),
@@ -109,54 +111,51 @@ def plan_run(request: Request) -> TrainingPlan:
     protocol = load_protocol(str(data.protocol))
     dataset = open_dataset(data.dataset)
     root = dataset.require_videos()
-    device = pick_device(compute.device)
-    known_precision(compute.precision)
-    method_class = find_method(request.model.method or "clip")
-    name, published = _recipe(request, protocol, method_class)
-    recipe = _overridden(published, request, method_class)
+    compute = resolve_compute(request.compute)
+    name, published, recipe = choose_recipe(request, protocol)
+    overrides = changed(published, recipe)
+    method_class = find_method(recipe.method)
     if method_class.fits:
-        check_fitting(request, method_class, recipe, changed(published, recipe))
+        check_fitting(request, method_class, recipe, overrides)
     elif recipe.optimizer is None or recipe.schedule is None:
         raise SpecError(f"the recipe {name!r} names no optimizer or no schedule")
     seed = request.run.seed if request.run.seed is not None else (protocol.seeds or [0])[0]
     split, classes = protocol_training(
-        protocol,
-        dataset,
-        shots=data.shots,
-        seed=request.run.seed,
-        listed=data.train_list,
+        protocol, dataset, shots=data.shots, seed=request.run.seed, listed=data.train_list
     )
     extra, label_set = None, dataset.label_set
     if training.extra_labels is not None:
         extra = read_extra_labels(training.extra_labels, dataset, classes)
         classes, label_set = (*classes, *extra.new), extra.extend(label_set)
     torch.manual_seed(seed_of("init", seed))  # new tensors of the method are drawn from it
-    options = {**recipe.config, **_tied_options(method_class, recipe, classes)}
     method = load_start(
-        replace(request.model, options=options),
+        dataclasses.replace(request.model, options=_method_options(method_class, recipe, classes)),
         training.start_from,
         dataset.config.backbone or recipe.backbone or DEFAULT_BACKBONE,
     )
     adapter = method.adapter
+    size = adapter.preprocessing.size
     if recipe.preprocessing == "reference-video":
-        adapter.preprocessing = reference_video_preprocessing(adapter.preprocessing.size)
+        adapter.preprocessing = reference_video_preprocessing(size)
     elif recipe.preprocessing == "clip":
-        size = adapter.preprocessing.size
         adapter.preprocessing = Preprocessing(size=size, resize_to=size)
     templates = tuple(recipe.text.templates or adapter.default_templates)
-    check_templates(templates)
     text = recipe.text.variant or NATURAL
     if text not in dataset.label_set.variants:  # a paper's variant, for a person's own classes
         text = NATURAL
-    texts = [label_set.text(name, text) for name in classes]
+    prompts = class_prompts(label_set, classes, text, templates)
     store = _open_store(request, recipe, adapter.preprocessing)
-    flip = training.flip if training.flip is not None else not names_a_direction(texts)
+    flip = training.flip
+    if flip is None:
+        flip = not names_a_direction(label_set.text(name, text) for name in classes)
     resolved = request.change(
         model={"method": adapter.name},
         input={"frames": recipe.frames},
         training={"recipe": name, "flip": flip},
         run={"seed": seed},
     )
+    encoder = Encoder(adapter, compute, request.workers)
+    decoder = request.input.decoder
     sources: dict[str, Any] = {
         "vclip": __version__,
         "model": method.describe(),
@@ -170,19 +169,29 @@ def plan_run(request: Request) -> TrainingPlan:
         "templates": list(templates),
         "text": text,
         "start_from": sha256_file(training.start_from) if training.start_from else None,
-        "decoder": store.settings.decoder if store else describe_decoder(request.input.decoder),
+        "decoder": store.settings.decoder if store else describe_decoder(decoder),
         "store": store.describe() if store else None,
-        "device": device.type,
+        "device": encoder.device.type,
     }
     if extra is not None:
         sources["extra_labels"] = extra.sha256
     document = RunDocument("train", resolved, sources)
-    folder = request.run.out or _default_folder(request, method, seed, document.sha256)
+    shots = f"_{data.shots}shots" if data.shots is not None else ""
+    named = f"train_{adapter.name}{shots}_seed{seed}"
+    reading = SampleReading(root, recipe, adapter.preprocessing, seed, flip, decoder, store)
     return TrainingPlan(
-        resolved, protocol, dataset, root, split, classes, method, name, recipe,
-        changed(published, recipe), templates, text, seed, flip, device, document, folder,
-        label_set, extra, store,
-    )  # fmt: skip
+        request=resolved,
+        protocol=protocol,
+        dataset=dataset,
+        split=split,
+        classes=classes,
+        method=method,
+        encoder=encoder,
+        data=TrainingData(_items(request, dataset, split, classes, extra), reading, prompts),
+        overrides=overrides,
+        document=document,
+        folder=request.run.out or document.default_folder(named),
+    )
 
 
 def _open_store(
@@ -197,111 +206,114 @@ def _open_store(
     return store
 
 
-def recipe_of(request: Request, protocol: Protocol) -> Recipe:
-    """The recipe that a request is carried out by, overrides included. Raises UsageError."""
-    method_class = find_method(request.model.method or "clip")
-    return _overridden(_recipe(request, protocol, method_class)[1], request, method_class)
+def choose_recipe(request: Request, protocol: Protocol) -> tuple[str, Recipe, Recipe]:
+    """The name of a request's recipe, the recipe as published, and as used, with overrides.
 
-
-def _overridden(published: Recipe, request: Request, method_class: type[Adapter]) -> Recipe:
-    options = [name for name in _options(method_class) if name not in FOLLOWING]
-    recipe = override(published, request.training.set, options)
-    frames = {} if request.input.frames is None else {"frames": request.input.frames}
-    return recipe.model_copy(update=frames)
-
-
-def _recipe(
-    request: Request, protocol: Protocol, method_class: type[Adapter]
-) -> tuple[str, Recipe]:
-    method: str = method_class.name
-    if request.training.recipe is not None:
-        recipe = protocol.recipe(request.training.recipe)
-        if recipe.method != method:
+    Raises UsageError for a recipe of another method, and for a wrong override.
+    """
+    method = find_method(request.model.method or "clip")
+    name, dataset = request.training.recipe, str(request.data.dataset)
+    if name is not None:
+        published = protocol.recipe(name)
+        if published.method != method.name:
             raise UsageError(
-                f"the recipe {request.training.recipe!r} is for another method",
-                found=recipe.method,
-                expected=method,
+                f"the recipe {name!r} is for another method",
+                found=published.method,
+                expected=method.name,
             )
-        return request.training.recipe, recipe
-    return protocol.recipe_for(method, str(request.data.dataset)) or (
-        "default",
-        default_recipe(method, protocol, str(request.data.dataset), fits=method_class.fits),
+    else:
+        found = protocol.recipe_for(method.name, dataset)
+        name, published = found or ("default", _default_recipe(method, protocol, dataset))
+    options = [option for option in _options(method) if option not in FOLLOWING]
+    used = override(published, request.training.set, options)
+    if request.input.frames is not None:
+        used = used.model_copy(update={"frames": request.input.frames})
+    return name, published, used
+
+
+def _default_recipe(method: type[Adapter], protocol: Protocol, dataset: str) -> Recipe:
+    """What a method without a published setting is trained with, until `--set` says otherwise.
+
+    A method that is fitted on stored embeddings is fitted in the way of its own paper.
+    """
+    trained: dict[str, Any] = {"batch_size": 1024}
+    if not method.fits:
+        trained = {
+            "batch_size": 64,
+            "optimizer": Optimizer(learning_rate=1e-3, weight_decay=0.01),
+            "schedule": Schedule(epochs=10, warmup_epochs=1, final_fraction=0.01),
+        }
+    return Recipe(
+        method=method.name,
+        source="vclip's default: no published setting of this method under this protocol",
+        frames=protocol.frames_for(dataset),
+        **trained,
     )
 
 
-def _options(method_class: type[Adapter]) -> list[str]:
-    import dataclasses
-
-    return [entry.name for entry in dataclasses.fields(method_class.Config)]
+def _options(method: type[Adapter]) -> list[str]:
+    return [entry.name for entry in dataclasses.fields(method.Config)]
 
 
-def _tied_options(
-    method_class: type[Adapter], recipe: Recipe, classes: Sequence[str]
+def _method_options(
+    method: type[Adapter], recipe: Recipe, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Options that follow from the data: the frames and the classes that weights are tied to."""
-    known = _options(method_class)
-    follows: dict[str, Any] = {}
+    """The recipe's options, with the frames and the classes that the weights are tied to."""
+    known, options = _options(method), dict(recipe.config)
     if "frames" in known:
-        follows["frames"] = recipe.frames
+        options["frames"] = recipe.frames
     tied = recipe.config.get("class_specific") or "class_specific" not in known
     if tied and "classes" in known:
-        follows["classes"] = tuple(classes)
-    return follows
+        options["classes"] = tuple(classes)
+    return options
 
 
-def _default_folder(request: Request, method: LoadedMethod, seed: int, sha256: str) -> Path:
-    shots = f"_{request.data.shots}shots" if request.data.shots is not None else ""
-    name = f"train_{method.adapter.name}{shots}_seed{seed}_{sha256[:10]}"
-    return Path("runs") / Path(str(request.data.protocol)).stem / str(request.data.dataset) / name
-
-
-def training_items(plan: TrainingPlan) -> list[TrainingItem]:
+def _items(
+    request: Request,
+    dataset: Dataset,
+    split: Split,
+    classes: Sequence[str],
+    extra: ExtraLabels | None,
+) -> list[TrainingItem]:
     """The videos of the split, or the first `limit` of them, with the indices of their classes."""
-    rows = plan.dataset.manifest.rows.drop_duplicates("video").set_index("video")["path"]
-    index = {name: position for position, name in enumerate(plan.classes)}
-    listed = zip(plan.split.rows["video"], plan.split.rows["class"], strict=True)
-    if plan.dataset.manifest.multi_label:
-        labels: dict[str, list[int]] = {}
-        for video, name in listed:
-            labels.setdefault(video, []).extend([index[name]] if name in index else [])
-        for video, name in plan.extra.pairs if plan.extra is not None else ():
-            if video in labels and index[name] not in labels[video]:
+    paths = dataset.manifest.rows.drop_duplicates("video").set_index("video")["path"]
+    index = {name: position for position, name in enumerate(classes)}
+    listed = list(zip(split.rows["video"], split.rows["class"], strict=True))
+    if dataset.manifest.multi_label:
+        labels: dict[str, list[int]] = {video: [] for video, _ in listed}
+        for video, name in [*listed, *(extra.pairs if extra is not None else ())]:
+            if video in labels and name in index and index[name] not in labels[video]:
                 labels[video].append(index[name])
-        items = [TrainingItem(v, str(rows[v]), tuple(found)) for v, found in labels.items()]
+        items = [TrainingItem(v, str(paths[v]), tuple(found)) for v, found in labels.items()]
     else:
-        items = [TrainingItem(video, str(rows[video]), index[name]) for video, name in listed]
-    return items if plan.request.run.limit is None else items[: plan.request.run.limit]
+        items = [TrainingItem(video, str(paths[video]), index[name]) for video, name in listed]
+    return items[: request.run.limit]
 
 
 def planned_training(plan: TrainingPlan) -> dict[str, Any]:
     """What `--dry-run` prints."""
-    listed = plan.split.rows["video"].nunique()
-    videos = min(listed, plan.request.run.limit or listed)
-    fits = plan.method.adapter.fits  # how many steps it takes is the method's own affair
-    steps, an_epoch = (None, None) if fits else steps_of(videos, plan.recipe)
+    videos = len(plan.data.items)
     return {
         **plan.document.as_dict(),
         "out": str(plan.folder),
         "run_sha256": plan.document.sha256,
         "videos": videos,
         "classes": len(plan.classes),
-        "steps": steps,
-        "steps_an_epoch": an_epoch,
-        "recipe_name": plan.recipe_name,
+        "steps": plan.steps,
+        "steps_an_epoch": None if plan.steps is None else steps_of(videos, plan.recipe)[1],
+        "recipe_name": plan.request.training.recipe,
         "overrides": {key: list(values) for key, values in plan.overrides.items()},
     }
 
 
 def headline(plan: TrainingPlan) -> str:
     """One line on what is trained, and one for each changed value of the recipe."""
-    planned = planned_training(plan)
-    steps = planned["steps"]
     changes = "".join(
         f"\n  † {key}: {used!r} instead of {published!r}"
         for key, (published, used) in plan.overrides.items()
     )
-    length = "fitted on stored embeddings" if steps is None else f"{steps:,} steps"
+    length = "fitted on stored embeddings" if plan.steps is None else f"{plan.steps:,} steps"
     return (
-        f"{plan.method.adapter.name} on {planned['videos']:,} videos of {planned['classes']}"
-        f" classes: {length}, recipe {plan.recipe_name!r}, seed {plan.seed}{changes}"
+        f"{plan.method.adapter.name} on {len(plan.data.items):,} videos of {len(plan.classes)}"
+        f" classes: {length}, recipe {plan.request.training.recipe!r}, seed {plan.seed}{changes}"
     )

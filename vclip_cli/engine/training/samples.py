@@ -117,10 +117,11 @@ class TrainingItem:
 class SampleReading:
     """How training videos are read.
 
-    may_flip: whether the recipe's flips are drawn; store: the frame store to read from, None to
-    decode the video files.
+    root: their folder; may_flip: whether the recipe's flips are drawn; store: the frame store to
+    read from, None to decode the video files.
     """
 
+    root: Path
     recipe: Recipe
     preprocessing: Preprocessing
     seed: int
@@ -128,12 +129,12 @@ class SampleReading:
     decoder: str = "exact"
     store: FrameStore | None = None
 
-    def read(self, root: Path, epoch: int, item: TrainingItem) -> Sample:
+    def read(self, epoch: int, item: TrainingItem) -> Sample:
         """Decode, augment and crop the frames of one sample. Raises VclipError."""
         seed = seed_of("sample", self.seed, epoch, item.video)
         candidates = self.store.settings.kept.draws if self.store else None
         video = decode_listed(
-            root,
+            self.root,
             item.video,
             item.path,
             lambda count: train_indices(count, self.recipe, seed, candidates),
@@ -153,7 +154,6 @@ class TrainingData:
     order of the targets' indices.
     """
 
-    root: Path
     items: Sequence[TrainingItem]
     reading: SampleReading
     prompts: Sequence[Sequence[str]]
@@ -194,36 +194,31 @@ def micro_batches(
     failure. Raises DataError when the folder of videos has gone.
     """
     keys = [(epoch, data.items[position]) for batch in planned for epoch, position in batch]
-    results = call_in_workers(_read, (data.root, data.reading), keys, workers)
+    results = call_in_workers(_read, data.reading, keys, workers)
     for batch in planned:
-        found = [_sample_of(data.items[position], next(results)) for _, position in batch]
-        yield _collate(found)
+        samples: list[Sample] = []
+        failures: list[FailedVideo] = []
+        for _, position in batch:
+            item, result = data.items[position], next(results)
+            if isinstance(result, FailedCall):  # its worker was lost
+                result = FailedVideo(item.video, item.path, result.reason)
+            if isinstance(result, FailedVideo):
+                failures.append(result)
+            else:
+                samples.append(result)
+        frames = targets = None
+        if samples:
+            frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))
+            labels: list[Any] = [target for _, target in samples]
+            targets = pad_labels(labels) if data.multi_label else torch.tensor(labels)
+        yield MicroBatch(frames, targets, failures)
 
 
-def _read(where: tuple[Path, SampleReading], key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
-    (root, reading), (epoch, item) = where, key
+def _read(reading: SampleReading, key: tuple[int, TrainingItem]) -> Sample | FailedVideo:
+    epoch, item = key
     try:
-        return reading.read(root, epoch, item)
+        return reading.read(epoch, item)
     except VclipError as error:
         if item.path and reading.store is None:
-            require_videos(root)
+            require_videos(reading.root)
         return failed_video(item.video, item.path, error)
-
-
-def _sample_of(item: TrainingItem, result: Any) -> Sample | FailedVideo:
-    """The result of a worker, or the failure of a video whose worker was lost."""
-    if isinstance(result, FailedCall):
-        return FailedVideo(item.video, item.path, result.reason)
-    found: Sample | FailedVideo = result
-    return found
-
-
-def _collate(results: Sequence[Sample | FailedVideo]) -> MicroBatch:
-    samples = [result for result in results if not isinstance(result, FailedVideo)]
-    failures = [result for result in results if isinstance(result, FailedVideo)]
-    if not samples:
-        return MicroBatch(None, None, failures)
-    frames = torch.from_numpy(np.stack([frames for frames, _ in samples]))
-    targets: list[Any] = [target for _, target in samples]
-    several = isinstance(targets[0], tuple)
-    return MicroBatch(frames, pad_labels(targets) if several else torch.tensor(targets), failures)

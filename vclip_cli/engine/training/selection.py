@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,30 +11,27 @@ from vclip_cli.common.errors import UsageError
 from vclip_cli.common.long_work import Progress
 from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap
-from vclip_cli.engine.encoding.encoder import Encoder, RawLogits
+from vclip_cli.engine.encoding.encoder import RawLogits
 from vclip_cli.engine.encoding.passes import encoded_batches
-from vclip_cli.engine.encoding.settings import class_prompts, resolve_settings
 from vclip_cli.engine.loading.videos import ListedVideo, VideoSet
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.specs import InputSpec
-from vclip_cli.engine.training.outcome import ResumeState
+from vclip_cli.engine.training.outcome import ResumeState, trained_tensors
 from vclip_cli.engine.training.plan import TrainingPlan
-from vclip_cli.models.contract import Adapter
 from vclip_cli.results.measure import find_metric
-from vclip_cli.results.metric import Kind, scored_videos
+from vclip_cli.results.metric import scored_videos
 
 
 @dataclass(frozen=True, eq=False)
 class Selector:
-    """Scores the split after each epoch and keeps the tensors of the best, the first of equals."""
+    """Scores the split after each epoch and keeps the tensors of the best, the first of equals.
 
-    encoder: Encoder
-    prompts: Sequence[Sequence[str]]
+    labels: the class names of each of the videos.
+    """
+
+    plan: TrainingPlan
     videos: VideoSet
     labels: Sequence[tuple[str, ...]]
-    classes: Sequence[str]
-    multi_label: bool
-    split: str
 
     @classmethod
     def build(cls, plan: TrainingPlan, progress: Progress) -> Selector:
@@ -44,9 +40,7 @@ class Selector:
         Raises UsageError for a split that the dataset lacks, ComparisonRefused when it shares
         videos with a test list: an epoch chosen on them would be reported on them.
         """
-        name = plan.request.training.select_on
-        assert name is not None
-        manifest = plan.dataset.manifest
+        name, manifest = str(plan.request.training.select_on), plan.dataset.manifest
         if name not in manifest.splits:
             raise UsageError(
                 f"the dataset has no split {name!r} to select on",
@@ -57,56 +51,40 @@ class Selector:
         by_video = rows.groupby("video", sort=False)
         labels, paths = by_video["class"].agg(tuple), by_video["path"].first()
         tests = protocol_tests(plan.protocol, plan.dataset)
-        others = {test.name: list(test.rows["video"]) for test in tests}
-        check_overlap(
-            list(rows["video"]), {**others, "the training list": list(plan.split.rows["video"])}
-        )
-        asked = InputSpec(frames=plan.recipe.frames, decoder=plan.request.input.decoder)
-        reading = resolve_settings(plan.method.adapter, asked).reading
-        reading = replace(reading, store=plan.store)
+        others = {test.name: test.rows["video"] for test in tests}
+        others["the training list"] = plan.split.rows["video"]
+        check_overlap(set(rows["video"]), others)
         listed = [ListedVideo(str(video), path) for video, path in paths.items()]
-        videos = VideoSet(plan.videos_root, listed, reading, plan.dataset.config.name)
+        asked = InputSpec(frames=plan.recipe.frames, decoder=plan.data.reading.decoder)
+        videos = plan.video_set(listed, asked)
         videos.prepare(progress)
-        return cls(
-            encoder=plan.encoder,
-            prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
-            videos=videos,
-            labels=labels.tolist(),
-            classes=plan.classes,
-            multi_label=manifest.multi_label,
-            split=name,
-        )
+        return cls(plan, videos, labels.tolist())
 
     def look(self, epoch: int, state: ResumeState) -> None:
         """Measure this epoch; keep its tensors in the state when it is the best so far."""
-        encoder, adapter = self.encoder, self.encoder.adapter.eval()
-        text = encoder.encode_text(self.prompts)
+        encoder, protocol = self.plan.encoder, self.plan.protocol
+        encoder.adapter.eval()
+        text = encoder.encode_text(self.plan.data.prompts)
         division = Division(len(self.videos), encoder.compute.batch_size)
-        per_label = RawLogits() if self.multi_label else None
-        views = self.videos.reading.views
-        scored: list[np.ndarray] = []
+        name, per_label = "top1", None
+        if self.plan.data.multi_label:
+            name, per_label = "map", RawLogits()
+        scores: list[np.ndarray] = []
         labels: list[tuple[str, ...]] = []
         for batch in encoded_batches(encoder, self.videos, division):
             if batch.encoded is not None:
-                scored.append(encoder.score(batch.encoded, text, views, per_label))
+                views = self.videos.reading.views
+                scores.append(encoder.score(batch.encoded, text, views, per_label))
                 labels += [self.labels[position] for position in batch.positions]
-        name = "map" if self.multi_label else "top1"
-        value = 100 * self._measure(name, np.concatenate(scored), labels) if scored else 0.0
+        value = 0.0
+        if scores:
+            scored = scored_videos(np.concatenate(scores), labels, self.plan.classes, protocol.kind)
+            value = 100 * find_metric(name).value(scored)
         if value > state.best.get(name, -1.0):
             state.best = {
-                "select_on": self.split,
+                "select_on": self.plan.request.training.select_on,
                 "epoch": epoch,
                 name: value,
                 "n": len(labels),
-                "tensors": _copied(adapter),
+                "tensors": trained_tensors(encoder.adapter),
             }
-
-    def _measure(self, name: str, scores: np.ndarray, labels: Sequence[tuple[str, ...]]) -> float:
-        kind: Kind = "multi-label" if self.multi_label else "single-label"
-        return find_metric(name).value(scored_videos(scores, labels, self.classes, kind))
-
-
-def _copied(adapter: Adapter) -> dict[str, Any]:
-    return {
-        name: entry.parameter.detach().cpu().clone() for name, entry in adapter.trainable().items()
-    }

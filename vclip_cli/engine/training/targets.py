@@ -2,8 +2,8 @@
 
 B videos, K classes or labels of the run, C labels of an update, T C H W as everywhere.
 
-Mixing: video 2j is mixed with video 2j+1 of a global batch. The order is random, so a neighbour is
-as good a partner as any. Partners always stay together, so the result depends neither on how a
+Mixing: video 2j is mixed with video 2j+1 of a global batch. The order is random, so any neighbour
+will do. Partners always stay together, so the result depends neither on how a
 batch is split into micro-batches nor on how many processes share it.
 
 Several labels a video: binary cross-entropy on the labels that the videos of an update have, and on
@@ -91,14 +91,6 @@ def mix_targets(targets: Tensor, own_weight: float | None) -> Tensor:
     return targets * own_weight + targets[partners(targets)] * (1 - own_weight)
 
 
-def soft_targets(
-    targets: Tensor, classes: int, smoothing: float, own_weight: float | None
-) -> Tensor:
-    """Class indices (B,) to target distributions (B,K), smoothed and mixed."""
-    hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
-    return mix_targets(hard * (1 - smoothing) + smoothing / classes, own_weight)
-
-
 @dataclass(frozen=True)
 class UpdateLabels:
     """The labels on which the loss of one update is computed.
@@ -133,25 +125,6 @@ def pad_labels(targets: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor(rows, dtype=torch.long).reshape(len(targets), longest)
 
 
-def multi_hot(targets: Tensor, labels: UpdateLabels, own_weight: float | None) -> Tensor:
-    """Padded labels (B,L) to targets between 0 and 1 (B,C), mixed."""
-    indices = to_device(labels.indices, targets.device)
-    return mix_targets((targets[:, :, None] == indices).any(dim=1).float(), own_weight)
-
-
-def label_loss(
-    logits: Tensor, wanted: Tensor, labels: UpdateLabels, slope: float, bias: float, count: int
-) -> Tensor:
-    """Binary cross-entropy of sigmoid(slope · (logit - bias)), one value a video (B,).
-
-    logits, wanted: (B,C). The value is the mean over all `count` labels, with an estimate for those
-    that were not drawn.
-    """
-    inner = slope * (logits.float() - bias)
-    losses = binary_cross_entropy_with_logits(inner, wanted, reduction="none")
-    return (losses * to_device(labels.weights, losses.device)).sum(dim=1) / count
-
-
 def starting_bias(logits: Tensor, targets: Sequence[Sequence[int]], count: int) -> float:
     """The bias with which the untrained method predicts the labels' frequency on average.
 
@@ -175,14 +148,19 @@ def losses_of_videos(
 ) -> Tensor:
     """One loss a video (B,), from logits (B,K), or (B,C) of the update's labels.
 
-    targets: class indices (B,), or padded labels (B,L). probability: slope and bias of the sigmoid
-    for several labels a video.
+    targets: class indices (B,), or padded labels (B,L). For several labels a video: binary
+    cross-entropy of sigmoid(slope · (logit - bias)), of which `probability` holds slope and bias;
+    the mean over all K labels, with an estimate for those that were not drawn.
     """
     if labels is None:
-        wanted = soft_targets(targets, classes, smoothing, own_weight)
+        hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
+        wanted = mix_targets(hard * (1 - smoothing) + smoothing / classes, own_weight)
         return cross_entropy(logits.float(), wanted, reduction="none")
-    wanted = multi_hot(targets, labels, own_weight)
-    return label_loss(logits, wanted, labels, count=classes, **probability)
+    indices = to_device(labels.indices, targets.device)
+    wanted = mix_targets((targets[:, :, None] == indices).any(dim=1).float(), own_weight)
+    inner = probability["slope"] * (logits.float() - probability["bias"])
+    losses = binary_cross_entropy_with_logits(inner, wanted, reduction="none")
+    return (losses * to_device(labels.weights, losses.device)).sum(dim=1) / classes
 
 
 def check_multi_label(recipe: Recipe, targets: Sequence[Sequence[int]], *, fits: bool) -> None:

@@ -10,40 +10,31 @@ from __future__ import annotations
 import logging
 import time
 
+import pandas as pd
+
 from vclip_cli.common.errors import UsageError
-from vclip_cli.common.files import require_writable_folder, write_json, write_text
-from vclip_cli.common.locks import folder_lock
+from vclip_cli.common.files import folder_lock, require_writable_folder, write_json, write_text
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.protocol import load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests
 from vclip_cli.data.split import check_overlap
-from vclip_cli.engine.encoding.settings import class_prompts
 from vclip_cli.engine.loading.datasets import prepare_videos
-from vclip_cli.engine.requests import Request
+from vclip_cli.engine.requests import RUN_FILE, Request
 from vclip_cli.engine.runs.run_log import RunLog, open_run_log
 from vclip_cli.engine.runs.shards import launched_shard, wait_until
 from vclip_cli.engine.training.embedded import embed_shard, fit_on_embeddings
-from vclip_cli.engine.training.loop import build_accelerator, fit, remove_tracked
+from vclip_cli.engine.training.loop import fit, remove_tracked
 from vclip_cli.engine.training.outcome import (
     CHECKPOINT_FILE,
     LOSS_FILE,
-    RUN_FILE,
     STATE_FILE,
     ResumeState,
     TrainingRun,
     finish,
     finished_run,
-    loss_table,
     read_state,
 )
-from vclip_cli.engine.training.plan import (
-    TrainingPlan,
-    headline,
-    plan_run,
-    recipe_of,
-    training_items,
-)
-from vclip_cli.engine.training.samples import SampleReading, TrainingData, steps_of
+from vclip_cli.engine.training.plan import TrainingPlan, choose_recipe, headline, plan_run
 from vclip_cli.engine.training.selection import Selector
 from vclip_cli.engine.training.targets import check_multi_label
 
@@ -55,124 +46,84 @@ logger = logging.getLogger("vclip")
 def train_plan(plan: TrainingPlan, *, progress: Progress = no_progress) -> TrainingRun:
     """Train, or go on from an interrupted run, and write the checkpoint.
 
-    Of several processes the first one writes; the others give what it has written. Raises
+    Of several processes rank 0 writes; the others return what it has written. Raises
     ComparisonRefused when training and test videos overlap, UsageError when the folder holds
     another run.
     """
     shard = launched_shard()
-    _guard_overlap(plan)
+    tests = protocol_tests(plan.protocol, plan.dataset)
+    check_overlap(
+        set(plan.split.rows["video"]),
+        {test.name: test.rows["video"] for test in tests},
+        allowed=plan.request.data.allow_overlap,
+    )
     require_writable_folder(plan.folder)
     if not plan.request.run.resume and shard.count > 1:
-        raise UsageError("--no-resume is for one process: the others might come too late for it")
+        raise UsageError("--no-resume is for one process: others could delete what it has written")
     if not shard.is_main:
         return _follow(plan, progress)
     with folder_lock(plan.folder, "training in"):
         if not plan.request.run.resume:
-            _remove_run(plan)
+            remove_tracked(plan.folder)
+            for name in (STATE_FILE, RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
+                (plan.folder / name).unlink(missing_ok=True)
         elif (finished := finished_run(plan)) is not None:
             return finished
         logger.info(headline(plan))
-        with open_run_log(plan.folder, "train", total=_steps(plan)) as log:
-            run = {**plan.document.as_dict(), "finished": None}
-            write_json(plan.folder / RUN_FILE, run)
+        with open_run_log(plan.folder, "train", total=plan.steps or 0) as log:
+            write_json(plan.folder / RUN_FILE, {**plan.document.as_dict(), "finished": None})
             plan.split.save(plan.folder / SPLIT_FILE)
             started = time.perf_counter()
             state = _trained(plan, log, progress)
-            write_text(plan.folder / LOSS_FILE, loss_table(state.losses))
+            losses = pd.DataFrame(state.losses, columns=["step", "loss", "learning_rate"])
+            table = losses.astype({"step": int}).to_csv(index=False, lineterminator="\n")
+            write_text(plan.folder / LOSS_FILE, table)
             for video, (_, reason) in state.failures.items():
                 log.note("warning", text=f"{video!r} cannot be read: {reason}")
             return finish(plan, state, time.perf_counter() - started)
 
 
 def _follow(plan: TrainingPlan, progress: Progress) -> TrainingRun:
-    """Take part in a training that another process of the launch leads."""
+    """Take part in a training that rank 0 of the launch leads; gives what rank 0 has written."""
     if (finished := finished_run(plan)) is not None:
         return finished
     if plan.method.adapter.fits:
-        embed_shard(plan, training_items(plan), progress)
+        embed_shard(plan, progress)
     else:
         state = _trained(plan, None, progress)
-        if state.step < _steps(plan):
-            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0, {}, {}, False)
-    wait_until(lambda: _is_finished(plan))
+        if state.step < (plan.steps or 0):
+            return TrainingRun(plan, plan.folder / STATE_FILE, state.step, 0.0)
+    wait_until(lambda: finished_run(plan) is not None)
     found = finished_run(plan)
     assert found is not None
     return found
 
 
-def _is_finished(plan: TrainingPlan) -> bool:
-    return (plan.folder / RUN_FILE).is_file() and finished_run(plan) is not None
-
-
-def _steps(plan: TrainingPlan) -> int:
-    return 0 if plan.method.adapter.fits else steps_of(len(training_items(plan)), plan.recipe)[0]
-
-
-def _remove_run(plan: TrainingPlan) -> None:
-    remove_tracked(plan.folder)
-    for name in (STATE_FILE, RUN_FILE, CHECKPOINT_FILE, LOSS_FILE):
-        (plan.folder / name).unlink(missing_ok=True)
-
-
 def _trained(plan: TrainingPlan, log: RunLog | None, progress: Progress) -> ResumeState:
     """The state at the end, or where `stop_after` says so. log: None for a follower."""
-    request, adapter = plan.request, plan.method.adapter
-    items = training_items(plan)
-    if plan.dataset.manifest.multi_label:
-        targets = [item.labels for item in items]
+    data, adapter = plan.data, plan.method.adapter
+    if data.multi_label:
+        targets = [item.labels for item in data.items]
         check_multi_label(plan.recipe, targets, fits=adapter.fits)
     if adapter.fits:
-        embed_shard(plan, items, progress)
-    if plan.store is None:
-        prepare_videos(plan.dataset.config.name, [item.video for item in items], progress=progress)
-    adapter.to(plan.device)
+        embed_shard(plan, progress)
+    if data.reading.store is None:
+        videos = [item.video for item in data.items]
+        prepare_videos(plan.dataset.config.name, videos, progress=progress)
+    adapter.to(plan.encoder.device)
     if adapter.fits:
-        return fit_on_embeddings(plan, items, progress)
-    adapter.freeze_all_but_trainable()
-    adapter.gradient_checkpointing = request.compute.gradient_checkpointing
-    data = TrainingData(
-        root=plan.videos_root,
-        items=items,
-        reading=SampleReading(
-            plan.recipe,
-            adapter.preprocessing,
-            plan.seed,
-            plan.flip,
-            request.input.decoder,
-            plan.store,
-        ),
-        prompts=class_prompts(plan.label_set, plan.classes, plan.text, plan.templates),
-    )
+        return fit_on_embeddings(plan, progress)
     sha256 = plan.document.sha256
     state = read_state(plan.folder, sha256) or ResumeState(sha256, 0, {}, {})
-    selector = Selector.build(plan, progress) if request.training.select_on else None
-    return fit(
-        adapter,
-        data,
-        build_accelerator(plan.device, request.compute.precision, plan.folder),
-        request,
-        plan.folder,
-        state,
-        after_save=None if log is None else lambda now: log.note("saved", done=now.step),
-        after_epoch=selector.look if selector is not None else None,
-        progress=progress,
-    )
-
-
-def _guard_overlap(plan: TrainingPlan) -> None:
-    tests = protocol_tests(plan.protocol, plan.dataset)
-    check_overlap(
-        set(plan.split.rows["video"]),
-        {test.name: list(test.rows["video"]) for test in tests},
-        allowed=plan.request.data.allow_overlap,
-    )
+    selector = Selector.build(plan, progress) if plan.request.training.select_on else None
+    return fit(plan, state, selector, log, progress)
 
 
 def bridge_of(request: Request) -> str | None:
     """The method that is trained first; None without one, or with a checkpoint to begin with."""
     if request.training.start_from is not None or request.data.protocol is None:
         return None
-    return recipe_of(request, load_protocol(request.data.protocol)).bridge
+    return choose_recipe(request, load_protocol(request.data.protocol))[2].bridge
 
 
 def with_bridge(request: Request, *, progress: Progress = no_progress) -> Request:

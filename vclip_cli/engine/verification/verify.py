@@ -17,13 +17,20 @@ from vclip_cli.engine.loading.datasets import STORE
 from vclip_cli.engine.requests import Request, recorded_request
 from vclip_cli.engine.runs.diagnosis import package_facts
 from vclip_cli.engine.specs import SOURCE
-from vclip_cli.engine.verification.checks import DIFFERS, UNCHECKED, Check, Seen
-from vclip_cli.engine.verification.predictions import check_predictions
+from vclip_cli.engine.verification.checks import (
+    DIFFERS,
+    UNCHECKED,
+    Check,
+    Seen,
+    Subject,
+    check_predictions,
+)
 from vclip_cli.engine.verification.sources import (
     check_backbone,
     check_checkpoint,
     check_dataset,
     check_protocol,
+    protocol_of,
     splits_of,
 )
 from vclip_cli.results.predictions import Predictions, read_predictions
@@ -35,17 +42,12 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of one record; remarks: what is other without being wrong."""
+    """What was found of one record; remarks: differences that are no error."""
 
     path: Path
     checks: tuple[Check, ...]
     remarks: tuple[str, ...]
     again: Rerun | None = None
-
-    @property
-    def differing(self) -> list[Check]:
-        """The checks that did not match."""
-        return [check for check in self.checks if check.status == DIFFERS]
 
     @property
     def unchecked(self) -> list[Check]:
@@ -55,14 +57,15 @@ class Verified:
     @property
     def matches(self) -> bool:
         """Whether nothing that could be looked at differs."""
-        return not self.differing and (self.again is None or self.again.matches)
+        differing = any(check.status == DIFFERS for check in self.checks)
+        return not differing and (self.again is None or self.again.matches)
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
         return {
             "record": str(self.path),
             "matches": self.matches,
-            "checks": [check.as_dict() for check in self.checks],
+            "checks": [asdict(check) for check in self.checks],
             "remarks": list(self.remarks),
             "rerun": self.again.as_dict() if self.again else None,
         }
@@ -71,7 +74,7 @@ class Verified:
 def verify_record(
     path: Path,
     asked: Request,
-    seen: Seen | None = None,
+    seen: Seen,
     *,
     again: bool = False,
     tolerance: float = TOLERANCE,
@@ -85,36 +88,24 @@ def verify_record(
     counts as not checked; a missing predictions file differs. Raises RecordError for a damaged
     record, and what evaluation raises.
     """
-    seen = seen if seen is not None else Seen()
     record = read_record(path)
-    checks, predictions = check_predictions(path, record, seen)
-    of_protocol, protocol = check_protocol(record)
-    of_checkpoint, checkpoint = check_checkpoint(record, path, asked.model.checkpoint, seen)
-    checks += of_protocol
-    checks += check_dataset(record, protocol, predictions)
-    checks.append(check_backbone(record, seen, asked.model.pretrained))
-    checks += of_checkpoint
+    subject = Subject(path, record, seen)
+    predictions = check_predictions(subject)
+    check_dataset(subject, check_protocol(subject), predictions)
+    check_backbone(subject, asked.model.pretrained)
+    checkpoint = check_checkpoint(subject, asked.model.checkpoint)
     repeated = None
     if again:
-        named = str(record.config.get("protocol") or record.protocol.name)
-        repeated = rerun(
-            record,
-            predictions,
-            asked,
-            protocol=named if Path(named).is_file() else record.protocol.name,
-            checkpoint=checkpoint,
-            tolerance=tolerance,
-            progress=progress,
-        )
-    here = package_facts()
+        request = _request(record, asked, checkpoint)
+        repeated = _rerun(record, predictions, request, tolerance, progress)
+    stated, here = record.package, package_facts()
     remarks = []
-    if record.package.model_dump() != here:
-        stated = record.package
+    if stated.model_dump() != here:
         remarks.append(
             f"computed by vclip {stated.version}, commit {(stated.commit or 'unknown')[:12]};"
             f" this is {here['version']}, commit {(here['commit'] or 'unknown')[:12]}"
         )
-    return Verified(path, tuple(checks), tuple(remarks), repeated)
+    return Verified(path, tuple(subject.checks), tuple(remarks), repeated)
 
 
 @dataclass(frozen=True)
@@ -158,44 +149,66 @@ class Rerun:
         return {**asdict(self), "moved": moved, "matches": self.matches}
 
 
-def rerun(
+def _rerun(
     record: Record,
-    predictions: Predictions | None,
-    asked: Request,
-    *,
-    protocol: str,
-    checkpoint: Path | None = None,
-    tolerance: float = TOLERANCE,
-    progress: Progress = no_progress,
+    old: Predictions | None,
+    request: Request,
+    tolerance: float,
+    progress: Progress,
 ) -> Rerun:
-    """Evaluate into a temporary folder with the record's own settings, and compare.
+    """Evaluate into a temporary folder, and compare.
 
-    predictions: the record's own, None where they are missing; asked: device, workers and where the
-    backbone's weights lie now; protocol: by name or file. Raises DataError when the record needs a
-    checkpoint and none is known, and what evaluation raises.
+    old: the record's own predictions, None where they are missing. Raises DataError when the record
+    needs a checkpoint and none is known, and what evaluation raises.
     """
-    if record.adapter.checkpoint_sha256 is not None and checkpoint is None:
+    if record.adapter.checkpoint_sha256 is not None and request.model.checkpoint is None:
         raise DataError(
             "the checkpoint of the record was not found",
             expected=f"sha256 {record.adapter.checkpoint_sha256[:12]}…",
             hint="name it with --checkpoint FILE",
         )
     with tempfile.TemporaryDirectory(prefix="vclip-verify-") as folder:
-        request = _request(record, asked, protocol, checkpoint)
         plan = plan_evaluation(request.change(run={"out": Path(folder) / "run"}))
-        [again] = evaluate_plan(plan, progress=progress)
-        assert again.record.predictions is not None  # evaluation always writes them
-        found = read_predictions(again.path.parent / again.record.predictions.file)
-    return _compare(record, again.record, predictions, found, tolerance)
+        [result] = evaluate_plan(plan, progress=progress)
+        again = result.record
+        assert again.predictions is not None  # evaluation always writes them
+        new = read_predictions(result.path.parent / again.predictions.file)
+    moved = tuple(
+        Moved(name, metric.value, again.metrics[name].value)
+        for name, metric in record.metrics.items()
+        if name in again.metrics and again.metrics[name].value != metric.value
+    )
+    largest = changed = None
+    if old is not None and set(old.classes) == set(new.classes):
+        rows = {video: row for row, video in enumerate(new.videos)}
+        shared = [row for row, video in enumerate(old.videos) if video in rows]
+        columns = [new.classes.index(name) for name in old.classes]
+        before = old.scores[shared]
+        after = new.scores[[rows[old.videos[row]] for row in shared]][:, columns]
+        largest = float(np.abs(before - after).max()) if shared else None
+        changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
+    stated = record.predictions.sha256 if record.predictions else None
+    return Rerun(
+        identical=stated == again.predictions.sha256,
+        moved=moved,
+        largest_score_difference=largest,
+        changed_decisions=changed,
+        scored=(record.counts.scored, again.counts.scored),
+        tolerance=tolerance,
+    )
 
 
-def _request(record: Record, asked: Request, protocol: str, checkpoint: Path | None) -> Request:
-    """The request that a record was made by, with what a record states elsewhere put in place."""
+def _request(record: Record, asked: Request, checkpoint: Path | None) -> Request:
+    """The request that a record was made by, with what the record states outside its config.
+
+    asked: device, workers and where the backbone's weights lie now.
+    """
     adapter, video, prompts = record.adapter, record.video, record.prompts
+    workers = asked.workers.workers
     trained = adapter.checkpoint_sha256 is not None
     return recorded_request("eval", record.config).change(
         data={
-            "protocol": protocol,
+            "protocol": protocol_of(record),
             "dataset": record.dataset.name,
             "split": tuple(splits_of(record)),
             "allow_overlap": record.overlap_allowed,
@@ -216,38 +229,6 @@ def _request(record: Record, asked: Request, protocol: str, checkpoint: Path | N
         },
         text={"template": tuple(prompts.templates), "text": prompts.text_variant},
         compute={"device": asked.compute.device, "precision": record.compute.precision},
+        workers={} if workers is None else {"workers": workers},
         run={"cache": False},
-    )
-
-
-def _compare(
-    record: Record,
-    again: Record,
-    old: Predictions | None,
-    new: Predictions,
-    tolerance: float,
-) -> Rerun:
-    moved = tuple(
-        Moved(name, metric.value, again.metrics[name].value)
-        for name, metric in record.metrics.items()
-        if name in again.metrics and again.metrics[name].value != metric.value
-    )
-    stated = record.predictions.sha256 if record.predictions else None
-    assert again.predictions is not None
-    largest = changed = None
-    if old is not None and set(old.classes) == set(new.classes):
-        rows = {video: row for row, video in enumerate(new.videos)}
-        shared = [row for row, video in enumerate(old.videos) if video in rows]
-        columns = [new.classes.index(name) for name in old.classes]
-        before = old.scores[shared]
-        after = new.scores[[rows[old.videos[row]] for row in shared]][:, columns]
-        largest = float(np.abs(before - after).max()) if shared else None
-        changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
-    return Rerun(
-        identical=stated == again.predictions.sha256,
-        moved=moved,
-        largest_score_difference=largest,
-        changed_decisions=changed,
-        scored=(record.counts.scored, again.counts.scored),
-        tolerance=tolerance,
     )

@@ -6,6 +6,7 @@ Radford et al. 2021, section 3.2 and appendix A.3; docs/methods.md#linear-probe.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,4 +132,6 @@ class LinearProbeAdapter(ClipAdapter):
 def _fit(x: np.ndarray, y: np.ndarray, strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y)
+    with warnings.catch_warnings():  # one video a class is what few-shot asks for
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return LogisticRegression(C=strength, max_iter=ITERATIONS).fit(x, y)
