@@ -37,9 +37,7 @@ def names(positive: np.ndarray) -> list[tuple[str, ...]]:
 def evaluated(scores: np.ndarray, positive: np.ndarray, **options: float) -> dict[str, float]:
     """Each metric's value, as a share."""
     classes = CLASSES[: scores.shape[1]]
-    found = measure(
-        scores, names(positive), classes, names=NAMES, kind="multi-label", resamples=2, **options
-    )
+    found = measure(scores, names(positive), classes, names=NAMES, kind="multi-label", **options)
     return {name: metric.value / 100 for name, metric in found.metrics.items()}
 
 

@@ -63,7 +63,7 @@ def make_loaded(
 ) -> LoadedRecord:
     """A record that says what the predictions give."""
     measure = measure_ranked if multi_label else measure_single
-    measured = measure(predictions.scores, predictions.labels, predictions.classes, resamples=20)
+    measured = measure(predictions.scores, predictions.labels, predictions.classes)
     values = make_values(scored=len(predictions.videos), **changes)
     values["dataset"]["classes"] = list(predictions.classes)
     values["prompts"]["texts"] = [[f"a photo of a {name}."] for name in predictions.classes]

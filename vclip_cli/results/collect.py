@@ -80,15 +80,13 @@ def group_by_protocol(records: Sequence[LoadedRecord]) -> list[list[LoadedRecord
 
 def require_one_protocol(records: Sequence[LoadedRecord]) -> None:
     """Raises ComparisonRefused, naming the files, when the records follow different protocols."""
-    groups = group_by_protocol(records)
-    if len(groups) > 1:
+    firsts = [group[0] for group in group_by_protocol(records)]
+    if len(firsts) > 1:
+        protocols = [loaded.record.protocol for loaded in firsts]
         raise ComparisonRefused(
             "the records follow different protocols",
-            where=_examples([group[0] for group in groups]),
-            found="; ".join(
-                f"{p.name} version {p.version} ({p.sha256[:12]})"
-                for p in (group[0].record.protocol for group in groups)
-            ),
+            where=_examples(firsts),
+            found="; ".join(f"{p.name} version {p.version} ({p.sha256[:12]})" for p in protocols),
             expected="one protocol in a table",
             hint="name fewer folders, or print a table for each with --by-protocol",
         )
@@ -125,8 +123,8 @@ def require_equal_test_sets(records: Sequence[LoadedRecord]) -> None:
 def other_manifests(records: Sequence[LoadedRecord]) -> list[str]:
     """A remark for each dataset whose records come from several manifests.
 
-    `require_equal_test_sets` has made sure that the test lists are equal; other lists, such as the
-    training videos, are not.
+    The test lists are equal, as `require_equal_test_sets` checks. Other lists, such as the training
+    videos, may differ.
     """
     found: dict[str, set[str]] = {}
     for loaded in records:

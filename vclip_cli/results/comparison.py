@@ -29,7 +29,12 @@ from vclip_cli.results.result_table import Cell, Column, Footnote, Footnotes, Re
 
 Pair = tuple[LoadedRecord, LoadedRecord]
 """Records of two methods on one test set, with the same seed."""
+DIFFERENCE_NOTE = (
+    "the difference is the second minus the first; in brackets its 95 % interval from a"
+    " bootstrap over videos, the same resamples for both"
+)
 HEADERS = ("Test set", "Shots", "Seed", "Videos", "Only first right", "Only second right")
+MARKS = ("partial: scored with --limit", "videos of the training list were scored")
 
 
 def compare_methods(
@@ -52,9 +57,8 @@ def compare_methods(
     pairs, unpaired = _pair(ones, others, one, other)
     notes = Footnotes()
     lines = [_line(pair, measured, notes) for pair in pairs]
-    protocol = both[0].record.protocol
     return ResultTable(
-        title=f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]}): "
+        title=f"{both[0].record.protocol.title}: "
         f"{measured.title} ({measured.unit}) of {one} and {other} on the same videos",
         unit=measured.unit,
         row_headers=HEADERS,
@@ -69,34 +73,24 @@ def compare_methods(
 def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
     """The records of a method, or those at a path."""
     known = sorted({loaded.record.adapter.name for loaded in records})
-    if name in known:
-        found = [loaded for loaded in records if loaded.record.adapter.name == name]
-    else:
-        place = Path(name)
-        if not place.exists():
-            raise UsageError(
-                f"no record is of a method {name!r}, and there is no such file or folder",
-                hint=did_you_mean(name, known),
-            )
-        here = place.resolve()
+    found = [loaded for loaded in records if loaded.record.adapter.name == name]
+    if not found and not Path(name).exists():
+        raise UsageError(
+            f"no record is of a method {name!r}, and there is no such file or folder",
+            hint=did_you_mean(name, known),
+        )
+    if not found:
+        here = Path(name).resolve()
         found = [x for x in records if here in (x.path.resolve(), *x.path.resolve().parents)]
-        if not found:
-            raise UsageError(
-                "none of the records is there", where=name, hint=f"vclip table … {name}"
-            )
-    _require_one_row(found, name)
-    return found
-
-
-def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
-    keys = [row_key(loaded.record)._replace(frames=(), views=()) for loaded in found]
-    tests = [(x.record.dataset.name, test_set_of(x.record), x.record.protocol.shots) for x in found]
-    apart = distinguishing([loaded.record for loaded in found], tests, ["seeds"])
-    rows = {(key, settings) for key, settings in zip(keys, apart, strict=True)}
+    if not found:
+        raise UsageError("none of the records is there", where=name, hint=f"vclip table … {name}")
+    keys = [row_key(loaded.record) for loaded in found]
+    apart = distinguishing([loaded.record for loaded in found], list(map(_test, found)), ["seeds"])
+    rows = {(key.name, settings) for key, settings in zip(keys, apart, strict=True)}
     if len(rows) > 1:
         texts = sorted(
-            " ".join([key.method, key.backbone, *(f"{n}={v}" for n, v in settings)])
-            for key, settings in rows
+            " ".join([*row, *(f"{option}={value}" for option, value in settings)])
+            for row, settings in rows
         )
         raise ComparisonRefused(
             f"{name!r} means several rows of a table",
@@ -104,6 +98,7 @@ def _require_one_row(found: Sequence[LoadedRecord], name: str) -> None:
             expected="one",
             hint="name the folders of the two runs: --compare FOLDER FOLDER",
         )
+    return found
 
 
 def _pair(
@@ -163,14 +158,12 @@ def _line(
     pair: Pair, metric: Metric, notes: Footnotes
 ) -> tuple[tuple[str, ...], tuple[Cell | None, ...]]:
     first, second = _scored(pair)
-    functions = [metric.weighted(scored) for scored in (first, second)]
+    one, other = metric.weighted(first), metric.weighted(second)
     once = np.ones((len(first), 1), dtype=np.int64)
-    values = [float(function(once)[0]) for function in functions]
+    values = [float(function(once)[0]) for function in (one, other)]
     difference = values[1] - values[0]
     numbers = metric.numbers_per_video(first)
-    replicates = bootstrap_differences(
-        functions[0], functions[1], len(first), metric.resamples, numbers_per_video=numbers
-    )
+    replicates = bootstrap_differences(one, other, len(first), metric.resamples, numbers)
     low, high, p = difference_interval(difference, replicates)
     only = ("–", "–")
     if isinstance(metric, ShareMetric):
@@ -181,27 +174,25 @@ def _line(
     record = pair[0].record
     shots = pair[1].record.protocol.shots or record.protocol.shots
     test = f"{DATASETS.get(record.dataset.name, record.dataset.name)} {test_set_of(record)}"
-    row = (test, str(shots) if shots else "–", _seeds(pair), f"{len(first):,}", *only)
+    seeds = ["none" if (seed := _seed(loaded)) is None else str(seed) for loaded in pair]
+    joined = " / ".join(dict.fromkeys(seeds))
+    row = (test, str(shots or "–"), joined, f"{len(first):,}", *only)
     scale = metric.scale
     cells = (
-        Cell(scale * values[0], marks=_marks(pair[0], notes)),
-        Cell(scale * values[1], marks=_marks(pair[1], notes)),
+        *(
+            Cell(scale * value, marks=_marks(loaded, notes))
+            for value, loaded in zip(values, pair, strict=True)
+        ),
         Cell(scale * difference, low=scale * low, high=scale * high),
         Cell(p),
     )
     return row, cells
 
 
-def _seeds(pair: Pair) -> str:
-    """`1`, or `none / 1` where the two differ."""
-    shown = ["none" if (seed := _seed(loaded)) is None else str(seed) for loaded in pair]
-    return " / ".join(dict.fromkeys(shown))
-
-
 def _scored(pair: Pair) -> tuple[ScoredVideos, ScoredVideos]:
-    """The two, in the order of the first one's videos.
+    """The scored videos of both records, in the order of the first.
 
-    Raises ComparisonRefused where they were not scored on the same videos and labels.
+    Raises ComparisonRefused where the two were not scored on the same videos and labels.
     """
     one, other = (recorded_predictions(loaded) for loaded in pair)
     where = f"{pair[0].path}, {pair[1].path}"
@@ -245,11 +236,7 @@ def _marks(loaded: LoadedRecord, notes: Footnotes) -> tuple[str, ...]:
 def _general(metric: Metric, unpaired: Sequence[str]) -> tuple[Footnote, ...]:
     exact = isinstance(metric, ShareMetric) and metric.mcnemar
     p = "McNemar's exact test" if exact else "the same bootstrap, by a normal distribution"
-    difference = (
-        "the difference is the second minus the first; in brackets its 95 % interval from a"
-        " bootstrap over videos, the same resamples for both"
-    )
-    texts = [difference, f"p: {p}; two-sided, not corrected for the number of lines"]
+    texts = [DIFFERENCE_NOTE, f"p: {p}; two-sided, not corrected for the number of lines"]
     if unpaired:
         texts.append("left out: " + "; ".join(unpaired))
     return tuple(Footnote("", text) for text in texts)

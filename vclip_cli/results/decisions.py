@@ -1,4 +1,4 @@
-"""Several labels a video: probabilities from logits, decisions by a threshold, and their worth.
+"""Several labels a video: probabilities from logits, decisions by a threshold, and their F1.
 
 Shapes: N videos, K labels, R weightings of the videos. A label is decided for a video where its
 probability is at least the threshold. All results are shares in 0..1.
@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 
 
 def best_threshold(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """The threshold with the highest micro F1: midway between the two probabilities around it.
+    """The threshold with the highest micro F1; of equally good ones the highest.
 
-    Of equals the highest. Raises DataError when there is no positive pair to choose by.
+    It lies midway between two probabilities. Raises DataError when no video has a label.
     """
     if not positive.any():
         raise DataError("no video has a label, so no threshold can be chosen")

@@ -1,8 +1,8 @@
 """Which records share a row, a column and a cell of a table.
 
-A row is one method with one setting; a column is one dataset, number of shots, part and split. What
-the protocol's `aggregate` names (splits, parts, seeds) is joined to one cell; everything else that
-changes a score keeps records apart.
+A row is one method with one setting. A column is one dataset, number of shots, part and split. A
+cell joins what the protocol's `aggregate` names (splits, parts, seeds). All else that changes a
+score keeps records apart.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class RowKey(NamedTuple):
     views: tuple[tuple[int, int], ...]
     settings: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """The method and its backbone."""
+        return self.method, self.backbone
+
 
 Grouped = dict[tuple[RowKey, ColumnKey], list[LoadedRecord]]
 
@@ -65,9 +70,7 @@ def row_key(record: Record) -> RowKey:
     backbone = record.backbone.name
     if pretrained is not None:
         backbone += f" ({Path(pretrained).name})"
-    views = record.video.views
-    look = ((views.clips, views.crops),)
-    return RowKey(record.adapter.name, backbone, (record.video.frames,), look)
+    return RowKey(record.adapter.name, backbone, (record.video.frames,), (record.views,))
 
 
 def joined_repeats(records: Sequence[LoadedRecord]) -> RecordedAggregate:
@@ -113,50 +116,49 @@ def group_records(
     Raises ComparisonRefused when two records of one run differ in one of the metrics, or a column
     would join test sets with different numbers of classes.
     """
-    known = {column_key(loaded.record, joined) for loaded in records}
+    columns = [column_key(loaded.record, joined) for loaded in records]
+    rows = _rows(records, columns)
     grouped: Grouped = {}
-    for row, members in _by_row(records, joined).items():
-        columns = [column_key(loaded.record, joined) for loaded in members]
-        apart = distinguishing([loaded.record for loaded in members], columns, joined)
-        for loaded, column, settings in zip(members, columns, apart, strict=True):
-            for place in _places(loaded.record, column, known):
-                key = (row._replace(settings=settings), place)
-                grouped.setdefault(key, []).append(loaded)
+    for row in dict.fromkeys(rows):
+        members = [number for number, own in enumerate(rows) if own == row]
+        own_columns = [columns[number] for number in members]
+        apart = distinguishing([records[n].record for n in members], own_columns, joined)
+        for number, settings in zip(members, apart, strict=True):
+            named = row._replace(settings=settings)
+            for column in _columns_of(records[number].record, columns[number], set(columns)):
+                grouped.setdefault((named, column), []).append(records[number])
     grouped = {key: _without_copies(entries, metrics) for key, entries in grouped.items()}
     _require_equal_class_counts(grouped)
     return grouped
 
 
-def _by_row(
-    records: Sequence[LoadedRecord], joined: Collection[str]
-) -> dict[RowKey, list[LoadedRecord]]:
-    """The records of each method and backbone.
+def _rows(records: Sequence[LoadedRecord], columns: Sequence[ColumnKey]) -> list[RowKey]:
+    """The row of each record, from its method and backbone.
 
     Different frames or views make rows of their own only where they occur in one column: a method
     that used 8 frames on one dataset and 32 on another is one row, as papers print it.
     """
-    by_name: dict[tuple[str, str], list[LoadedRecord]] = {}
-    for loaded in records:
-        row = row_key(loaded.record)
-        by_name.setdefault((row.method, row.backbone), []).append(loaded)
-    rows: dict[RowKey, list[LoadedRecord]] = {}
-    for members in by_name.values():
-        keys = [row_key(loaded.record) for loaded in members]
-        looks: dict[ColumnKey, set[RowKey]] = {}
-        for loaded, key in zip(members, keys, strict=True):
-            looks.setdefault(column_key(loaded.record, joined), set()).add(key)
-        if all(len(found) == 1 for found in looks.values()):
-            frames = tuple(sorted({count for key in keys for count in key.frames}))
-            views = tuple(sorted({view for key in keys for view in key.views}))
-            keys = [key._replace(frames=frames, views=views) for key in keys]
-        for loaded, key in zip(members, keys, strict=True):
-            rows.setdefault(key, []).append(loaded)
+    keys = [row_key(loaded.record) for loaded in records]
+    looks: dict[tuple[tuple[str, str], ColumnKey], set[RowKey]] = {}
+    for key, column in zip(keys, columns, strict=True):
+        looks.setdefault((key.name, column), set()).add(key)
+    apart = {name for (name, _), found in looks.items() if len(found) > 1}
+    rows = []
+    for key in keys:
+        if key.name not in apart:
+            alike = [other for other in keys if other.name == key.name]
+            frames = tuple(sorted({count for other in alike for count in other.frames}))
+            views = tuple(sorted({view for other in alike for view in other.views}))
+            key = key._replace(frames=frames, views=views)
+        rows.append(key)
     return rows
 
 
-def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
-    """The columns of a record: its own, but an untrained method is the baseline in the column of
-    each number of shots that others were trained with."""
+def _columns_of(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[ColumnKey]:
+    """The columns of a record: its own one, or those that it is the baseline of.
+
+    An untrained method is the baseline for each number of shots that others were trained with.
+    """
     if record.adapter.checkpoint_sha256 is not None or column.shots:
         return [column]
     trained = {key for key in known if key.shots and key._replace(shots=0) == column}
@@ -164,7 +166,7 @@ def _places(record: Record, column: ColumnKey, known: set[ColumnKey]) -> list[Co
 
 
 def _without_copies(entries: Sequence[LoadedRecord], metrics: Sequence[str]) -> list[LoadedRecord]:
-    """Count a run once that was found twice. Raises ComparisonRefused if the results differ."""
+    """Each run once. Raises ComparisonRefused when two records of a run differ in the result."""
     first: dict[tuple[str, str], LoadedRecord] = {}
     for loaded in entries:
         known = first.setdefault(replicate_of(loaded.record), loaded)
@@ -199,9 +201,9 @@ def _require_equal_class_counts(grouped: Grouped) -> None:
 
 
 def settings_of(record: Record, joined: Collection[str]) -> dict[str, str]:
-    """All that changes a score beside data, protocol and split: name to printable value.
+    """What changes a score beside data, protocol and split: name to printable value.
 
-    Seeds are among them where they are not joined.
+    Seeds are among these settings where they are not joined.
     """
     video = record.video
     settings = {  # names with blanks, which no option of a method has
@@ -234,10 +236,9 @@ def distinguishing(
 ) -> list[tuple[tuple[str, str], ...]]:
     """For each record, the (setting, value) pairs that keep it apart from the others.
 
-    columns: the column of each record. Only settings that differ within one column count, so that
-    what differs between datasets keeps one row. Hashes of prompts and checkpoint count where two
-    records of a column agree in everything else, split and seeds included: they come from two
-    trainings, or from two lists of prompts.
+    columns: the column of each record. Only settings that differ within one column count: a method
+    with other settings on another dataset is one row. Hashes of prompts and checkpoint count where
+    two records of a column agree in everything else, split and seeds included.
     """
     settings = [settings_of(record, joined) for record in records]
     names = sorted({name for entry in settings for name in entry})

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+SEED = 0
+"""Of every bootstrap: equal predictions have equal intervals."""
 Z = 1.959963984540054
 """The normal distribution's quantile at 97.5 %."""
 BLOCK = 4_000_000
@@ -46,40 +48,24 @@ def standard_error_interval(
     return max(limits[0], value - spread), min(limits[1], value + spread)
 
 
-def mean_interval(
-    values: Sequence[float], floor: float | None, ceiling: float | None
-) -> tuple[float, float]:
+def mean_interval(values: Sequence[float], floor: float, ceiling: float) -> tuple[float, float]:
     """Student's t interval of the mean of n > 1 values, cut to the values' own range."""
     from scipy.special import stdtrit
 
     middle = float(np.mean(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     spread = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
-    low, high = middle - spread, middle + spread
-    return (
-        low if floor is None else max(floor, low),
-        high if ceiling is None else min(ceiling, high),
-    )
-
-
-def resampled_counts(counts: NDArray[np.int64], resamples: int, seed: int = 0) -> NDArray[np.int64]:
-    """How many videos of each kind (R,kinds) are drawn when N of N are drawn with replacement.
-
-    counts: the number of videos of each kind. All N draws are one multinomial draw, so the cost
-    does not depend on N.
-    """
-    total = int(counts.sum())
-    return np.random.default_rng(seed).multinomial(total, counts / total, size=resamples)
+    return max(floor, middle - spread), min(ceiling, middle + spread)
 
 
 def resampled_weights(
-    videos: int, resamples: int, seed: int = 0, numbers_per_video: int = 1
+    videos: int, resamples: int, numbers_per_video: int = 1
 ) -> Iterator[NDArray[np.int32]]:
     """How often each video is drawn, as blocks (N,R) that together have `resamples` columns.
 
     numbers_per_video: how many numbers the caller holds for each weight; bounds the block's size.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     width = max(1, BLOCK // (videos * numbers_per_video))
     for start in range(0, resamples, width):
         columns = range(min(width, resamples - start))
@@ -124,7 +110,6 @@ def bootstrap_differences(
     other: Callable[[NDArray[Any]], NDArray[np.float64]],
     videos: int,
     resamples: int,
-    seed: int = 0,
     numbers_per_video: int = 1,
 ) -> NDArray[np.float64]:
     """`other` minus `one` on the same resamples of the videos.
@@ -132,6 +117,6 @@ def bootstrap_differences(
     one, other: give a metric (R,) for weights (N,R), how often each video is drawn. Resamples for
     which one of them gives NaN are left out.
     """
-    blocks = resampled_weights(videos, resamples, seed, numbers_per_video)
+    blocks = resampled_weights(videos, resamples, numbers_per_video)
     found = np.concatenate([other(weights) - one(weights) for weights in blocks])
     return found[~np.isnan(found)]

@@ -29,7 +29,6 @@ from vclip_cli.results.metric import (
     ScoredVideos,
     scored_videos,
 )
-from vclip_cli.results.scores import class_accuracies
 
 _SHIPPED = Path(__file__).parent / "metrics"
 
@@ -132,26 +131,23 @@ def measure(
     kind: Kind,
     threshold: float | None = None,
     unread: Sequence[Sequence[str]] = (),
-    resamples: int | None = None,
-    seed: int = 0,
 ) -> Evaluation:
     """Measure predictions by the named metrics, with a value for every class.
 
     scores: (N,K). labels: the true labels of each video, by name; exactly one for single-label.
     classes: the names of the K columns. threshold: chosen on the validation part; metrics that
     extend a named one, such as `f1_macro_chosen`, are measured with it and left out without it.
-    unread: the labels of videos without scores, which count as wrong. resamples: draws of each
-    bootstrap, by default as each metric states. Raises UsageError for a metric that is unknown or
-    of the other kind, DataError for input that does not fit, SpecError for a fault in a user's own
-    metric.
+    unread: the labels of videos without scores, which count as wrong. Raises UsageError for a
+    metric that is unknown or of the other kind, DataError for input that does not fit, SpecError
+    for a fault in a user's own metric.
     """
     if threshold is not None:
         names = with_extensions(names)
     chosen = [m for m in find_metrics(names, kind) if m.extends is None or threshold is not None]
     scored = scored_videos(scores, labels, classes, kind, threshold=threshold, unread=unread)
-    metrics = {metric.name: _measured(metric, scored, resamples, seed) for metric in chosen}
+    metrics = {metric.name: _measured(metric, scored) for metric in chosen}
     if kind == "single-label":
-        of_class, values = "top1", class_accuracies(scored.ranks, scored.targets, len(classes))
+        of_class, values = "top1", scored.class_accuracies
     else:
         of_class, values = "average_precision", scored.precisions
     counts = scored.positive.sum(axis=0)
@@ -166,13 +162,11 @@ def measure(
     )
 
 
-def _measured(
-    metric: Metric, scored: ScoredVideos, resamples: int | None, seed: int
-) -> MetricValue:
+def _measured(metric: Metric, scored: ScoredVideos) -> MetricValue:
     path = list_metrics()[metric.name]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
-            return metric.measured(scored, resamples, seed)
+            return metric.measured(scored)
     except VclipError:
         raise
     except (Exception, SystemExit) as error:

@@ -22,12 +22,7 @@ from vclip_cli.results.intervals import (
     standard_error_interval,
     wilson_interval,
 )
-from vclip_cli.results.scores import (
-    check_scores,
-    label_average_precisions,
-    label_matrix,
-    ranks_of_truth,
-)
+from vclip_cli.results.scores import average_precision, check_scores, divide, label_matrix
 
 Kind = Literal["single-label", "multi-label"]
 Weighted = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -95,16 +90,23 @@ class ScoredVideos:
     def ranks(self) -> NDArray[np.int64]:
         """The rank (N,) of each video's true class, for one label a video; 0 for the best.
 
-        A video without scores has the rank K, after the last class.
+        Equal scores rank in class order. A video without scores has the rank K.
         """
-        ranks = ranks_of_truth(self.scores, self.targets)
-        ranks[len(ranks) - self.unread :] = self.scores.shape[1]
+        classes, targets = self.scores.shape[1], self.targets[:, None]
+        true = np.take_along_axis(self.scores, targets, axis=1)
+        earlier = np.arange(classes) < targets
+        ranks = ((self.scores > true) | ((self.scores == true) & earlier)).sum(axis=1)
+        ranks[len(ranks) - self.unread :] = classes
         ranks.flags.writeable = False
         return ranks
 
-    def among_best(self, k: int) -> NDArray[np.bool_]:
-        """Whether each video's (N,) true class is among its k best; all are where K <= k."""
-        return (self.ranks < k) & (self.ranks < self.scores.shape[1])
+    @cached_property
+    def class_accuracies(self) -> NDArray[np.float64]:
+        """The top-1 accuracy (K,) of each class; NaN without a video."""
+        right = self.positive & (self.ranks == 0)[:, None]
+        shares = divide(right.sum(axis=0), self.positive.sum(axis=0))
+        shares.flags.writeable = False
+        return shares
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -119,8 +121,14 @@ class ScoredVideos:
 
     @cached_property
     def precisions(self) -> NDArray[np.float64]:
-        """The average precision (K,) of each label; NaN without a positive video."""
-        return label_average_precisions(self.scores, self.positive)
+        """The average precision (K,) of each label; NaN without a positive video.
+
+        Raises DataError where no video has a label.
+        """
+        if not self.positive.any():
+            raise DataError("no scored video has a label, so there is no precision to average")
+        pairs = zip(self.scores.T, self.positive.T, strict=True)
+        return np.array([average_precision(*pair)[0] for pair in pairs])
 
     def repeated(self, times: NDArray[np.integer]) -> ScoredVideos:
         """Each video as often as `times` (N,) says."""
@@ -213,17 +221,13 @@ class Metric:
         """How many numbers `weighted` holds for each weight: bounds the memory of the bootstrap."""
         return 1
 
-    def resampled(
-        self, scored: ScoredVideos, resamples: int, seed: int
-    ) -> NDArray[np.float64] | None:
-        """The metric of `resamples` bootstrap draws of the videos; None where it takes too long."""
+    def resampled(self, scored: ScoredVideos) -> NDArray[np.float64] | None:
+        """The metric (R,) of bootstrap draws of the videos; None where it takes too long."""
         function, numbers = self.weighted(scored), self.numbers_per_video(scored)
-        blocks = resampled_weights(len(scored), resamples, seed, numbers)
+        blocks = resampled_weights(len(scored), self.resamples, numbers)
         return np.concatenate([function(block) for block in blocks])
 
-    def measured(
-        self, scored: ScoredVideos, resamples: int | None = None, seed: int = 0
-    ) -> MetricValue:
+    def measured(self, scored: ScoredVideos) -> MetricValue:
         """The value and its 95 % interval, in the unit; the interval from a bootstrap over videos.
 
         There is no interval where fewer than two draws have a value.
@@ -232,7 +236,7 @@ class Metric:
         if self.unit == "%" and not 0 <= value <= 1:
             raise ValueError(f"a metric in % gives a share in 0..1, but this one gives {value}")
         result = MetricValue(value=scale * value, n=len(scored), unit=self.unit)
-        drawn = self.resampled(scored, resamples or self.resamples, seed)
+        drawn = self.resampled(scored)
         known = np.empty(0) if drawn is None else drawn[~np.isnan(drawn)]
         if len(known) < 2:
             return result
@@ -260,9 +264,7 @@ class ShareMetric(Metric):
         right = self.right(scored)
         return lambda weights: right @ weights / weights.sum(axis=0)
 
-    def measured(
-        self, scored: ScoredVideos, resamples: int | None = None, seed: int = 0
-    ) -> MetricValue:
+    def measured(self, scored: ScoredVideos) -> MetricValue:
         """The share and Wilson's interval, in %, without resampling."""
         right, n = int(self.right(scored).sum()), len(scored)
         low, high = wilson_interval(right, n)

@@ -90,21 +90,19 @@ def write_predictions(
 def read_predictions(path: Path) -> Predictions:
     """Read a predictions file. Raises DataError when it is missing or damaged."""
     table = read_parquet(path, "predictions file")
-    missing = [name for name in ("video", "labels") if name not in table.column_names]
-    if missing:
-        lacks = " and ".join(missing)
+    lacks = " and ".join(name for name in ("video", "labels") if name not in table.column_names)
+    if lacks:
         raise DataError(f"not a predictions file: it lacks {lacks}", where=str(path))
     _check_columns(table, path)
     names = [name for name in table.column_names if name.startswith(SCORE_PREFIX)]
     if not names:
         raise DataError("the file holds no score of every class", where=str(path))
-    videos = table.column("video").to_pylist()
     labels = table.column("labels").to_pylist()
-    if any(None in labels_of_video for labels_of_video in labels):
+    if any(None in names_of_video for names_of_video in labels):
         raise DataError("a row of the predictions file is incomplete", where=str(path))
     scores = np.stack([table.column(name).to_numpy() for name in names], axis=1)
     return Predictions(
-        tuple(videos),
+        tuple(table.column("video").to_pylist()),
         tuple(map(tuple, labels)),
         scores.astype(np.float32, copy=False),
         tuple(name.removeprefix(SCORE_PREFIX) for name in names),
@@ -117,18 +115,13 @@ def _check_parts(
     scores: NDArray[Any],
     classes: Sequence[str],
 ) -> None:
-    lengths = (len(videos), len(labels), scores.shape[0])
-    if len(set(lengths)) > 1:
-        raise DataError(
-            "videos, labels and scores differ in number",
-            found=", ".join(map(str, lengths)),
-            expected="one of each a video",
-        )
+    lengths = f"{len(videos)}, {len(labels)}, {len(scores)}"
+    if not len(videos) == len(labels) == len(scores):
+        what = "videos, labels and scores differ in number"
+        raise DataError(what, found=lengths, expected="one of each a video")
     if len(classes) != scores.shape[1]:
-        raise DataError(
-            "scores and classes differ in number",
-            found=f"{scores.shape[1]} columns of scores, {len(classes)} classes",
-        )
+        found = f"{scores.shape[1]} columns of scores, {len(classes)} classes"
+        raise DataError("scores and classes differ in number", found=found)
     check_classes(classes)
     repeated = [video for video, count in Counter(videos).items() if count > 1]
     if repeated:
@@ -141,21 +134,22 @@ def _check_columns(table: pa.Table, path: Path) -> None:
     """Raises DataError for a column that is there twice or holds another kind of value."""
     import pyarrow as pa
 
-    is_text = (pa.types.is_string, pa.types.is_large_string)
+    def is_text(kind: pa.DataType) -> bool:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
     for field in table.schema:
+        kind = field.type
         if field.name == "labels":
-            right = pa.types.is_list(field.type) and any(
-                is_(field.type.value_type) for is_ in is_text
-            )
+            right = pa.types.is_list(kind) and is_text(kind.value_type)
         elif field.name == "video":
-            right = any(is_(field.type) for is_ in is_text)
+            right = is_text(kind)
         else:
-            right = pa.types.is_floating(field.type)
+            right = pa.types.is_floating(kind)
         if not right:
             raise DataError(
                 f"the column {field.name[:80]!r} holds another kind of value",
                 where=str(path),
-                found=str(field.type)[:80],
+                found=str(kind)[:80],
             )
     if len(set(table.column_names)) < len(table.column_names):
         raise DataError("a column of the predictions file is there twice", where=str(path))

@@ -6,7 +6,7 @@ Each figure has its source and setting; the block says how each row's setting di
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,10 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from vclip_cli.common.yaml_files import ErrorAt, load_model
-from vclip_cli.results.grouping import ColumnKey, Grouped, unnumbered
-from vclip_cli.results.layout import Place, listed, views_text
+from vclip_cli.results.grouping import unnumbered
+from vclip_cli.results.layout import Place, TableLayout, listed, views_text
 from vclip_cli.results.metric import Closed
-from vclip_cli.results.record import Record
 from vclip_cli.results.result_table import Cell, Footnotes, TableRow
 
 PUBLISHED_FILE = Path(__file__).with_name("published.yaml")
@@ -110,75 +109,90 @@ def load_published(path: Path = PUBLISHED_FILE) -> Published:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """The table that the figures are added to: our records, its columns and its row headers."""
+class PublishedBlock:
+    """The published figures that belong below a table of ours."""
 
-    protocol: str
-    grouped: Grouped
-    places: Sequence[Place]
-    tests: Mapping[ColumnKey, set[str]]
-    headers: tuple[str, ...]
+    published: Published
+    layout: TableLayout
+    notes: Footnotes
 
-    def records(self, method: str | None) -> list[Record]:
-        """Our records of a method; all our records where it has none."""
-        all_of_them = [e.record for entries in self.grouped.values() for e in entries]
-        own = [record for record in all_of_them if record.adapter.name == method]
-        return own or all_of_them
+    def rows(self, *, ranked: bool) -> list[TableRow]:
+        """All published rows that have a figure for a column of the table, in the file's order.
 
+        ranked: whether the table ranks them together with ours.
+        """
+        rows = []
+        protocol = self.layout.records[0].record.protocol.name
+        for entry in self.published.entries:
+            if entry.protocol != protocol:
+                continue
+            cells = [self._cell(entry, place) for place in self.layout.places]
+            if any(cells):
+                label = self._label(entry)
+                marks = sorted(self._marks(entry), key=lambda m: (m.isdigit(), len(m), m))
+                rows.append(TableRow(label, cells, [ranked] * len(cells), tuple(marks)))
+        return rows
 
-def published_rows(
-    published: Published, around: Surroundings, notes: Footnotes, *, ranked: bool
-) -> list[TableRow]:
-    """All published rows that have a figure for a column of the table, in the file's order.
+    def _label(self, entry: PublishedRow) -> tuple[str, ...]:
+        texts = {
+            "Method": f"{entry.method} ({self.published.papers[entry.paper].year})",
+            "Backbone": entry.backbone or _UNKNOWN,
+            "Frames": str(entry.frames or _UNKNOWN),
+            "Views": views_text(entry.views) if entry.views else _UNKNOWN,
+        }
+        return tuple(texts.get(header, _UNKNOWN) for header in self.layout.headers)
 
-    ranked: whether the table ranks them together with ours.
-    """
-    rows = []
-    for entry in published.entries:
-        if entry.protocol != around.protocol:
-            continue
-        cells = [_cell(entry, place, around, published, notes) for place in around.places]
-        if any(cells):
-            label = _label(entry, published, around.headers)
-            marks = _row_marks(entry, around, published, notes)
-            marks.sort(key=lambda mark: (mark.isdigit(), len(mark), mark))
-            rows.append(TableRow(label, cells, [ranked] * len(cells), tuple(marks)))
-    return rows
+    def _cell(self, entry: PublishedRow, place: Place) -> Cell | None:
+        keys = [key for key in (place.key, place.base) if key is not None]
+        ours = set().union(*(self.layout.tests[key] for key in keys))
+        figure = next((f for f in entry.figures if _fits(f, place, ours)), None)
+        if figure is None:
+            return None
+        marks = []
+        tests = None if figure.tests is None else set(figure.tests)
+        if figure.part != HARMONIC_PART and tests != ours:
+            where = "without saying over which test sets" if tests is None else "over"
+            text = f"published {where} {listed(figure.tests or ())}".rstrip()
+            marks.append(self.notes.remark(f"{text}; ours: {listed(sorted(ours))}"))
+        if figure.std_source is not None:
+            source = self.published.sources[figure.std_source]
+            marks.append(self.notes.second_hand(f"the deviation is second-hand: {source}"))
+        return Cell(value=figure.value, std=figure.std, n=0, marks=tuple(marks))
 
+    def _marks(self, entry: PublishedRow) -> Iterator[str]:
+        source = self.published.sources[entry.source]
+        if entry.hand == "second":
+            yield self.notes.second_hand(f"second-hand: {source}")
+        else:
+            yield self.notes.remark(source)
+        if texts := self._differences(entry):
+            yield self.notes.remark(f"other setting than ours: {'; '.join(texts)}")
+        remark = f"; {entry.remark}" if entry.remark else ""
+        yield self.notes.remark(f"trained on {entry.trained_on}{remark}")
 
-def _label(entry: PublishedRow, published: Published, headers: Sequence[str]) -> tuple[str, ...]:
-    texts = {
-        "Method": f"{entry.method} ({published.papers[entry.paper].year})",
-        "Backbone": entry.backbone or _UNKNOWN,
-        "Frames": str(entry.frames or _UNKNOWN),
-        "Views": views_text(entry.views) if entry.views else _UNKNOWN,
-    }
-    return tuple(texts.get(header, _UNKNOWN) for header in headers)
-
-
-def _cell(
-    entry: PublishedRow, place: Place, around: Surroundings, published: Published, notes: Footnotes
-) -> Cell | None:
-    ours = set().union(*(around.tests[k] for k in (place.key, place.base) if k is not None))
-    figure = next((f for f in entry.figures if _fits(f, place, ours)), None)
-    if figure is None:
-        return None
-    marks = []
-    tests = None if figure.tests is None else set(figure.tests)
-    if figure.part != HARMONIC_PART and tests != ours:
-        where = "without saying over which test sets" if tests is None else "over"
-        text = f"published {where} {listed(figure.tests or ())}".rstrip()
-        marks.append(notes.remark(f"{text}; ours: {listed(sorted(ours))}"))
-    if figure.std_source is not None:
-        source = published.sources[figure.std_source]
-        marks.append(notes.second_hand(f"the deviation is second-hand: {source}"))
-    return Cell(value=figure.value, std=figure.std, n=0, marks=tuple(marks))
+    def _differences(self, entry: PublishedRow) -> list[str]:
+        """How the setting differs from our records of the method, or of all methods."""
+        grouped = self.layout.grouped.values()
+        records = [loaded.record for entries in grouped for loaded in entries]
+        ours = [r for r in records if r.adapter.name == entry.adapter] or records
+        theirs = architecture(entry.backbone) if entry.backbone else None
+        views = entry.views and views_text(entry.views)
+        found: dict[str, tuple[Any, set[Any]]] = {
+            "backbone": (theirs, {architecture(record.backbone.name) for record in ours}),
+            "frames": (entry.frames, {record.video.frames for record in ours}),
+            "views": (views, {views_text(record.views) for record in ours}),
+        }
+        return [
+            f"{what} {value or 'not stated'} (ours {listed(sorted(known))})"
+            for what, (value, known) in found.items()
+            if {value} != known
+        ]
 
 
 def _fits(figure: Figure, place: Place, ours: set[str]) -> bool:
     """Whether a figure belongs into a column; figures state split and part without numbers.
 
-    A column of one numbered split has only figures over that split, and those that do not say.
+    A column of one numbered split takes figures of that split, or of splits that are not stated.
     """
     key, part = place.key, figure.part or ""
     wanted = HARMONIC_PART if place.base is not None else unnumbered(key.part)
@@ -188,40 +202,6 @@ def _fits(figure: Figure, place: Place, ours: set[str]) -> bool:
         and (part, figure.split) == (wanted, unnumbered(key.split))
         and (not one_of_several or figure.tests is None or not ours.isdisjoint(figure.tests))
     )
-
-
-def _row_marks(
-    entry: PublishedRow, around: Surroundings, published: Published, notes: Footnotes
-) -> list[str]:
-    source = published.sources[entry.source]
-    marks = []
-    if entry.hand == "second":
-        marks.append(notes.second_hand(f"second-hand: {source}"))
-    else:
-        marks.append(notes.remark(source))
-    if texts := _differences(entry, around.records(entry.adapter)):
-        marks.append(notes.remark(f"other setting than ours: {'; '.join(texts)}"))
-    about = [f"trained on {entry.trained_on}"] + ([entry.remark] if entry.remark else [])
-    marks.append(notes.remark("; ".join(about)))
-    return marks
-
-
-def _differences(entry: PublishedRow, ours: Sequence[Record]) -> list[str]:
-    """How the setting of a published row differs from our records, one text a difference."""
-    theirs = architecture(entry.backbone) if entry.backbone else None
-    found: dict[str, tuple[Any, set[Any]]] = {
-        "backbone": (theirs, {architecture(record.backbone.name) for record in ours}),
-        "frames": (entry.frames, {record.video.frames for record in ours}),
-        "views": (
-            entry.views and views_text(entry.views),
-            {views_text((r.video.views.clips, r.video.views.crops)) for r in ours},
-        ),
-    }
-    return [
-        f"{what} {value or 'not stated'} (ours {listed(sorted(known))})"
-        for what, (value, known) in found.items()
-        if {value} != known
-    ]
 
 
 def architecture(name: str) -> str:

@@ -1,7 +1,7 @@
 """The record: everything about one evaluation, as closed JSON (`record.json`).
 
-Tables are made from records, and a record has what a stranger needs to repeat its numbers. Only
-`timing` changes from run to run: two equal runs on one machine differ nowhere else.
+Tables are made from records. A record has what a stranger needs to repeat its numbers. Two equal
+runs on one machine differ only in `timing`.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ class Override(Closed):
 
 
 class RecordedAggregate(Closed):
-    """over: the repeats that a table joins to mean and standard deviation: numbered splits
-    (`test-1`, `test-2`), numbered parts (`zs1`, `zs2`), training seeds. harmonic_mean: whether it
-    shows the harmonic mean of base and novel."""
+    """What a table joins. over: the repeats of a mean: numbered splits (`test-1`) and parts
+    (`zs1`), training seeds. harmonic_mean: whether base and novel have one."""
 
     over: list[Literal["splits", "parts", "seeds"]] = Field(default_factory=list)
     harmonic_mean: bool = False
@@ -73,6 +72,11 @@ class RecordedProtocol(Closed):
     metrics: list[str] | None = None
     aggregate: RecordedAggregate | None = None
 
+    @property
+    def title(self) -> str:
+        """Name, version and the start of the hash, as tables print them."""
+        return f"{self.name}, version {self.version} ({self.sha256[:12]})"
+
 
 class RecordedLabelSet(Closed):
     """The named list that the classes were taken from."""
@@ -85,10 +89,9 @@ class RecordedLabelSet(Closed):
 class RecordedDataset(Closed):
     """What was scored. part: `base`, `novel` or another named subset of the classes, null for all.
 
-    manifest_sha256: null for videos that were named without a manifest. split_sha256: of the list
-    of videos to score. classes: in the order of the scores' columns. absent: listed videos of the
-    whole dataset that are not on disk; unlisted: videos on disk that are not listed; remarks: other
-    findings of reading the dataset.
+    manifest_sha256: null without a manifest. split_sha256: of the list of videos to score. classes:
+    in the order of the scores' columns. absent: listed videos of the dataset that are not on disk.
+    unlisted: videos on disk that are not listed. remarks: other findings about the dataset.
     """
 
     name: str
@@ -197,11 +200,10 @@ class Decision(Closed):
     """How a multi-label test got its probabilities, and the threshold on them.
 
     A label's probability is sigmoid(slope · (logit - bias)), averaged over views. source: `trained`
-    (values of the training's loss), `fitted` (to the true labels of the validation part; slope and
-    bias are the same for all labels, so no ranking changes) or `stated` (a fixed guess for all CLIP
-    models, not calibrated). threshold: with the highest micro F1 on the validation part, null
-    without one. validation: that part, `dataset/split`; videos: how many of it were scored; labels:
-    on how many labels. note: in words.
+    (values of the training loss), `fitted` (to the validation part; one slope and bias for all
+    labels, so no ranking changes) or `stated` (fixed for all CLIP models, not calibrated).
+    threshold: the one with the highest micro F1 on the validation part. validation: that part,
+    `dataset/split`; null without one. videos, labels: how many of it were scored. note: in words.
     """
 
     slope: float
@@ -234,9 +236,8 @@ class Timing(Closed):
     """All that changes from run to run. started, finished: ISO 8601 in UTC.
 
     wall_seconds: of the whole pass, with decoding. latency_milliseconds: of one video in the model,
-    from frames in memory to scores in memory, the median over batches; null where an earlier run
-    had scored everything. embeddings_reused: videos whose embeddings came from the store. host:
-    facts of the machine (host name, free memory, …).
+    from frames to scores in memory, the median over batches; null where an earlier run scored all.
+    embeddings_reused: videos whose embeddings came from the store. host: facts of the machine.
     """
 
     started: str
@@ -289,26 +290,30 @@ class Record(Closed):
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         counts, classes = self.counts, self.dataset.classes
+        texts, failures = len(self.prompts.texts), len(self.failures)
         handled = counts.scored + counts.failed
         if handled > counts.listed or (handled < counts.listed and not self.partial):
             what = f"{counts.scored} scored and {counts.failed} failed do not make {counts.listed}"
             raise ErrorAt(("counts",), f"{what} listed")
-        if counts.failed != len(self.failures):
-            what = f"{len(self.failures)} entries for {counts.failed} failed videos"
-            raise ErrorAt(("failures",), what)
+        if failures != counts.failed:
+            raise ErrorAt(("failures",), f"{failures} entries for {counts.failed} failed videos")
         if len(set(classes)) < len(classes):
             raise ErrorAt(("dataset", "classes"), "a class is listed twice")
-        if len(self.prompts.texts) != len(classes):
-            what = f"{len(self.prompts.texts)} entries for {len(classes)} classes"
-            raise ErrorAt(("prompts", "texts"), what)
+        if texts != len(classes):
+            raise ErrorAt(("prompts", "texts"), f"{texts} entries for {len(classes)} classes")
         if [entry.name for entry in self.per_class.values] != classes:
             raise ErrorAt(("per_class", "values"), "the classes differ from dataset.classes")
         return self
 
     @property
     def kind(self) -> Kind:
-        """Whether a video has one label or can have several."""
+        """Whether a video has one label or may have several."""
         return "single-label" if self.per_class.metric == "top1" else "multi-label"
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Clips and crops of a video."""
+        return self.video.views.clips, self.video.views.crops
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -335,13 +340,9 @@ def read_record(path: Path) -> Record:
     try:
         return validate_model(value, Record, str(path))
     except SpecError as error:
-        raise RecordError(
-            error.what,
-            where=error.where,
-            found=error.found,
-            expected=error.expected,
-            hint=error.hint or "do not edit a record by hand: evaluate again",
-        ) from None
+        parts = {"where": error.where, "found": error.found, "expected": error.expected}
+        hint = error.hint or "do not edit a record by hand: evaluate again"
+        raise RecordError(error.what, **parts, hint=hint) from None
 
 
 def record_fingerprint(record: Record) -> str:

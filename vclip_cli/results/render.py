@@ -1,17 +1,18 @@
-"""A table as Markdown, CSV, LaTeX or JSON text: the same table gives the same bytes."""
+"""A table as Markdown, LaTeX, HTML, CSV or JSON text: the same table gives the same bytes."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from vclip_cli.common.errors import UsageError, did_you_mean
 from vclip_cli.common.safe_readers import json_text
-from vclip_cli.results.escaping import csv_text, latex, markdown
-from vclip_cli.results.render_html import render_html
+from vclip_cli.results.escaping import csv_text, latex, markdown, plain
 from vclip_cli.results.result_table import Cell, Column, Line, ResultTable
 
 JSON_SCHEMA = 1
@@ -21,6 +22,12 @@ LATEX_NEEDS = (
 )
 WIDE = 90
 """Characters in a line beyond which a LaTeX table is scaled down to the width of the text."""
+STYLE_FILE = Path(__file__).with_name("table.css")
+HTML_RESULTS = (
+    "{}",
+    '<strong>{}</strong><span class="hidden"> (best)</span>',
+    '<u>{}</u><span class="hidden"> (second)</span>',
+)
 CSV_COLUMNS = (
     *("value", "unit", "std", "n", "low", "high"),
     *("scored", "listed", "place", "block", "notes"),
@@ -37,6 +44,38 @@ def render(tables: Sequence[ResultTable], form: str) -> str:
     return FORMS[form](tables)
 
 
+@dataclass(frozen=True)
+class Markup:
+    """How a form writes texts, the marks of footnotes, and results.
+
+    results: for a result that is not ranked, the best and the second best. missing: no result.
+    """
+
+    text: Callable[[str], str]
+    marks: Callable[[Sequence[str]], str]
+    results: tuple[str, str, str]
+    missing: str
+
+    def cells(self, table: ResultTable, line: Line) -> tuple[list[str], list[str]]:
+        """The names of a line, the first one with the marks of the line, and its results."""
+        first, *others = map(self.text, line.names)
+        results = [
+            self.missing
+            if cell is None
+            else self.results[cell.place].format(self.text(table.number(cell, column)))
+            + self.marks(cell.marks)
+            for column, cell in line.cells
+        ]
+        return [first + self.marks(line.marks), *others], results
+
+
+def _markdown_marks(marks: Sequence[str]) -> str:
+    return f"<sup>{markdown(' '.join(marks))}</sup>" if marks else ""
+
+
+MARKDOWN = Markup(markdown, _markdown_marks, ("{}", "**{}**", "<u>{}</u>"), "–")
+
+
 def render_markdown(tables: Sequence[ResultTable]) -> str:
     """A pipe table each: the best value bold, the second underlined, footnotes below."""
     return "\n".join(_markdown_table(table) for table in tables)
@@ -44,35 +83,26 @@ def render_markdown(tables: Sequence[ResultTable]) -> str:
 
 def _markdown_table(table: ResultTable) -> str:
     headers = [*table.row_headers, *(column.title for column in table.columns)]
-    rule = ["---"] * len(table.row_headers) + ["---:"] * len(table.columns)
-    lines = [f"**{markdown(table.title)}**", ""]
-    lines += [_pipes(map(markdown, headers)), _pipes(rule)]
+    rows = [list(map(markdown, headers))]
+    rows.append(["---"] * len(table.row_headers) + ["---:"] * len(table.columns))
     for line in table.lines():
         if line.begins:
-            lines.append(_pipes([f"*{markdown(line.block)}*", *[""] * (len(headers) - 1)]))
-        first, *others = map(markdown, line.names)
-        cells = (_markdown_cell(table, *pair) for pair in line.cells)
-        lines.append(_pipes([first + _markdown_marks(line.marks), *others, *cells]))
+            rows.append([f"*{markdown(line.block)}*", *[""] * (len(headers) - 1)])
+        names, results = MARKDOWN.cells(table, line)
+        rows.append(names + results)
+    lines = [f"**{markdown(table.title)}**", "", *(f"| {' | '.join(row)} |" for row in rows)]
     for note in table.footnotes:
-        mark = f"<sup>{markdown(note.mark)}</sup> " if note.mark else ""
+        mark = f"{_markdown_marks([note.mark])} " if note.mark else ""
         lines += ["", mark + markdown(note.text)]
     return "\n".join(lines) + "\n"
 
 
-def _pipes(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _latex_marks(marks: Sequence[str]) -> str:
+    text = "\\ ".join(map(latex, marks))
+    return rf"\textsuperscript{{{text}}}" if text else ""
 
 
-def _markdown_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
-    number = markdown(table.number(cell, column))
-    text = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}[cell.place].format(number)
-    return text + _markdown_marks(cell.marks)
-
-
-def _markdown_marks(marks: Sequence[str]) -> str:
-    return f"<sup>{markdown(' '.join(marks))}</sup>" if marks else ""
+LATEX = Markup(latex, _latex_marks, ("{}", r"\textbf{{{}}}", r"\underline{{{}}}"), "--")
 
 
 def render_latex(tables: Sequence[ResultTable]) -> str:
@@ -102,12 +132,11 @@ def _latex_table(table: ResultTable) -> str:
         if line.begins:
             title = rf"\multicolumn{{{len(layout)}}}{{l}}{{\emph{{{latex(line.block)}}}}} \\"
             lines += [r"\midrule", title]
-        first, *others = map(latex, line.names)
-        cells = (_latex_cell(table, *pair) for pair in line.cells)
-        lines.append(" & ".join([first + _latex_marks(line.marks), *others, *cells]) + r" \\")
+        names, results = LATEX.cells(table, line)
+        lines.append(" & ".join(names + results) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide]
     for note in table.footnotes:
-        mark = f"{_latex_marks((note.mark,))} " if note.mark else ""
+        mark = f"{_latex_marks([note.mark])} " if note.mark else ""
         lines.append(rf"\par{{\footnotesize {mark}{latex(note.text)}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -138,17 +167,83 @@ def _latex_headers(table: ResultTable) -> list[str]:
     return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(map(latex, lower)) + r" \\"]
 
 
-def _latex_cell(table: ResultTable, column: Column, cell: Cell | None) -> str:
-    if cell is None:
-        return "--"
-    text = latex(table.number(cell, column))
-    wrapped = {0: text, 1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}[cell.place]
-    return wrapped + _latex_marks(cell.marks)
+def _html_text(text: str) -> str:
+    return escape(plain(text))
 
 
-def _latex_marks(marks: Sequence[str]) -> str:
-    text = "\\ ".join(latex(mark) for mark in marks if mark)
-    return rf"\textsuperscript{{{text}}}" if text else ""
+def render_html(tables: Sequence[ResultTable]) -> str:
+    """One page with all tables that opens from disk: no script, no network, light and dark."""
+    titles = "; ".join(table.title for table in tables)
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_html_text(titles)}</title>",
+        f"<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style>",
+        "</head>",
+        "<body>",
+        "<main>",
+        html_tables(tables),
+        "</main>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def html_tables(tables: Sequence[ResultTable]) -> str:
+    """The tables with their footnotes, as a part of a page."""
+    return "\n".join(_html_table(table, f"table-{n}") for n, table in enumerate(tables, start=1))
+
+
+def _html_table(table: ResultTable, name: str) -> str:
+    """One table. name: the start of its element ids."""
+    anchors = {note.mark: f"{name}-note-{n}" for n, note in enumerate(table.footnotes)}
+
+    def marks(used: Sequence[str]) -> str:
+        links = [f'<a href="#{anchors[mark]}">{_html_text(mark)}</a>' for mark in used]
+        return f"<sup>{' '.join(links)}</sup>" if links else ""
+
+    markup = Markup(_html_text, marks, HTML_RESULTS, '<span class="hidden">no result</span>–')
+    lines = [
+        f'<div class="wide" role="region" aria-labelledby="{name}-title" tabindex="0">',
+        "<table>",
+        f'<caption id="{name}-title">{_html_text(table.title)}</caption>',
+        "<thead>",
+        *_html_headers(table),
+        "</thead>",
+        "<tbody>",
+    ]
+    width = len(table.row_headers) + len(table.columns)
+    for line in table.lines():
+        if line.begins:
+            title = _html_text(line.block)
+            row = f'<tr><th scope="rowgroup" colspan="{width}">{title}</th></tr>'
+            lines += ["</tbody>", "<tbody>", row]
+        (first, *others), results = markup.cells(table, line)
+        texts = "".join(f"<td>{text}</td>" for text in others)
+        values = "".join(f'<td class="number">{text}</td>' for text in results)
+        lines.append(f'<tr><th scope="row">{first}</th>{texts}{values}</tr>')
+    lines += ["</tbody>", "</table>", "</div>"]
+    notes = []
+    for number, note in enumerate(table.footnotes):
+        mark = f"<sup>{_html_text(note.mark)}</sup> " if note.mark else ""
+        notes.append(f'<li id="{name}-note-{number}">{mark}{_html_text(note.text)}</li>')
+    return "\n".join(lines + (['<ul class="notes">', *notes, "</ul>"] if notes else []))
+
+
+def _html_headers(table: ResultTable) -> list[str]:
+    groups = table.groups()
+    span = ' rowspan="2"' if groups else ""
+    names = "".join(f'<th scope="col"{span}>{_html_text(text)}</th>' for text in table.row_headers)
+    lower = [_html_text(column.name if groups else column.group) for column in table.columns]
+    titles = "".join(f'<th scope="col" class="number">{text}</th>' for text in lower)
+    if not groups:
+        return [f"<tr>{names}{titles}</tr>"]
+    upper = [f'<th scope="colgroup" colspan="{n}">{_html_text(text)}</th>' for text, n in groups]
+    return [f"<tr>{names}{''.join(upper)}</tr>", f"<tr>{titles}</tr>"]
 
 
 def render_csv(tables: Sequence[ResultTable]) -> str:

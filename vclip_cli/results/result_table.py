@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
+DIGITS = 1
+"""Decimals that a table prints."""
 DAGGER = "†"
 DOUBLE_DAGGER = "‡"
 SECTION = "§"
@@ -71,7 +73,7 @@ class Block:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row before the table is ranked. rankable: for each cell; marks: of the row."""
+    """A row before the table is ranked. rankable: one for each cell. marks: of the row."""
 
     names: tuple[str, ...]
     cells: Sequence[Cell | None]
@@ -81,9 +83,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: names: its texts under the row headers; marks: of the row; cells: with their columns.
+    """A row of a table as it is printed.
 
-    block: the title of its block; begins: whether it is the first row of a block with a title.
+    names: its texts under the row headers. marks: of the row. cells: each with its column. block:
+    the title of its block. begins: whether it is the first row of a block with a title.
     """
 
     names: tuple[str, ...]
@@ -95,12 +98,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """rows: the texts under `row_headers`; cells: rows × columns, None where there is no result.
+    """A table. rows: the texts under `row_headers`. cells: rows × columns, None for no result.
 
-    show_n: print n in every cell, because it differs between them. digits: decimals that are
-    printed, unless a column has its own. intervals: print them too. blocks: of rows, from the first
-    to the last; empty for one block. row_marks: the footnotes' marks of each row, empty without
-    any.
+    show_n: whether cells print n, because it differs between them. digits: decimals of columns
+    without their own. intervals: whether cells print them. blocks: consecutive, of all rows; empty
+    for one block. row_marks: the marks of each row; empty without any.
     """
 
     title: str
@@ -111,7 +113,7 @@ class ResultTable:
     cells: tuple[tuple[Cell | None, ...], ...]
     footnotes: tuple[Footnote, ...] = ()
     show_n: bool = False
-    digits: int = 1
+    digits: int = DIGITS
     intervals: bool = False
     blocks: tuple[Block, ...] = ()
     row_marks: tuple[tuple[str, ...], ...] = ()
@@ -195,25 +197,25 @@ class Footnotes:
 
 
 def rank_columns(
-    rows: Sequence[TableRow], digits: Sequence[int], lowest: Collection[int] = ()
+    rows: Sequence[TableRow], columns: Sequence[Column], lowest: Sequence[bool]
 ) -> tuple[tuple[Cell | None, ...], ...]:
     """The cells with `place` set for the best and second best of each column, as printed.
 
-    digits: the decimals that each column prints. lowest: columns in which the lowest value is the
-    best. Equal prints share a place. A column with fewer than two rankable cells has no places.
+    lowest: whether the lowest value of a column is the best. Equal prints share a place. A column
+    with fewer than two rankable cells has no places.
     """
     grid = [list(row.cells) for row in rows]
-    for column, decimals in enumerate(digits):
+    for index, (column, reverse) in enumerate(zip(columns, lowest, strict=True)):
+        digits = DIGITS if column.digits is None else column.digits
         printed = {
-            number: round(cell.value, decimals)
+            number: (cell, round(cell.value, digits))
             for number, row in enumerate(rows)
-            if (cell := row.cells[column]) is not None and row.rankable[column]
+            if (cell := row.cells[index]) is not None and row.rankable[index]
         }
         if len(printed) < 2:
             continue
-        best = sorted(set(printed.values()), reverse=column not in lowest)
-        for number, value in printed.items():
-            cell = grid[number][column]
-            if cell is not None and value in best[:2]:
-                grid[number][column] = replace(cell, place=1 if value == best[0] else 2)
+        best = sorted({value for _, value in printed.values()}, reverse=not reverse)
+        for number, (cell, value) in printed.items():
+            if value in best[:2]:
+                grid[number][index] = replace(cell, place=1 if value == best[0] else 2)
     return tuple(map(tuple, grid))

@@ -1,7 +1,6 @@
-"""Scores and labels: checks, ranks of the true classes, accuracies and average precision.
+"""Scores and labels: checks, average precision and means.
 
-Shapes: N videos, K classes, R weightings of the videos. Accuracies and precisions are shares in
-0..1.
+Shapes: N videos, K classes, R weightings of the videos. Precisions are shares in 0..1.
 """
 
 from __future__ import annotations
@@ -77,24 +76,6 @@ def label_matrix(
     return matrix
 
 
-def ranks_of_truth(scores: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank (N,) of each video's true class, 0 for the best; equal scores rank in class order.
-
-    scores: (N,K); targets: (N,), indices of classes.
-    """
-    true = np.take_along_axis(scores, targets[:, None], axis=1)
-    earlier = np.arange(scores.shape[1]) < targets[:, None]
-    return ((scores > true) | ((scores == true) & earlier)).sum(axis=1)
-
-
-def class_accuracies(
-    ranks: NDArray[np.int64], targets: NDArray[np.int64], classes: int
-) -> NDArray[np.float64]:
-    """Top-1 accuracy (K,) of each class from the ranks of the truth; NaN without a video."""
-    right = np.bincount(targets[ranks == 0], minlength=classes)
-    return divide(right, np.bincount(targets, minlength=classes))
-
-
 def average_precision(
     scores: NDArray[np.floating],
     positive: NDArray[np.bool_],
@@ -120,19 +101,6 @@ def average_precision(
     retrieved = np.cumsum(drawn, axis=0)[ends]
     precision = true_positives / np.maximum(retrieved, 1)
     return divide((of_hits * precision).sum(axis=0), of_hits.sum(axis=0))
-
-
-def label_average_precisions(
-    scores: NDArray[Any], positive: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Average precision (K,) of each label's ranking of the videos; NaN without a positive one.
-
-    scores, positive: (N,K). Raises DataError where no video has a label.
-    """
-    if not positive.any():
-        raise DataError("no scored video has a label, so there is no precision to average")
-    columns = range(scores.shape[1])
-    return np.array([average_precision(scores[:, k], positive[:, k])[0] for k in columns])
 
 
 def harmonic_mean(base: float, novel: float) -> float:

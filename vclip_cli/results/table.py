@@ -18,53 +18,29 @@ from vclip_cli.results.collect import (
     require_one_protocol,
 )
 from vclip_cli.results.comparison import compare_methods
-from vclip_cli.results.grouping import (
-    ColumnKey,
-    Grouped,
-    RowKey,
-    column_order,
-    group_records,
-    joined_repeats,
-    test_set_of,
-)
-from vclip_cli.results.layout import (
-    Place,
-    common_unit,
-    harmonic_cell,
-    headed,
-    joined_cell,
-    label_rows,
-    plan_places,
-    shown_metrics,
-    shows_costs,
-)
+from vclip_cli.results.layout import TableLayout
 from vclip_cli.results.measure import described
 from vclip_cli.results.published import (
     NOTHING_FITS,
     RANKED_TITLE,
     TITLE,
     Published,
-    Surroundings,
+    PublishedBlock,
     load_published,
-    published_rows,
 )
-from vclip_cli.results.render import render, result_rows
-from vclip_cli.results.render_html import html_table
+from vclip_cli.results.render import html_tables, render, result_rows
 from vclip_cli.results.render_terminal import terminal_text
 from vclip_cli.results.result_table import (
     Block,
-    Cell,
     Footnote,
     Footnotes,
     ResultTable,
-    TableRow,
     rank_columns,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIGITS = 1
 INTERVALS_NOTE = (
     "in brackets 95 % intervals: of one record over its videos (Wilson for accuracies, otherwise a"
     " bootstrap), of a mean over records by Student's t"
@@ -120,7 +96,7 @@ class ResultTables:
         return self.to_text().rstrip()
 
     def _repr_html_(self) -> str:
-        return "\n".join(html_table(t, f"table-{n}") for n, t in enumerate(self.tables, start=1))
+        return html_tables(self.tables)
 
 
 def table(
@@ -193,150 +169,63 @@ def build_tables(
         records = leave_out_partial(records)
     if not by_protocol:
         require_one_protocol(records)
-    asked = (metric,) if isinstance(metric, str) else metric
-    return [
-        _build_table(group, asked, costs, intervals, published, rank_published)
-        for group in group_by_protocol(records)
-    ]
+    asked = [metric] if isinstance(metric, str) else metric
+    tables = []
+    for group in group_by_protocol(records):
+        require_equal_test_sets(group)
+        layout = TableLayout.of(group, asked, costs)
+        tables.append(_build_table(layout, intervals, published, rank_published))
+    return tables
 
 
 def _build_table(
-    records: Sequence[LoadedRecord],
-    asked: Sequence[str] | None,
-    costs: bool | None,
-    intervals: bool,
-    published: Published | None,
-    rank_published: bool,
+    layout: TableLayout, intervals: bool, published: Published | None, rank_published: bool
 ) -> ResultTable:
-    """The table of records that follow one protocol.
-
-    A cell that lacks a split which others in its column have is marked and not ranked.
-    """
-    require_equal_test_sets(records)
-    metrics, with_costs = shown_metrics(records, asked), shows_costs(records, costs)
-    units = {name: common_unit(records, name) for name in metrics}
-    joined = joined_repeats(records)
-    grouped = group_records(records, metrics, joined.over)
-    keys = sorted({column for _, column in grouped}, key=column_order)
-    tests = {key: _test_sets(grouped, key) for key in keys}
-    protocol = records[0].record.protocol
-    places = plan_places(keys, metrics, joined.harmonic_mean)
+    """The table of records that follow one protocol."""
     notes = Footnotes()
-    methods = sorted({row for row, _ in grouped})
-    headers, labels = label_rows(methods, [_members(row, grouped) for row in methods], with_costs)
-    rows = [
-        TableRow(
-            label, _line(row, places, grouped, tests, notes), _rankable(row, places, grouped, tests)
-        )
-        for row, label in zip(methods, labels, strict=True)
-    ]
+    rows = [layout.line(row, notes) for row in layout.rows]
     repeats = {cell.n for row in rows for cell in row.cells if cell is not None}
-    general = _general_notes(repeats, joined.over, records, with_costs, intervals)
+    general = _general_notes(layout, repeats, intervals)
     blocks: tuple[Block, ...] = ()
     if published is not None:
-        around = Surroundings(protocol.name, grouped, places, tests, headers)
-        theirs = published_rows(published, around, notes, ranked=rank_published)
+        theirs = PublishedBlock(published, layout, notes).rows(ranked=rank_published)
         title = RANKED_TITLE if rank_published else TITLE
         blocks = (Block("", len(rows)), Block(title, len(theirs)))
         general += [] if theirs else [NOTHING_FITS]
         rows += theirs
-    columns = headed(places, keys, tests, units)
-    digits = [DIGITS if column.digits is None else column.digits for column in columns]
-    lowest = [n for n, place in enumerate(places) if described(place.metric).direction == "lower"]
+    columns = layout.columns()
+    lowest = [described(place.metric).direction == "lower" for place in layout.places]
+    unit = ", ".join(dict.fromkeys(layout.units.values()))
     return ResultTable(
-        title=_title(records, metrics, units),
-        unit=", ".join(dict.fromkeys(units.values())),
-        row_headers=headers,
+        title=_title(layout, unit),
+        unit=unit,
+        row_headers=layout.headers,
         rows=tuple(row.names for row in rows),
         columns=columns,
-        cells=rank_columns(rows, digits, lowest),
+        cells=rank_columns(rows, columns, lowest),
         footnotes=(*(Footnote("", text) for text in general), *notes.listed()),
         show_n=len(repeats) > 1,
-        digits=DIGITS,
         intervals=intervals,
         blocks=blocks,
         row_marks=tuple(row.marks for row in rows) if any(row.marks for row in rows) else (),
     )
 
 
-def _members(row: RowKey, grouped: Grouped) -> list[LoadedRecord]:
-    return [entry for (other, _), entries in grouped.items() if other == row for entry in entries]
-
-
-def _test_sets(grouped: Grouped, column: ColumnKey) -> set[str]:
-    """All splits and parts that a column has records of, in any row."""
-    found = [entries for (_, key), entries in grouped.items() if key == column]
-    return {test_set_of(loaded.record) for entries in found for loaded in entries}
-
-
-def _line(
-    row: RowKey,
-    places: Sequence[Place],
-    grouped: Grouped,
-    tests: dict[ColumnKey, set[str]],
-    notes: Footnotes,
-) -> list[Cell | None]:
-    several = len(row.frames) * len(row.views) > 1
-    own: dict[tuple[ColumnKey, str], Cell | None] = {}
-    line = []
-    for place in places:
-        if place.base is not None:
-            base, novel = own[place.base, place.metric], own[place.key, place.metric]
-            line.append(harmonic_cell(base, novel))
-            continue
-        entries = grouped.get((row, place.key), [])
-        whole = _is_whole(entries, tests[place.key])
-        cell = joined_cell(
-            entries,
-            place.metric,
-            notes,
-            all_tests=None if whole else tests[place.key],
-            say_frames=several,
-        )
-        own[place.key, place.metric] = cell
-        line.append(cell)
-    return line
-
-
-def _rankable(
-    row: RowKey, places: Sequence[Place], grouped: Grouped, tests: dict[ColumnKey, set[str]]
-) -> list[bool]:
-    def fair(key: ColumnKey) -> bool:
-        entries = grouped.get((row, key), [])
-        unfair = any(e.record.partial or e.record.overlap_allowed for e in entries)
-        return _is_whole(entries, tests[key]) and not unfair
-
-    return [fair(place.key) and (place.base is None or fair(place.base)) for place in places]
-
-
-def _is_whole(entries: Sequence[LoadedRecord], tests: set[str]) -> bool:
-    return {test_set_of(entry.record) for entry in entries} == tests
-
-
-def _general_notes(
-    repeats: set[int],
-    joined: Sequence[str],
-    records: Sequence[LoadedRecord],
-    costs: bool,
-    intervals: bool,
-) -> list[str]:
+def _general_notes(layout: TableLayout, repeats: set[int], intervals: bool) -> list[str]:
     """Footnotes of the whole table. repeats: the numbers of records in its cells."""
     texts = []
     if max(repeats, default=0) > 1:
         count = f"{max(repeats)} records" if len(repeats) == 1 else "n records"
-        over = ", ".join(joined[:-1]) + " or " + joined[-1] if joined[1:] else "".join(joined)
+        over = " or ".join(", ".join(layout.joined.over).rsplit(", ", 1))
         texts.append(f"mean ± sample standard deviation over {count} ({over})")
     texts += [INTERVALS_NOTE] if intervals else []
-    texts += [GFLOPS_NOTE] if costs else []
-    return texts + other_manifests(records)
+    texts += [GFLOPS_NOTE] if layout.costs else []
+    return texts + other_manifests(layout.records)
 
 
-def _title(records: Sequence[LoadedRecord], metrics: Sequence[str], units: dict[str, str]) -> str:
-    protocol = records[0].record.protocol
-    shots = {loaded.record.protocol.shots for loaded in records}
+def _title(layout: TableLayout, unit: str) -> str:
+    shots = {loaded.record.protocol.shots for loaded in layout.records}
     only = next(iter(shots))
     few = f", {only}-shot" if len(shots) == 1 and only is not None else ""
-    names = ", ".join(described(name).title for name in metrics)
-    unit = ", ".join(dict.fromkeys(units.values()))
-    head = f"{protocol.name}, version {protocol.version} ({protocol.sha256[:12]})"
-    return f"{head}{few}: {names} ({unit})"
+    names = ", ".join(described(name).title for name in layout.metrics)
+    return f"{layout.records[0].record.protocol.title}{few}: {names} ({unit})"

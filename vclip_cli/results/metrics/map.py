@@ -34,10 +34,7 @@ class MeanAveragePrecision(Metric):
 
         return measure
 
-    def resampled(
-        self, scored: ScoredVideos, resamples: int, seed: int
-    ) -> NDArray[np.float64] | None:
+    def resampled(self, scored: ScoredVideos) -> NDArray[np.float64] | None:
         """The bootstrap, which ranks all videos anew for each draw."""
-        if resamples * scored.scores.size > MAX_RANKED:
-            return None
-        return super().resampled(scored, resamples, seed)
+        too_many = self.resamples * scored.scores.size > MAX_RANKED
+        return None if too_many else super().resampled(scored)

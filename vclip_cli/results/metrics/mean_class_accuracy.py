@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vclip_cli.results.intervals import resampled_counts
+from vclip_cli.results.intervals import SEED
 from vclip_cli.results.metric import Metric, ScoredVideos, Weighted
-from vclip_cli.results.scores import class_accuracies, divide
+from vclip_cli.results.scores import divide
 
 
 class MeanClassAccuracy(Metric):
@@ -20,8 +20,7 @@ class MeanClassAccuracy(Metric):
 
     def value(self, scored: ScoredVideos) -> float:
         """The mean over classes."""
-        classes = scored.scores.shape[1]
-        return float(np.nanmean(class_accuracies(scored.ranks, scored.targets, classes)))
+        return float(np.nanmean(scored.class_accuracies))
 
     def weighted(self, scored: ScoredVideos) -> Weighted:
         """The mean over classes of the weighted videos."""
@@ -36,10 +35,15 @@ class MeanClassAccuracy(Metric):
 
         return measure
 
-    def resampled(self, scored: ScoredVideos, resamples: int, seed: int) -> NDArray[np.float64]:
-        """Draw the number of right and wrong videos of each class, which gives the same law."""
+    def resampled(self, scored: ScoredVideos) -> NDArray[np.float64]:
+        """Draw the number of right and wrong videos of each class, which gives the same law.
+
+        All videos are one multinomial draw, so the cost does not depend on their number.
+        """
         right = (scored.positive & (scored.ranks < 1)[:, None]).sum(axis=0)
         wrong = scored.positive.sum(axis=0) - right
-        drawn = resampled_counts(np.concatenate([right, wrong]), resamples, seed)
+        shares = np.concatenate([right, wrong]) / len(scored)
+        generator = np.random.default_rng(SEED)
+        drawn = generator.multinomial(len(scored), shares, size=self.resamples)
         drawn_right, drawn_wrong = np.split(drawn, 2, axis=1)
         return np.asarray(np.nanmean(divide(drawn_right, drawn_right + drawn_wrong), axis=1))

@@ -1,5 +1,7 @@
 """Top-1 accuracy."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,8 @@ class Top1(ShareMetric):
     name = "top1"
     title = "top-1 accuracy"
     mcnemar = True
+    k: ClassVar[int] = 1
 
     def right(self, scored: ScoredVideos) -> NDArray[np.bool_]:
-        """Whether each video's (N,) true class ranks first."""
-        return scored.among_best(1)
+        """Whether each video's (N,) true class is among its k best; all are where K <= k."""
+        return (scored.ranks < self.k) & (scored.ranks < scored.scores.shape[1])
