@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, SpecError, StorageError, UsageError, did_you_mean
@@ -20,6 +20,7 @@ from vclip_cli.common.resources import list_yaml, project_folder, user_config_fo
 from vclip_cli.common.yaml_files import load_named
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.label_set import (
+    ClosedModel,
     LabelSet,
     label_set_from_names,
     load_label_set,
@@ -33,15 +34,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ANNOTATION_ENDINGS = {".txt", ".csv", ".json", ".lst", ".list"}
 
 
-class DatasetConfig(BaseModel):
+class DatasetConfig(ClosedModel):
     """`datasets/NAME.yaml`.
 
     videos: the root of the video files, None for lists alone. annotations: folder or file, None
     when the class folders are the annotations. format: a reader's name. label_set: a name or a
     .yaml file. backbone, pretrained: the default model for this dataset.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     videos: str | None = None

@@ -8,12 +8,21 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from vclip_cli.common.errors import DataError, UsageError, did_you_mean, examples
 from vclip_cli.common.files import plain_name, sha256_json, write_text
@@ -25,23 +34,31 @@ _HINTS = 50
 """Problems of a file for which near misses are looked up."""
 
 
-class ClassEntry(BaseModel):
+class ClosedModel(BaseModel):
+    """A part of a file's schema: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def one_line(name: str) -> str:
+    """`name` itself. Raises ValueError when it is empty, padded or holds control characters."""
+    if not name.strip() or name != name.strip():
+        raise ValueError("a name must not be empty, nor begin or end with a blank")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise ValueError("a name must not hold control characters")
+    return name
+
+
+class ClassEntry(ClosedModel):
     """One class.
 
     name: the official name. texts: what prompts are made of, by variant (`natural`, `x-clip`, …);
     without `natural` it is the name with blanks for underscores. aliases: other known spellings.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
+    name: Annotated[str, AfterValidator(one_line)]
     texts: dict[str, str] = Field(default_factory=dict)
     aliases: list[str] = Field(default_factory=list)
-
-    @field_validator("name")
-    @classmethod
-    def _is_one_line(cls, name: str) -> str:
-        return one_line(name)
 
     @field_validator("texts")
     @classmethod
@@ -55,26 +72,19 @@ def _entry(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class LabelSet(BaseModel):
+class LabelSet(ClosedModel):
     """The classes of a dataset in official order.
 
     classes: a plain string stands for a class with that name and nothing else. subsets: named lists
     of classes, such as `base` and `novel`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
+    name: Annotated[str, AfterValidator(plain_name)]
     title: str
     version: int = Field(ge=1)
     source: str = ""
     classes: list[Annotated[ClassEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     subsets: dict[str, list[str]] = Field(default_factory=dict)
-
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        return plain_name(name)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> LabelSet:
@@ -171,11 +181,11 @@ class LabelSet(BaseModel):
             candidates = {found for found in candidates if fold(found) == folded}
         return next(iter(candidates)) if len(candidates) == 1 else None
 
-    def resolve(self, name: str) -> str:
-        """As `find`, but raises DataError with the near misses when no class or several fit."""
+    def resolve(self, name: str, where: str | None = None) -> str:
+        """As `find`, but raises DataError at `where` with near misses unless one class fits."""
         found = self.find(name)
         if found is None:
-            raise self._unknown(name)
+            raise self._unknown(name, where)
         return found
 
     def subset(self, name: str) -> list[str]:
@@ -192,23 +202,16 @@ class LabelSet(BaseModel):
         fields = {name: getattr(self, name) for name in LabelSet.model_fields}
         return LabelSet(**{**fields, "classes": [*self.classes, *classes], **changes})
 
-    def _unknown(self, name: str) -> DataError:
+    def _unknown(self, name: str, where: str | None = None) -> DataError:
         return DataError(
             f"unknown class {name!r}",
+            where=where,
             expected=f"one of the {len(self.classes)} classes of the label set {self.name!r}",
             hint=did_you_mean(name, self.names),
         )
 
 
-def one_line(name: str) -> str:
-    """`name` itself. Raises ValueError when it is empty, padded or holds control characters."""
-    if not name.strip() or name != name.strip():
-        raise ValueError("a name must not be empty, nor begin or end with a blank")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ValueError("a name must not hold control characters")
-    return name
-
-
+@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """Letters and digits only, without case: the part that all respellings of a name share."""
     plain = unicodedata.normalize("NFKC", name).casefold()
@@ -226,8 +229,6 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
 
 def write_label_set(label_set: LabelSet, path: Path) -> None:
     """Write a label set as YAML that `load_label_set` reads back to an equal one."""
-    import yaml
-
     value = label_set.model_dump(mode="json")
     value["classes"] = [
         {key: part for key, part in entry.items() if part} for entry in value["classes"]
@@ -311,10 +312,6 @@ class LabelDiff:
     respelled: tuple[tuple[str, str], ...]
     texts: tuple[tuple[str, str, str], ...]
     reordered: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self)
 
 
 def diff_label_sets(a: LabelSet, b: LabelSet, variant: str = NATURAL) -> LabelDiff:

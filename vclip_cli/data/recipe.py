@@ -7,18 +7,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vclip_cli.common.files import sha256_json
 from vclip_cli.common.yaml_files import ErrorAt, Location
+from vclip_cli.data.label_set import ClosedModel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class ClosedModel(BaseModel):
-    """A part of a protocol's schema: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Views(ClosedModel):

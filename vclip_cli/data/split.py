@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import ComparisonRefused, DataError
@@ -22,17 +22,14 @@ from vclip_cli.common.safe_readers import read_json
 from vclip_cli.common.yaml_files import validate_stored
 from vclip_cli.data.annotation_files import csv_rows, read_lines
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.label_set import ClosedModel
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
 _SHOWN = 3
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProtocolReference(_Closed):
+class ProtocolReference(ClosedModel):
     """The protocol that asked for a split."""
 
     name: str
@@ -40,7 +37,7 @@ class ProtocolReference(_Closed):
     sha256: str
 
 
-class Rule(_Closed):
+class Rule(ClosedModel):
     """How the videos were chosen.
 
     name: `official` (all of a split), `few-shot` (`draw_few_shot`), `base-to-novel` (`draw_base`)
@@ -58,7 +55,7 @@ class Rule(_Closed):
     nested: bool = False
 
 
-class ImportedFile(_Closed):
+class ImportedFile(ClosedModel):
     """The list that a split was imported from."""
 
     file: str
@@ -67,7 +64,7 @@ class ImportedFile(_Closed):
     labels_sha256: str | None = None
 
 
-class SharedVideos(_Closed):
+class SharedVideos(ClosedModel):
     """`shared` of the `of` videos of a test list are among the `training` training videos."""
 
     test: str
@@ -83,7 +80,7 @@ class SharedVideos(_Closed):
         )
 
 
-class Provenance(_Closed):
+class Provenance(ClosedModel):
     """Everything that is needed to make a split again, and the hashes of what it was made from."""
 
     format: Literal["vclip-split/1"] = FORMAT

@@ -78,22 +78,16 @@ def load_reader(name: str) -> Reader:
     return cast(Reader, importlib.import_module(f"{__name__}.{reader_name(name)}"))
 
 
-def detect_reader(path: Path) -> str | None:
-    """The name of the format that a folder or file is in, None when no reader knows it."""
-    readers = {name: load_reader(name) for name in list_readers()}
-    ordered = sorted(readers, key=lambda name: getattr(readers[name], "GENERIC", False))
-    return next((name for name in ordered if readers[name].detects(path)), None)
-
-
 def detect_format(path: Path) -> str:
     """The name of the format that a folder or file is in. Raises DataError when none fits."""
-    found = detect_reader(path)
-    if found is None:
-        titles = [f"{name} ({load_reader(name).TITLE})" for name in list_readers()]
-        raise DataError(
-            "no known annotation format",
-            where=str(path),
-            expected="one of " + "; ".join(titles),
-            hint="name it with --format if it is one of these",
-        )
-    return found
+    readers = {name: load_reader(name) for name in list_readers()}
+    for name in sorted(readers, key=lambda name: getattr(readers[name], "GENERIC", False)):
+        if readers[name].detects(path):
+            return name
+    titles = [f"{name} ({reader.TITLE})" for name, reader in readers.items()]
+    raise DataError(
+        "no known annotation format",
+        where=str(path),
+        expected="one of " + "; ".join(titles),
+        hint="name it with --format if it is one of these",
+    )

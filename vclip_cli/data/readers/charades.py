@@ -12,12 +12,12 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
 from vclip_cli.data.annotation_files import inside
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.readers._listing import (
-    Classes,
     OfficialFiles,
     count_remarks,
+    numbered_classes,
     read_csv,
     require_videos,
 )
@@ -47,11 +47,11 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     classes of the label set in order. Raises DataError.
     """
     files = _FILES.require(path)
-    classes = Classes(label_set or LABEL_SET)
+    label_set = label_set or load_label_set(LABEL_SET)
     index = _FILES.find(files[0].parent, _CLASSES)
-    codes = classes.numbered(index, "code", r"\S+", "c000 Holding some clothes")
+    codes = numbered_classes(index, label_set, "code", r"\S+", "c000 Holding some clothes")
     if not codes:
-        codes = {f"c{index:03d}": name for index, name in enumerate(classes.label_set.names)}
+        codes = {f"c{index:03d}": name for index, name in enumerate(label_set.names)}
     rows: list[tuple[str, str, str, str]] = []
     listed: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
@@ -79,7 +79,7 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     if repeating:
         remarks.append(f"{repeating:,} videos repeat a class, which counts once")
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="str")
-    return Annotations(table, classes.label_set.name, multi_label=True, remarks=tuple(remarks))
+    return Annotations(table, label_set.name, multi_label=True, remarks=tuple(remarks))
 
 
 def _actions(text: str, codes: dict[str, str], where: str) -> list[str]:

@@ -47,9 +47,8 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
         parts = video.split("/")
         folder = parts[1] if by_split else parts[0]
         if folder not in names:
-            names[folder] = folder
-            if label_set is not None:
-                names[folder] = _resolve(folder, label_set, path)
+            place = str(path / folder)
+            names[folder] = label_set.resolve(folder, place) if label_set else folder
         stem = without_ending(video)
         split = split_name(parts[0]) if by_split else "all"
         rows.append((stem if stems[stem] == 1 else video, video, names[folder], split))
@@ -57,10 +56,3 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     if loose := len(paths) - len(filed):
         remarks = (f"left out, as they are in no class folder: {loose:,}",)
     return Annotations(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str), None, False, remarks)
-
-
-def _resolve(folder: str, label_set: LabelSet, root: Path) -> str:
-    try:
-        return label_set.resolve(folder)
-    except DataError as error:
-        raise error.at(str(root / folder)) from None

@@ -136,10 +136,7 @@ def class_behind(
             expected = f"0 to {len(label_set.names) - 1}"
             raise DataError(f"the label {label} is no class", where=where, expected=expected)
         return label_set.names[int(label)]
-    try:
-        return label_set.resolve(label) if label_set is not None else label
-    except DataError as error:
-        raise error.at(where) from None
+    return label_set.resolve(label, where) if label_set is not None else label
 
 
 def _require_same_label(
