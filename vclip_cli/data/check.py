@@ -122,7 +122,7 @@ def describe_dataset(dataset: Dataset, file: Path | None = None) -> dict[str, An
         "name": dataset.config.name,
         "file": str(file) if file else None,
         "videos_root": str(dataset.videos_root) if dataset.videos_root else None,
-        "annotations": dataset.config.annotations,
+        "annotations": str(source) if (source := dataset.config.annotations) else None,
         "format": dataset.config.format,
         "label_set": dataset.config.label_set,
         "classes": len(dataset.label_set.names),

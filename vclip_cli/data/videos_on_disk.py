@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -107,13 +107,15 @@ class Located:
     """Where listed videos are.
 
     paths: video id to path, only for those found.
+    absent: the ids of the others, in the order listed.
     unlisted: the paths that belong to no listed video, sorted.
-    remarks: videos with several files, and files that fit several videos.
+    remarks: videos with several files, files that fit several videos, unusable names.
     """
 
-    paths: dict[str, str]
-    unlisted: tuple[str, ...]
-    remarks: tuple[str, ...]
+    paths: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def scan_videos(root: Path) -> VideosOnDisk:
@@ -173,7 +175,7 @@ def folders_unchanged(root: Path, folders: dict[str, int]) -> bool:
         return False
 
 
-def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
+def locate(listed: Sequence[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
     """Match listed (video id, stated file, class) to the files of a root.
 
     A file goes to the video that it matches best. Where it matches several equally well, it goes to
@@ -204,8 +206,14 @@ def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Locate
         remarks.append(f"{_count(several, 'listed video')} with several files; one was taken")
     if contested:
         remarks.append(f"{_count(contested, 'file')} that several listed videos fit; none has it")
+    if disk.unusable:
+        remarks.append(
+            f"{len(disk.unusable):,} files or folders were left out, as their names hold line"
+            f" breaks or bytes that are no text (such as {disk.unusable[0][:100]})"
+        )
+    absent = tuple(video for video, _, _ in listed if video not in paths)
     unlisted = tuple(path for path in disk.paths if path not in claims)
-    return Located(paths, unlisted, tuple(remarks))
+    return Located(paths, absent, unlisted, tuple(remarks))
 
 
 def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
