@@ -10,7 +10,6 @@ from typing import Any
 from vclip_cli.common.files import sha256_file
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
-from vclip_cli.data.label_set import fold
 
 Probe = Callable[[Sequence[Path]], Iterable[str | None]]
 """Says why each of some files cannot be decoded, None for a readable one, in order."""
@@ -68,7 +67,7 @@ def check_dataset(
     dataset: Dataset, probe: Probe, *, progress: Progress = no_progress
 ) -> CheckReport:
     """Look at every listed file once. Readable files of the same size are hashed for duplicates."""
-    manifest = dataset.manifest
+    root, manifest = dataset.videos_root, dataset.manifest
     report = CheckReport(
         dataset=dataset.config.name,
         videos=manifest.videos,
@@ -77,7 +76,6 @@ def check_dataset(
         unlisted=manifest.unlisted,
         remarks=manifest.remarks,
     )
-    root = dataset.videos_root
     if root is None:
         return report
     firsts = manifest.rows[manifest.rows["path"] != ""].drop_duplicates("video")
@@ -169,13 +167,10 @@ def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, OtherFol
     """Files in a folder that is named after another class than the listed one."""
     if dataset.manifest.multi_label:
         return {}
-    of_folder: dict[str, str | None] = {}
     found = {}
     for path, class_name in listed.items():
         folder = path.rpartition("/")[0].rpartition("/")[2]
-        if folder not in of_folder:
-            of_folder[folder] = dataset.label_set.find(folder) if fold(folder) else None
-        stated = of_folder[folder]
+        stated = dataset.label_set.find(folder)
         if stated is not None and class_name and stated != class_name:
             found[path] = OtherFolder(class_name, stated)
     return found

@@ -69,12 +69,16 @@ class DatasetConfig(ClosedModel):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset ready for use; `videos_root` is None when only its lists are here."""
+    """A dataset ready for use."""
 
     config: DatasetConfig
     label_set: LabelSet
     manifest: Manifest
-    videos_root: Path | None
+
+    @property
+    def videos_root(self) -> Path | None:
+        """The folder of the videos, None when only the lists are here."""
+        return self.config.videos
 
     def require_videos(self) -> Path:
         """The folder of the videos. Raises DataError for a dataset that has its lists alone."""
@@ -141,7 +145,7 @@ def add_dataset(
     values = config.model_dump(mode="json", exclude_none=True)
     write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
     write_manifest(manifest, _manifest_path(path))
-    return Dataset(config, chosen, manifest, config.videos)
+    return Dataset(config, chosen, manifest)
 
 
 def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
@@ -168,7 +172,7 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
         # A config folder may be shared read-only: the manifest is then built each time.
         with contextlib.suppress(StorageError):
             write_manifest(manifest, stored)
-    return Dataset(config, label_set, manifest, config.videos)
+    return Dataset(config, label_set, manifest)
 
 
 def _build(config: DatasetConfig, label_set: LabelSet) -> Manifest:

@@ -5,7 +5,6 @@ The same function draws a split and draws it again when it is verified.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError, examples
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.manifest import official_split
 from vclip_cli.data.split import Rule
@@ -118,21 +118,12 @@ def draw_few_shot(
     classes with fewer than K videos.
     """
     _require_enough(videos_of, shots)
-    return {
-        name: _ranked(name, videos, seed, None if nested else shots)[:shots]
-        for name, videos in videos_of.items()
-    }
-
-
-def _ranked(name: str, videos: Sequence[str], seed: int, shots: int | None) -> list[str]:
-    head = hashlib.sha256(f"few-shot\n{seed}\n{shots or ''}\n{name}\n".encode())
-
-    def rank(video: str) -> bytes:
-        state = head.copy()
-        state.update(video.encode())
-        return state.digest()
-
-    return sorted(set(videos), key=rank)
+    drawn = {}
+    for name, videos in videos_of.items():
+        head = f"few-shot\n{seed}\n{'' if nested else shots}\n{name}\n"
+        ranks = {video: sha256_bytes((head + video).encode()) for video in videos}
+        drawn[name] = sorted(ranks, key=ranks.__getitem__)[:shots]
+    return drawn
 
 
 def draw_base(

@@ -59,16 +59,13 @@ def import_split(
     )
 
 
-_Key = tuple[str, str]
-
-
-def _index(rows: pd.DataFrame) -> dict[_Key, str | None]:
+def _index(rows: pd.DataFrame) -> dict[tuple[str, str], str | None]:
     """The ids of a manifest by every name that a list may use; None where several share a name.
 
     A key is a kind of name and the name: the `id`, the `path` on disk, the file name (`stem`), and
     of a name that carries the times of a Kinetics video the one without them (`untimed`).
     """
-    index: dict[_Key, str | None] = {}
+    index: dict[tuple[str, str], str | None] = {}
     firsts = rows.drop_duplicates("video")
     for video, path in zip(firsts["video"].tolist(), firsts["path"].tolist(), strict=True):
         stem = video_stem(video)
@@ -80,7 +77,7 @@ def _index(rows: pd.DataFrame) -> dict[_Key, str | None]:
     return index
 
 
-def _find(path: str, index: dict[_Key, str | None]) -> str | None:
+def _find(path: str, index: dict[tuple[str, str], str | None]) -> str | None:
     """The id that a listed path means, by the first kind of name that decides it."""
     plain, stem = without_ending(path), video_stem(path)
     kinds = (("id", plain), ("path", plain), ("stem", stem), ("untimed", stem))

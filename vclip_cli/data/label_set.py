@@ -40,6 +40,15 @@ class ClosedModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class HashedModel(ClosedModel):
+    """A closed model with a hash."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the parsed content; comments and layout do not count."""
+        return sha256_json(self.model_dump(mode="json"))
+
+
 def one_line(name: str) -> str:
     """`name` itself. Raises ValueError when it is empty, padded or holds control characters."""
     if not name.strip() or name != name.strip():
@@ -72,7 +81,7 @@ def _entry(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class LabelSet(ClosedModel):
+class LabelSet(HashedModel):
     """The classes of a dataset in official order.
 
     classes: a plain string stands for a class with that name and nothing else. subsets: named lists
@@ -126,11 +135,6 @@ class LabelSet(ClosedModel):
         for entry in self.classes:
             found.update(dict.fromkeys(entry.texts))
         return list(found)
-
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content; comments and layout do not count."""
-        return sha256_json(self.model_dump(mode="json"))
 
     @cached_property
     def _entries(self) -> dict[str, ClassEntry]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.files import plain_name, sha256_json
+from vclip_cli.common.files import plain_name
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, Location, load_named, raise_all
-from vclip_cli.data.label_set import ClosedModel
+from vclip_cli.data.label_set import ClosedModel, HashedModel
 from vclip_cli.data.recipe import Recipe, Text, Views
 from vclip_cli.data.split import ProtocolReference
 
@@ -92,7 +91,7 @@ class Aggregate(ClosedModel):
     harmonic_mean: bool = False
 
 
-class Protocol(ClosedModel):
+class Protocol(HashedModel):
     """A versioned protocol. The classes of its keys say more about each.
 
     name, version, and the hash of the content stand in every split and record; tables keep
@@ -162,11 +161,6 @@ class Protocol(ClosedModel):
             yield ("aggregate", "over", index), why, idle
         idle = self.aggregate.harmonic_mean and not {"base", "novel"} <= parts
         yield ("aggregate", "harmonic_mean"), "it needs test lists of base and of novel", idle
-
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content; comments and layout do not count."""
-        return sha256_json(self.model_dump(mode="json"))
 
     @property
     def reference(self) -> ProtocolReference:

@@ -53,7 +53,6 @@ class VideosOnDisk:
       not text.
     """
 
-    root: Path
     paths: tuple[str, ...]
     folders: dict[str, int]
     unusable: tuple[str, ...] = ()
@@ -64,7 +63,7 @@ class VideosOnDisk:
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return self._grouped(lambda stem: stem)
+        return self._grouped(str)
 
     @cached_property
     def _by_untimed_stem(self) -> dict[str, list[str]]:
@@ -153,7 +152,7 @@ def scan_videos(root: Path) -> VideosOnDisk:
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
     return VideosOnDisk(
-        root, tuple(sorted(paths)), dict(sorted(folders.items())), tuple(sorted(unusable))
+        tuple(sorted(paths)), dict(sorted(folders.items())), tuple(sorted(unusable))
     )
 
 
@@ -218,10 +217,8 @@ def locate(listed: Sequence[tuple[str, str, str]], disk: VideosOnDisk) -> Locate
 
 def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
     wanted = fold(class_name)
-    for path in paths:
-        if wanted in (fold(part) for part in path.split("/")[:-1]):
-            return path
-    return paths[0]
+    folders = ((path, map(fold, path.split("/")[:-1])) for path in paths)
+    return next((path for path, names in folders if wanted in names), paths[0])
 
 
 def _count(names: Sequence[str], noun: str) -> str:

@@ -36,7 +36,7 @@ def toy_dataset(name: str, folder: Path) -> Dataset:
     config = DatasetConfig(
         name=name, videos=folder, format="toy", label_set=name, backbone=BACKBONE
     )
-    return Dataset(config, label_set, manifest, folder)
+    return Dataset(config, label_set, manifest)
 
 
 def _toy_rows(by_shape: bool) -> list[tuple[str, str, str, str]]:

@@ -41,17 +41,14 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
         )
     by_split = all(split_name(video.split("/")[0]) and video.count("/") > 1 for video in filed)
     stems = Counter(without_ending(video) for video in filed)
-    names: dict[str, str] = {}
     rows = []
     for video in filed:
         parts = video.split("/")
         folder = parts[1] if by_split else parts[0]
-        if folder not in names:
-            place = str(path / folder)
-            names[folder] = label_set.resolve(folder, place) if label_set else folder
+        name = label_set.resolve(folder, f"{path}/{folder}") if label_set else folder
         stem = without_ending(video)
         split = split_name(parts[0]) if by_split else "all"
-        rows.append((stem if stems[stem] == 1 else video, video, names[folder], split))
+        rows.append((stem if stems[stem] == 1 else video, video, name, split))
     remarks: tuple[str, ...] = ()
     if loose := len(paths) - len(filed):
         remarks = (f"left out, as they are in no class folder: {loose:,}",)
