@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -142,14 +143,11 @@ def _size(path: Path) -> int:
 
 
 def _same_bytes(root: Path, sizes: dict[str, int]) -> tuple[tuple[str, ...], ...]:
-    by_size: dict[int, list[str]] = {}
-    for path, size in sizes.items():
-        by_size.setdefault(size, []).append(path)
+    files_of_size = Counter(sizes.values())
     groups: dict[str, list[str]] = {}
-    for alike in by_size.values():
-        if len(alike) > 1:
-            for path in alike:
-                groups.setdefault(sha256_file(root / path), []).append(path)
+    for path, size in sizes.items():
+        if files_of_size[size] > 1:
+            groups.setdefault(sha256_file(root / path), []).append(path)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 

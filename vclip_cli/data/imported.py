@@ -37,7 +37,7 @@ def import_split(
     listed = read_video_list(list_file)
     ids = match_videos(dataset, listed)
     rows = rows_in_order(dataset.manifest.rows, ids)
-    remarks = _compare_labels(dataset, listed, ids, rows, labels_file)
+    remarks = _compare_labels(dataset, listed, ids, labels_file)
     if subset is not None:
         outside = rows[~rows["class"].isin(set(dataset.label_set.subset(subset)))]
         if len(outside):
@@ -121,14 +121,10 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
 
 
 def _compare_labels(
-    dataset: Dataset,
-    listed: VideoList,
-    ids: Sequence[str],
-    rows: pd.DataFrame,
-    labels_file: Path | None,
+    dataset: Dataset, listed: VideoList, ids: Sequence[str], labels_file: Path | None
 ) -> list[str]:
     """Remarks on labels that differ from the dataset's classes."""
-    classes: dict[str, set[str]] = {}
+    rows, classes = dataset.manifest.rows, dict[str, set[str]]()
     for video, name in zip(rows["video"], rows["class"], strict=True):
         classes.setdefault(video, set()).add(name)
     names = read_class_names(labels_file) if labels_file else None

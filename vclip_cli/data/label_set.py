@@ -24,7 +24,13 @@ from pydantic import (
     model_validator,
 )
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean, examples
+from vclip_cli.common.errors import (
+    DataError,
+    UsageError,
+    did_you_mean,
+    examples,
+    require_known,
+)
 from vclip_cli.common.files import plain_name, sha256_json, write_text
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_named, raise_all
@@ -159,11 +165,8 @@ class LabelSet(HashedModel):
         A class without that variant falls back to `natural`, and that to the name with blanks for
         underscores. Raises UsageError when no class has the variant, DataError for another name.
         """
-        if variant not in self.variants:
-            raise UsageError(
-                f"the label set {self.name!r} has no text variant {variant!r}",
-                hint=did_you_mean(variant, self.variants),
-            )
+        what = f"the label set {self.name!r} has no text variant {variant!r}"
+        require_known(variant, self.variants, what)
         entry = self._entries.get(class_name)
         if entry is None:
             raise self._unknown(class_name)
@@ -194,11 +197,7 @@ class LabelSet(HashedModel):
 
     def subset(self, name: str) -> list[str]:
         """The class names of a subset, in its own order. Raises UsageError with near misses."""
-        if name not in self.subsets:
-            raise UsageError(
-                f"the label set {self.name!r} has no subset {name!r}",
-                hint=did_you_mean(name, self.subsets),
-            )
+        require_known(name, self.subsets, f"the label set {self.name!r} has no subset {name!r}")
         return list(self.subsets[name])
 
     def extended(self, classes: Iterable[ClassEntry], **changes: Any) -> LabelSet:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import require_known
 from vclip_cli.common.files import plain_name
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, Location, load_named, raise_all
@@ -173,11 +173,7 @@ class Protocol(HashedModel):
 
     def recipe(self, name: str) -> Recipe:
         """A recipe by name. Raises UsageError with the near misses."""
-        if name not in self.recipes:
-            raise UsageError(
-                f"the protocol {self.name!r} has no recipe {name!r}",
-                hint=did_you_mean(name, self.recipes),
-            )
+        require_known(name, self.recipes, f"the protocol {self.name!r} has no recipe {name!r}")
         return self.recipes[name]
 
     def recipe_for(

@@ -6,7 +6,7 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -297,7 +297,7 @@ def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
 
 
 def check_overlap(
-    training: Collection[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
+    training: Iterable[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
 ) -> list[SharedVideos]:
     """Compare the ids of a training list with those of test lists, by the name of each.
 

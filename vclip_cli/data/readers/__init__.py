@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, require_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +65,8 @@ def reader_name(name: str) -> str:
 
     Raises UsageError with the near misses for an unknown name. Imports nothing.
     """
-    known = list_readers()
     stem = name.replace("-", "_")
-    if stem not in known:
-        hint = did_you_mean(stem, known)
-        raise UsageError(f"unknown annotation format {name!r}", hint=hint)
+    require_known(stem, list_readers(), f"unknown annotation format {name!r}")
     return stem
 
 
