@@ -1,4 +1,4 @@
-"""`vclip data check`: what is missing, damaged, doubled or mislabelled in a registered dataset."""
+"""`vclip data check`: missing, damaged, doubled and mislabelled videos of a dataset."""
 
 from __future__ import annotations
 

@@ -207,10 +207,9 @@ def _choose_label_set(
         load_label_set(given)
         return str(Path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
     if given is not None:
-        classes = list(dict.fromkeys(read_class_names(Path(given)).values()))
+        classes = read_class_names(Path(given)).values()
         own = label_set_from_names(name, name, classes, f"the names in {Path(given).name}")
-        ordered = sorted(own.classes, key=lambda entry: classes.index(entry.name))
-        write_label_set(own.model_copy(update={"classes": ordered}), own_file)
+        write_label_set(own, own_file)
         return name
     reader = load_reader(format)
     if own_file.is_file():

@@ -92,7 +92,7 @@ def _draw(
     if shots is None or seed is None:
         raise UsageError(f"the rule {rule.name!r} needs --shots and --seed")
     found = {name: group.tolist() for name, group in rows.groupby("class")["video"]}
-    videos_of: Mapping[str, Sequence[str]] = {name: found.get(name, []) for name in classes}
+    videos_of = {name: found.get(name, []) for name in classes}
     if rule.name == "base-to-novel":
         drawn = draw_base(videos_of, shots, seed)
     else:
@@ -161,14 +161,13 @@ def _require_enough(videos_of: Mapping[str, Sequence[str]], shots: int) -> None:
     """Raise DataError that names the classes with fewer than `shots` videos."""
     counts = {name: len(set(videos)) for name, videos in videos_of.items()}
     small = [f"{name!r} ({count})" for name, count in counts.items() if count < shots]
-    if not small:
-        return
-    least = min(counts.values())
-    raise DataError(
-        f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
-        found=examples(small, 5),
-        expected=f"at least {shots} a class",
-        hint=f"at most --shots {least} fits every class"
-        if least
-        else "restrict the label set to the classes that have videos",
-    )
+    if small:
+        hint = "restrict the label set to the classes that have videos"
+        if least := min(counts.values()):
+            hint = f"at most --shots {least} fits every class"
+        raise DataError(
+            f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
+            found=examples(small, 5),
+            expected=f"at least {shots} a class",
+            hint=hint,
+        )

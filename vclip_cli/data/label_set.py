@@ -244,11 +244,11 @@ def write_label_set(label_set: LabelSet, path: Path) -> None:
 
 
 def label_set_from_names(name: str, title: str, names: Iterable[str], source: str = "") -> LabelSet:
-    """A label set of these classes, sorted by name.
+    """A label set of these classes in their order, each once.
 
     Raises DataError when one of them is not a valid class name.
     """
-    ordered = sorted(set(names))
+    ordered = list(dict.fromkeys(names))
     if not ordered:
         raise DataError("no class was found to make a label set of", where=source or None)
     for class_name in ordered:

@@ -178,17 +178,16 @@ def _one_row_per_label(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _require_one_label(rows: pd.DataFrame, dataset: str) -> None:
-    doubled = rows[rows.duplicated("video", keep=False)]
-    if doubled.empty:
-        return
-    video = doubled["video"].iloc[0]
-    classes = doubled.loc[doubled["video"] == video, "class"]
-    raise DataError(
-        f"the video {video!r} has several labels in a single-label dataset",
-        where=dataset or None,
-        found=", ".join(repr(name) for name in classes),
-        expected="one label a video",
-    )
+    doubled = rows.duplicated("video")
+    if doubled.any():
+        video = rows.loc[doubled, "video"].iloc[0]
+        classes = rows.loc[rows["video"] == video, "class"]
+        raise DataError(
+            f"the video {video!r} has several labels in a single-label dataset",
+            where=dataset or None,
+            found=", ".join(map(repr, classes)),
+            expected="one label a video",
+        )
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

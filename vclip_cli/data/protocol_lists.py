@@ -22,9 +22,9 @@ VALIDATION = "validation"
 class TestSet:
     """One list of videos to score, and the candidate classes.
 
-    name: `dataset/split` or `dataset/split/part`. rows: columns `video, path, class`, one row per
-    video and label; `path` is empty when absent, `class` for a video without labels. classes: the
-    candidates in order. listed: the split that the rows are, with its provenance.
+    rows: columns `video, path, class`, one row per video and label; `path` is empty when absent,
+    `class` for a video without labels. classes: the candidates in order. listed: the split that the
+    rows are, with its provenance.
     """
 
     __test__ = False  # pytest takes classes that begin with Test for its own

@@ -104,7 +104,7 @@ class Provenance(ClosedModel):
 
     @model_validator(mode="after")
     def _has_what_its_rule_needs(self) -> Provenance:
-        """A key set to null would switch off a check."""
+        """Refuse null where the rule needs a value: it would switch off a check."""
         rule = self.rule
         needed: dict[str, object] = {"rule.split": rule.split}
         if rule.name == "imported":
@@ -140,7 +140,7 @@ class Split:
 
     @cached_property
     def altered(self) -> bool:
-        """Whether the rows are not those that the provenance was written for."""
+        """Whether the rows differ from those that the provenance was written for."""
         return sha256_bytes(self.csv) != self.provenance.sha256
 
     def save(self, path: str | Path) -> None:
@@ -289,9 +289,7 @@ def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
     """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
     known = dataset.manifest.rows[["video", "class", "path"]]
     if dataset.manifest.multi_label:  # a split may list a video without any of its own classes
-        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
-            ["video", "class"]
-        )
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates()
     joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
     return joined[["video", "path", "class"]]
 
@@ -299,10 +297,10 @@ def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
 def check_overlap(
     training: Iterable[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
 ) -> list[SharedVideos]:
-    """Compare the ids of a training list with those of test lists, by the name of each.
+    """The overlaps of a training list with test lists, given as name to video ids.
 
     A test list that shares videos with the training list measures memory. Raises ComparisonRefused
-    with counts and examples unless `allowed`; then the overlaps are returned, for the record.
+    with counts and examples where there are overlaps, unless they are `allowed`.
     """
     known = set(training)
     overlaps: list[SharedVideos] = []

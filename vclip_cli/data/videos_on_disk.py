@@ -120,9 +120,8 @@ class Located:
 def scan_videos(root: Path) -> VideosOnDisk:
     """Every video file under a root, by its ending; links to folders are followed once.
 
-    Links may lead anywhere: the owner of the folder made them, as folders of links are usual on
-    clusters. A list, which may come from a stranger, cannot lead out of the root (see `inside`).
-    Raises DataError when the root is not a folder or one of its folders cannot be read.
+    Links may lead out of the root, as folders of links are usual on clusters. Lists may not: see
+    `inside`. Raises DataError when the root is not a folder or one of its folders cannot be read.
     """
     if not root.is_dir():
         raise DataError("the folder of videos does not exist", where=str(root))

@@ -135,7 +135,7 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) 
 
 
 def refuse_rows(listed: pd.DataFrame, wrong: pd.Series, what: str, expected: str, key: str) -> None:
-    """Raise DataError at the first row that is wrong, showing its `key`; nothing when none is."""
+    """Raise DataError at the first wrong row, with its value of `key`, where there is one."""
     if wrong.any():
         row = listed[wrong].iloc[0]
         raise DataError(what, where=_place(row), found=repr(row[key]), expected=expected)

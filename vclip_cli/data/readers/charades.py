@@ -53,7 +53,6 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     if not codes:
         codes = {f"c{index:03d}": name for index, name in enumerate(label_set.names)}
     rows: list[tuple[str, str, str, str]] = []
-    listed: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     repeating = without = 0
     for source in sorted(files, reverse=True):
@@ -71,15 +70,13 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
             repeating += len(once) < len(names)
             without += not names
             rows.extend((video, video, name, split) for name in once)
-            listed.append((video, split))
-    videos = require_videos(pd.DataFrame(listed, columns=["video", "split"]), path)
-    remarks = count_remarks(videos, _OFFICIAL)
+    listed = require_videos(pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"), path)
+    remarks = count_remarks(listed.rename(columns={"splits": "split"}), _OFFICIAL)
     if without:
         remarks.append(f"{without:,} videos have no action")
     if repeating:
         remarks.append(f"{repeating:,} videos repeat a class, which counts once")
-    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="str")
-    return Annotations(table, label_set.name, multi_label=True, remarks=tuple(remarks))
+    return Annotations(listed, label_set.name, multi_label=True, remarks=tuple(remarks))
 
 
 def _actions(text: str, codes: dict[str, str], where: str) -> list[str]:
