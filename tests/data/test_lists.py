@@ -126,7 +126,7 @@ def test_split_names(name: str, split: str | None):
 
 
 def test_numbers_are_places_in_the_label_set():
-    label_set = label_set_from_names("x", "x", ["pour", "kick"])
+    label_set = label_set_from_names("x", "x", ["kick", "pour"])
     found = list_file.read(write("b.mp4 1\na.mp4 0\n"), label_set)
     assert found.rows[["video", "class"]].values.tolist() == [["b", "pour"], ["a", "kick"]]
     with pytest.raises(DataError, match="0 to 1") as caught:
@@ -135,7 +135,7 @@ def test_numbers_are_places_in_the_label_set():
 
 
 def test_an_unknown_class_has_line_and_near_miss():
-    label_set = label_set_from_names("x", "x", ["pour", "kick"])
+    label_set = label_set_from_names("x", "x", ["kick", "pour"])
     with pytest.raises(DataError, match="did you mean 'pour'") as caught:
         list_file.read(write("a.mp4 kick\nb.mp4 puor\n"), label_set)
     assert caught.value.where == "list.txt:2"

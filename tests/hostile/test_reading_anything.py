@@ -81,8 +81,8 @@ def _registered(folder: Path) -> Any:
     return add_dataset("mine", videos=videos)
 
 
-def _manifest(folder: Path, ending: str = "parquet") -> Path:
-    path = folder / f"m.{ending}"
+def _manifest(folder: Path) -> Path:
+    path = folder / "m.parquet"
     write_manifest(_registered(folder).manifest, path)
     return path
 
@@ -228,7 +228,6 @@ ARTEFACTS = {
         lambda path: read_split(path.with_suffix(".csv"), altered=True),
     ),
     "manifest": Artefact(_manifest, _rehashed),
-    "manifest as CSV": Artefact(lambda folder: _manifest(folder, "csv"), _rehashed),
     "manifest's facts": Artefact(
         lambda folder: _manifest(folder).with_suffix(".json"),
         lambda path: read_manifest(path.with_suffix(".parquet")),

@@ -135,7 +135,7 @@ def diff(
     first, second = load_label_set(a), load_label_set(b)
     found = diff_label_sets(first, second, text or NATURAL)
     if as_json:
-        show_json({"a": a, "b": b, "text": text or NATURAL, **found.as_dict()})
+        show_json({"a": a, "b": b, "text": text or NATURAL, **vars(found)})
         return
     counts = f"{len(found.only_a)} only in {a}, {len(found.only_b)} only in {b}"
     lines = [f"{found.shared} classes in both, {counts}"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 _PARTS = ("what", "where", "found", "expected", "hint")
@@ -160,3 +160,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     if close:
         return "did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
     return f"known: {examples(known, 12)}" if known else None
+
+
+def require_known(name: str, known: Collection[str], what: str) -> None:
+    """Raise UsageError with `what` and the near misses when the name is not among the known."""
+    if name not in known:
+        raise UsageError(what, hint=did_you_mean(name, known))

@@ -59,14 +59,14 @@ def read_lines(path: Path) -> list[str]:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The number (from 1) and the text, without blanks around it, of every line with a text."""
+    """The number (from 1) and the stripped text of every line that is not blank."""
     for number, line in enumerate(read_lines(path), 1):
         if text := line.strip():
             yield number, text
 
 
 def csv_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The line (from 1) where a row begins, and its fields, for every row that is not blank.
+    """The line (from 1) where a row begins, and its fields. Blank rows are left out.
 
     Raises DataError with file and line for broken quotes.
     """

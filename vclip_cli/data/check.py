@@ -1,7 +1,8 @@
-"""`vclip data check`: what is missing, damaged, doubled or mislabelled in a registered dataset."""
+"""`vclip data check`: missing, damaged, doubled and mislabelled videos of a dataset."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from vclip_cli.common.files import sha256_file
 from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
-from vclip_cli.data.label_set import fold
 
 Probe = Callable[[Sequence[Path]], Iterable[str | None]]
 """Says why each of some files cannot be decoded, None for a readable one, in order."""
@@ -68,7 +68,7 @@ def check_dataset(
     dataset: Dataset, probe: Probe, *, progress: Progress = no_progress
 ) -> CheckReport:
     """Look at every listed file once. Readable files of the same size are hashed for duplicates."""
-    manifest = dataset.manifest
+    root, manifest = dataset.videos_root, dataset.manifest
     report = CheckReport(
         dataset=dataset.config.name,
         videos=manifest.videos,
@@ -77,7 +77,6 @@ def check_dataset(
         unlisted=manifest.unlisted,
         remarks=manifest.remarks,
     )
-    root = dataset.videos_root
     if root is None:
         return report
     firsts = manifest.rows[manifest.rows["path"] != ""].drop_duplicates("video")
@@ -122,7 +121,7 @@ def describe_dataset(dataset: Dataset, file: Path | None = None) -> dict[str, An
         "name": dataset.config.name,
         "file": str(file) if file else None,
         "videos_root": str(dataset.videos_root) if dataset.videos_root else None,
-        "annotations": dataset.config.annotations,
+        "annotations": str(source) if (source := dataset.config.annotations) else None,
         "format": dataset.config.format,
         "label_set": dataset.config.label_set,
         "classes": len(dataset.label_set.names),
@@ -144,14 +143,11 @@ def _size(path: Path) -> int:
 
 
 def _same_bytes(root: Path, sizes: dict[str, int]) -> tuple[tuple[str, ...], ...]:
-    by_size: dict[int, list[str]] = {}
-    for path, size in sizes.items():
-        by_size.setdefault(size, []).append(path)
+    files_of_size = Counter(sizes.values())
     groups: dict[str, list[str]] = {}
-    for alike in by_size.values():
-        if len(alike) > 1:
-            for path in alike:
-                groups.setdefault(sha256_file(root / path), []).append(path)
+    for path, size in sizes.items():
+        if files_of_size[size] > 1:
+            groups.setdefault(sha256_file(root / path), []).append(path)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -169,13 +165,10 @@ def _mislabelled(dataset: Dataset, listed: dict[str, str]) -> dict[str, OtherFol
     """Files in a folder that is named after another class than the listed one."""
     if dataset.manifest.multi_label:
         return {}
-    of_folder: dict[str, str | None] = {}
     found = {}
     for path, class_name in listed.items():
         folder = path.rpartition("/")[0].rpartition("/")[2]
-        if folder not in of_folder:
-            of_folder[folder] = dataset.label_set.find(folder) if fold(folder) else None
-        stated = of_folder[folder]
+        stated = dataset.label_set.find(folder)
         if stated is not None and class_name and stated != class_name:
             found[path] = OtherFolder(class_name, stated)
     return found

@@ -10,8 +10,10 @@ import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+import yaml
+from pydantic import AfterValidator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, SpecError, StorageError, UsageError, did_you_mean
@@ -20,6 +22,7 @@ from vclip_cli.common.resources import list_yaml, project_folder, user_config_fo
 from vclip_cli.common.yaml_files import load_named
 from vclip_cli.data.annotation_files import read_class_names
 from vclip_cli.data.label_set import (
+    ClosedModel,
     LabelSet,
     label_set_from_names,
     load_label_set,
@@ -33,7 +36,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ANNOTATION_ENDINGS = {".txt", ".csv", ".json", ".lst", ".list"}
 
 
-class DatasetConfig(BaseModel):
+def _dataset_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("a dataset's name holds letters, digits and . _ - only")
+    return name
+
+
+class DatasetConfig(ClosedModel):
     """`datasets/NAME.yaml`.
 
     videos: the root of the video files, None for lists alone. annotations: folder or file, None
@@ -41,22 +50,13 @@ class DatasetConfig(BaseModel):
     .yaml file. backbone, pretrained: the default model for this dataset.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    videos: str | None = None
-    annotations: str | None = None
+    name: Annotated[str, AfterValidator(_dataset_name)]
+    videos: Path | None = None
+    annotations: Path | None = None
     format: str
     label_set: str
     backbone: str | None = None
     pretrained: str | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError("a dataset's name holds letters, digits and . _ - only")
-        return name
 
     @property
     def source(self) -> Path:
@@ -64,22 +64,21 @@ class DatasetConfig(BaseModel):
         chosen = self.annotations or self.videos
         if chosen is None:
             raise SpecError(f"the dataset {self.name!r} has neither videos nor annotations")
-        return Path(chosen)
-
-    @property
-    def videos_root(self) -> Path | None:
-        """The folder of the video files."""
-        return None if self.videos is None else Path(self.videos)
+        return chosen
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset ready for use; `videos_root` is None when only its lists are here."""
+    """A dataset ready for use."""
 
     config: DatasetConfig
     label_set: LabelSet
     manifest: Manifest
-    videos_root: Path | None
+
+    @property
+    def videos_root(self) -> Path | None:
+        """The folder of the videos, None when only the lists are here."""
+        return self.config.videos
 
     def require_videos(self) -> Path:
         """The folder of the videos. Raises DataError for a dataset that has its lists alone."""
@@ -133,8 +132,8 @@ def add_dataset(
     format = reader_name(format or detect_format(source))
     config = DatasetConfig(
         name=name,
-        videos=None if videos is None else str(videos.resolve()),
-        annotations=None if annotations is None else str(annotations.resolve()),
+        videos=videos and videos.resolve(),
+        annotations=annotations and annotations.resolve(),
         format=format,
         label_set=_choose_label_set(name, label_set, format, source, base / "label_sets"),
         backbone=backbone,
@@ -143,9 +142,10 @@ def add_dataset(
     chosen = load_label_set(config.label_set)
     manifest = _build(config, chosen)
     path = base / "datasets" / f"{name}.yaml"
-    _write_config(config, path)
+    values = config.model_dump(mode="json", exclude_none=True)
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
     write_manifest(manifest, _manifest_path(path))
-    return Dataset(config, chosen, manifest, config.videos_root)
+    return Dataset(config, chosen, manifest)
 
 
 def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
@@ -172,14 +172,14 @@ def load_dataset(name: str, *, rescan: bool = False) -> Dataset:
         # A config folder may be shared read-only: the manifest is then built each time.
         with contextlib.suppress(StorageError):
             write_manifest(manifest, stored)
-    return Dataset(config, label_set, manifest, config.videos_root)
+    return Dataset(config, label_set, manifest)
 
 
 def _build(config: DatasetConfig, label_set: LabelSet) -> Manifest:
     annotations = load_reader(config.format).read(config.source, label_set)
-    sources = _hashes(config)
+    sources = _hashes(config.annotations)
     return build_manifest(
-        annotations, config.videos_root, label_set, dataset=config.name, source_files=sources
+        annotations, config.videos, label_set, dataset=config.name, source_files=sources
     )
 
 
@@ -189,12 +189,11 @@ def _stored_manifest(config: DatasetConfig, label_set: LabelSet, path: Path) -> 
         manifest = read_manifest(path)
     except DataError:
         return None
-    root = config.videos_root
     fresh = (
         manifest.package_version == __version__
         and manifest.label_set_sha256 == label_set.sha256
-        and manifest.source_files == _hashes(config)
-        and (root is None or folders_unchanged(root, manifest.folders))
+        and manifest.source_files == _hashes(config.annotations)
+        and (config.videos is None or folders_unchanged(config.videos, manifest.folders))
     )
     return manifest if fresh else None
 
@@ -208,10 +207,9 @@ def _choose_label_set(
         load_label_set(given)
         return str(Path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
     if given is not None:
-        classes = list(dict.fromkeys(read_class_names(Path(given)).values()))
+        classes = read_class_names(Path(given)).values()
         own = label_set_from_names(name, name, classes, f"the names in {Path(given).name}")
-        ordered = sorted(own.classes, key=lambda entry: classes.index(entry.name))
-        write_label_set(own.model_copy(update={"classes": ordered}), own_file)
+        write_label_set(own, own_file)
         return name
     reader = load_reader(format)
     if own_file.is_file():
@@ -244,10 +242,10 @@ def _classes(annotations: Annotations) -> list[str]:
 
 def _require_there(config: DatasetConfig) -> None:
     for what, place in (("videos", config.videos), ("annotations", config.annotations)):
-        if place is not None and not _exists(Path(place)):
+        if place is not None and not _exists(place):
             raise DataError(
                 f"the {what} of the dataset {config.name!r} are gone",
-                where=place,
+                where=str(place),
                 hint="mount or restore them, or register the dataset again: vclip data add",
             )
 
@@ -261,20 +259,20 @@ def _exists(path: Path) -> bool:
 
 def _anchored(config: DatasetConfig, folder: Path) -> DatasetConfig:
     """Relative paths in a config file start from the folder that holds `.vclip/`."""
-    places = {
-        key: str(folder / Path(place).expanduser())
-        for key in ("videos", "annotations", "label_set")
-        if (place := getattr(config, key)) is not None
-        and (key != "label_set" or place.endswith((".yaml", ".yml")))
+    places: dict[str, Any] = {
+        key: folder / place.expanduser()
+        for key, place in (("videos", config.videos), ("annotations", config.annotations))
+        if place is not None
     }
+    if config.label_set.endswith((".yaml", ".yml")):
+        places["label_set"] = str(folder / Path(config.label_set).expanduser())
     return config.model_copy(update=places)
 
 
-def _hashes(config: DatasetConfig) -> dict[str, str]:
+def _hashes(source: Path | None) -> dict[str, str]:
     """The annotation files by relative name, in the folder and one level below, with sha256."""
-    if config.annotations is None:
+    if source is None:
         return {}
-    source = Path(config.annotations)
     if source.is_file():
         return {source.name: sha256_file(source)}
     files = [
@@ -284,13 +282,6 @@ def _hashes(config: DatasetConfig) -> dict[str, str]:
         if path.suffix.lower() in _ANNOTATION_ENDINGS and path.is_file()
     ]
     return {path.relative_to(source).as_posix(): sha256_file(path) for path in files}
-
-
-def _write_config(config: DatasetConfig, path: Path) -> None:
-    import yaml
-
-    values = config.model_dump(exclude_none=True)
-    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def _manifest_path(config_path: Path) -> Path:

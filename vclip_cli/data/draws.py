@@ -5,7 +5,6 @@ The same function draws a split and draws it again when it is verified.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from vclip_cli.common.errors import DataError, UsageError, examples
+from vclip_cli.common.files import sha256_bytes
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.manifest import official_split
 from vclip_cli.data.split import Rule
@@ -92,7 +92,7 @@ def _draw(
     if shots is None or seed is None:
         raise UsageError(f"the rule {rule.name!r} needs --shots and --seed")
     found = {name: group.tolist() for name, group in rows.groupby("class")["video"]}
-    videos_of: Mapping[str, Sequence[str]] = {name: found.get(name, []) for name in classes}
+    videos_of = {name: found.get(name, []) for name in classes}
     if rule.name == "base-to-novel":
         drawn = draw_base(videos_of, shots, seed)
     else:
@@ -118,21 +118,12 @@ def draw_few_shot(
     classes with fewer than K videos.
     """
     _require_enough(videos_of, shots)
-    return {
-        name: _ranked(name, videos, seed, None if nested else shots)[:shots]
-        for name, videos in videos_of.items()
-    }
-
-
-def _ranked(name: str, videos: Sequence[str], seed: int, shots: int | None) -> list[str]:
-    head = hashlib.sha256(f"few-shot\n{seed}\n{shots or ''}\n{name}\n".encode())
-
-    def rank(video: str) -> bytes:
-        state = head.copy()
-        state.update(video.encode())
-        return state.digest()
-
-    return sorted(set(videos), key=rank)
+    drawn = {}
+    for name, videos in videos_of.items():
+        head = f"few-shot\n{seed}\n{'' if nested else shots}\n{name}\n"
+        ranks = {video: sha256_bytes((head + video).encode()) for video in videos}
+        drawn[name] = sorted(ranks, key=ranks.__getitem__)[:shots]
+    return drawn
 
 
 def draw_base(
@@ -170,14 +161,13 @@ def _require_enough(videos_of: Mapping[str, Sequence[str]], shots: int) -> None:
     """Raise DataError that names the classes with fewer than `shots` videos."""
     counts = {name: len(set(videos)) for name, videos in videos_of.items()}
     small = [f"{name!r} ({count})" for name, count in counts.items() if count < shots]
-    if not small:
-        return
-    least = min(counts.values())
-    raise DataError(
-        f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
-        found=examples(small, 5),
-        expected=f"at least {shots} a class",
-        hint=f"at most --shots {least} fits every class"
-        if least
-        else "restrict the label set to the classes that have videos",
-    )
+    if small:
+        hint = "restrict the label set to the classes that have videos"
+        if least := min(counts.values()):
+            hint = f"at most --shots {least} fits every class"
+        raise DataError(
+            f"{len(small)} of {len(counts)} classes have fewer than {shots} training videos",
+            found=examples(small, 5),
+            expected=f"at least {shots} a class",
+            hint=hint,
+        )

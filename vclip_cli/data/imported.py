@@ -37,7 +37,7 @@ def import_split(
     listed = read_video_list(list_file)
     ids = match_videos(dataset, listed)
     rows = rows_in_order(dataset.manifest.rows, ids)
-    remarks = _compare_labels(dataset, listed, ids, rows, labels_file)
+    remarks = _compare_labels(dataset, listed, ids, labels_file)
     if subset is not None:
         outside = rows[~rows["class"].isin(set(dataset.label_set.subset(subset)))]
         if len(outside):
@@ -59,16 +59,13 @@ def import_split(
     )
 
 
-_Key = tuple[str, str]
-
-
-def _index(rows: pd.DataFrame) -> dict[_Key, str | None]:
+def _index(rows: pd.DataFrame) -> dict[tuple[str, str], str | None]:
     """The ids of a manifest by every name that a list may use; None where several share a name.
 
     A key is a kind of name and the name: the `id`, the `path` on disk, the file name (`stem`), and
     of a name that carries the times of a Kinetics video the one without them (`untimed`).
     """
-    index: dict[_Key, str | None] = {}
+    index: dict[tuple[str, str], str | None] = {}
     firsts = rows.drop_duplicates("video")
     for video, path in zip(firsts["video"].tolist(), firsts["path"].tolist(), strict=True):
         stem = video_stem(video)
@@ -80,7 +77,7 @@ def _index(rows: pd.DataFrame) -> dict[_Key, str | None]:
     return index
 
 
-def _find(path: str, index: dict[_Key, str | None]) -> str | None:
+def _find(path: str, index: dict[tuple[str, str], str | None]) -> str | None:
     """The id that a listed path means, by the first kind of name that decides it."""
     plain, stem = without_ending(path), video_stem(path)
     kinds = (("id", plain), ("path", plain), ("stem", stem), ("untimed", stem))
@@ -124,14 +121,10 @@ def match_videos(dataset: Dataset, listed: VideoList) -> list[str]:
 
 
 def _compare_labels(
-    dataset: Dataset,
-    listed: VideoList,
-    ids: Sequence[str],
-    rows: pd.DataFrame,
-    labels_file: Path | None,
+    dataset: Dataset, listed: VideoList, ids: Sequence[str], labels_file: Path | None
 ) -> list[str]:
     """Remarks on labels that differ from the dataset's classes."""
-    classes: dict[str, set[str]] = {}
+    rows, classes = dataset.manifest.rows, dict[str, set[str]]()
     for video, name in zip(rows["video"], rows["class"], strict=True):
         classes.setdefault(video, set()).add(name)
     names = read_class_names(labels_file) if labels_file else None

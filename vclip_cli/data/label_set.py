@@ -8,14 +8,29 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean, examples
+from vclip_cli.common.errors import (
+    DataError,
+    UsageError,
+    did_you_mean,
+    examples,
+    require_known,
+)
 from vclip_cli.common.files import plain_name, sha256_json, write_text
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, load_named, raise_all
@@ -25,23 +40,40 @@ _HINTS = 50
 """Problems of a file for which near misses are looked up."""
 
 
-class ClassEntry(BaseModel):
+class ClosedModel(BaseModel):
+    """A part of a file's schema: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HashedModel(ClosedModel):
+    """A closed model with a hash."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the parsed content; comments and layout do not count."""
+        return sha256_json(self.model_dump(mode="json"))
+
+
+def one_line(name: str) -> str:
+    """`name` itself. Raises ValueError when it is empty, padded or holds control characters."""
+    if not name.strip() or name != name.strip():
+        raise ValueError("a name must not be empty, nor begin or end with a blank")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise ValueError("a name must not hold control characters")
+    return name
+
+
+class ClassEntry(ClosedModel):
     """One class.
 
     name: the official name. texts: what prompts are made of, by variant (`natural`, `x-clip`, …);
     without `natural` it is the name with blanks for underscores. aliases: other known spellings.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
+    name: Annotated[str, AfterValidator(one_line)]
     texts: dict[str, str] = Field(default_factory=dict)
     aliases: list[str] = Field(default_factory=list)
-
-    @field_validator("name")
-    @classmethod
-    def _is_one_line(cls, name: str) -> str:
-        return one_line(name)
 
     @field_validator("texts")
     @classmethod
@@ -55,26 +87,19 @@ def _entry(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class LabelSet(BaseModel):
+class LabelSet(HashedModel):
     """The classes of a dataset in official order.
 
     classes: a plain string stands for a class with that name and nothing else. subsets: named lists
     of classes, such as `base` and `novel`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
+    name: Annotated[str, AfterValidator(plain_name)]
     title: str
     version: int = Field(ge=1)
     source: str = ""
     classes: list[Annotated[ClassEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     subsets: dict[str, list[str]] = Field(default_factory=dict)
-
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        return plain_name(name)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> LabelSet:
@@ -118,11 +143,6 @@ class LabelSet(BaseModel):
         return list(found)
 
     @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content; comments and layout do not count."""
-        return sha256_json(self.model_dump(mode="json"))
-
-    @cached_property
     def _entries(self) -> dict[str, ClassEntry]:
         return {entry.name: entry for entry in self.classes}
 
@@ -145,11 +165,8 @@ class LabelSet(BaseModel):
         A class without that variant falls back to `natural`, and that to the name with blanks for
         underscores. Raises UsageError when no class has the variant, DataError for another name.
         """
-        if variant not in self.variants:
-            raise UsageError(
-                f"the label set {self.name!r} has no text variant {variant!r}",
-                hint=did_you_mean(variant, self.variants),
-            )
+        what = f"the label set {self.name!r} has no text variant {variant!r}"
+        require_known(variant, self.variants, what)
         entry = self._entries.get(class_name)
         if entry is None:
             raise self._unknown(class_name)
@@ -171,20 +188,16 @@ class LabelSet(BaseModel):
             candidates = {found for found in candidates if fold(found) == folded}
         return next(iter(candidates)) if len(candidates) == 1 else None
 
-    def resolve(self, name: str) -> str:
-        """As `find`, but raises DataError with the near misses when no class or several fit."""
+    def resolve(self, name: str, where: str | None = None) -> str:
+        """As `find`, but raises DataError at `where` with near misses unless one class fits."""
         found = self.find(name)
         if found is None:
-            raise self._unknown(name)
+            raise self._unknown(name, where)
         return found
 
     def subset(self, name: str) -> list[str]:
         """The class names of a subset, in its own order. Raises UsageError with near misses."""
-        if name not in self.subsets:
-            raise UsageError(
-                f"the label set {self.name!r} has no subset {name!r}",
-                hint=did_you_mean(name, self.subsets),
-            )
+        require_known(name, self.subsets, f"the label set {self.name!r} has no subset {name!r}")
         return list(self.subsets[name])
 
     def extended(self, classes: Iterable[ClassEntry], **changes: Any) -> LabelSet:
@@ -192,23 +205,16 @@ class LabelSet(BaseModel):
         fields = {name: getattr(self, name) for name in LabelSet.model_fields}
         return LabelSet(**{**fields, "classes": [*self.classes, *classes], **changes})
 
-    def _unknown(self, name: str) -> DataError:
+    def _unknown(self, name: str, where: str | None = None) -> DataError:
         return DataError(
             f"unknown class {name!r}",
+            where=where,
             expected=f"one of the {len(self.classes)} classes of the label set {self.name!r}",
             hint=did_you_mean(name, self.names),
         )
 
 
-def one_line(name: str) -> str:
-    """`name` itself. Raises ValueError when it is empty, padded or holds control characters."""
-    if not name.strip() or name != name.strip():
-        raise ValueError("a name must not be empty, nor begin or end with a blank")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ValueError("a name must not hold control characters")
-    return name
-
-
+@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """Letters and digits only, without case: the part that all respellings of a name share."""
     plain = unicodedata.normalize("NFKC", name).casefold()
@@ -226,8 +232,6 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
 
 def write_label_set(label_set: LabelSet, path: Path) -> None:
     """Write a label set as YAML that `load_label_set` reads back to an equal one."""
-    import yaml
-
     value = label_set.model_dump(mode="json")
     value["classes"] = [
         {key: part for key, part in entry.items() if part} for entry in value["classes"]
@@ -240,11 +244,11 @@ def write_label_set(label_set: LabelSet, path: Path) -> None:
 
 
 def label_set_from_names(name: str, title: str, names: Iterable[str], source: str = "") -> LabelSet:
-    """A label set of these classes, sorted by name.
+    """A label set of these classes in their order, each once.
 
     Raises DataError when one of them is not a valid class name.
     """
-    ordered = sorted(set(names))
+    ordered = list(dict.fromkeys(names))
     if not ordered:
         raise DataError("no class was found to make a label set of", where=source or None)
     for class_name in ordered:
@@ -320,10 +324,6 @@ class LabelDiff:
     respelled: tuple[tuple[str, str], ...]
     texts: tuple[tuple[str, str, str], ...]
     reordered: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self)
 
 
 def diff_label_sets(a: LabelSet, b: LabelSet, variant: str = NATURAL) -> LabelDiff:

@@ -11,6 +11,7 @@ import pandas as pd
 from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import require_writable_folder
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.imported import import_split
 from vclip_cli.data.manifest import official_split
 from vclip_cli.data.protocol import Protocol, load_protocol
 from vclip_cli.data.protocol_lists import protocol_tests, protocol_training, trains_on
@@ -106,16 +107,13 @@ def make_split(
     if from_list is not None:
         if shots is not None or nested:
             raise UsageError("an imported list is not drawn: leave out --shots and --nested")
-        from vclip_cli.data.imported import import_split
-
-        reference = protocol.reference if protocol else None
         training = import_split(
             dataset,
             from_list,
             labels_file=from_labels,
             part=part,
             subset=subset,
-            protocol=reference,
+            protocol=protocol.reference if protocol is not None else None,
         )
         trains = part.split()[:1] == ["train"]
         tests = protocol_tests(protocol, dataset) if protocol is not None and trains else []
@@ -154,12 +152,12 @@ def _overlaps(
         if against:
             raise UsageError("--against compares a training list, and there is none here")
         return []
-    lists = {test.provenance.part: test.rows["video"].tolist() for test in tests}
+    lists = {test.provenance.part: test.rows["video"] for test in tests}
     for name in against:
         is_file = name.endswith(".csv")
         rows = read_split(Path(name)).rows if is_file else official_split(dataset.manifest, name)
-        lists[name] = rows["video"].tolist()
-    return check_overlap(training.rows["video"].tolist(), lists, allowed=allowed)
+        lists[name] = rows["video"]
+    return check_overlap(training.rows["video"], lists, allowed=allowed)
 
 
 def _file_name(facts: Provenance) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import DataError, did_you_mean
@@ -18,57 +17,41 @@ from vclip_cli.common.yaml_files import validate_stored
 from vclip_cli.data.annotation_files import EVERYTHING
 from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import Annotations
-from vclip_cli.data.videos_on_disk import VideosOnDisk, locate, scan_videos
+from vclip_cli.data.videos_on_disk import Located, locate, scan_videos
 
 COLUMNS = ["video", "path", "class", "splits"]
 FORMAT = "vclip-manifest/1"
 _KINDS = ("train", "validation", "test", "unused")
 JOIN = "+"
 """`train-1+test-1` is the union of two splits."""
+Names = Annotated[tuple[str, ...], Strict(False)]
+"""A tuple of texts, which JSON holds as a list."""
 
 
-class _Sidecar(BaseModel):
-    """The .json beside the rows. No key of it may be null."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    format: str
-    package_version: str
-    dataset: str
-    multi_label: bool
-    label_set_sha256: str
-    sha256: str
-    rows_sha256: str
-    source_files: dict[str, str]
-    remarks: list[str]
-    folders: dict[str, int]
-    absent: list[str]
-    unlisted: list[str]
-
-
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(BaseModel):
     """One row per listed video and label, in the order of the official files.
 
     rows: columns of strings: `video` (id), `path` (relative to the video root with forward slashes,
       empty when absent), `class` (empty for a video without labels), `splits` (joined by `;`).
+    package_version: of the vclip that built it.
     source_files: annotation file name to sha256.
-    absent: ids of listed videos that are not on disk; unlisted: paths on disk that nobody lists.
     remarks: what is unusual but not an error, with counts.
     folders: the folders of the video root with their modification times in nanoseconds.
-    package_version: of the vclip that built it.
+    absent: ids of listed videos that are not on disk; unlisted: paths on disk that nobody lists.
     """
 
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    rows: pd.DataFrame = Field(exclude=True)
+    package_version: str
     dataset: str
-    rows: pd.DataFrame
     multi_label: bool
     label_set_sha256: str
-    source_files: dict[str, str] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
-    unlisted: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    folders: dict[str, int] = field(default_factory=dict)
-    package_version: str = __version__
+    source_files: dict[str, str]
+    remarks: Names
+    folders: dict[str, int]
+    absent: Names
+    unlisted: Names
 
     @cached_property
     def sha256(self) -> str:
@@ -129,7 +112,7 @@ def official_split(manifest: Manifest, split: str) -> pd.DataFrame:
 
 def build_manifest(
     annotations: Annotations,
-    videos_root: Path | VideosOnDisk | None,
+    videos_root: Path | None,
     label_set: LabelSet,
     *,
     dataset: str = "",
@@ -150,40 +133,24 @@ def build_manifest(
     rows = _one_row_per_label(rows)
     if not annotations.multi_label:
         _require_one_label(rows, dataset)
-    firsts = rows.drop_duplicates("video")
-    rows.insert(1, "path", "")
-    manifest = Manifest(
-        dataset=dataset,
+    located, folders = Located(), dict[str, int]()
+    if videos_root is not None:
+        disk = scan_videos(videos_root)
+        columns = rows.drop_duplicates("video")[["video", "file", "class"]]
+        listed = list(columns.itertuples(index=False, name=None))
+        located, folders = locate(listed, disk), disk.folders
+    rows["path"] = [located.paths.get(video, "") for video in rows["video"].tolist()]
+    return Manifest(
         rows=rows[COLUMNS].reset_index(drop=True),
+        package_version=__version__,
+        dataset=dataset,
         multi_label=annotations.multi_label,
         label_set_sha256=label_set.sha256,
-        source_files=dict(source_files or {}),
-        remarks=tuple(annotations.remarks),
-    )
-    if videos_root is None:
-        return manifest
-    disk = scan_videos(videos_root) if isinstance(videos_root, Path) else videos_root
-    return _with_paths(manifest, firsts, disk)
-
-
-def _with_paths(manifest: Manifest, firsts: pd.DataFrame, disk: VideosOnDisk) -> Manifest:
-    """The manifest with the files that were found; firsts: one row per listed video."""
-    columns = (firsts[name].tolist() for name in ("video", "file", "class"))
-    located = locate(zip(*columns, strict=True), disk)
-    paths = [located.paths.get(video, "") for video in manifest.rows["video"].tolist()]
-    remarks = [*manifest.remarks, *located.remarks]
-    if disk.unusable:
-        remarks.append(
-            f"{len(disk.unusable):,} files or folders were left out, as their names hold line"
-            f" breaks or bytes that are no text (such as {disk.unusable[0][:100]})"
-        )
-    return replace(
-        manifest,
-        rows=manifest.rows.assign(path=paths),
-        absent=tuple(video for video in firsts["video"] if video not in located.paths),
+        source_files=source_files or {},
+        remarks=(*annotations.remarks, *located.remarks),
+        folders=folders,
+        absent=located.absent,
         unlisted=located.unlisted,
-        remarks=tuple(remarks),
-        folders=disk.folders,
     )
 
 
@@ -211,29 +178,24 @@ def _one_row_per_label(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _require_one_label(rows: pd.DataFrame, dataset: str) -> None:
-    doubled = rows[rows.duplicated("video", keep=False)]
-    if doubled.empty:
-        return
-    video = doubled["video"].iloc[0]
-    classes = doubled.loc[doubled["video"] == video, "class"]
-    raise DataError(
-        f"the video {video!r} has several labels in a single-label dataset",
-        where=dataset or None,
-        found=", ".join(repr(name) for name in classes),
-        expected="one label a video",
-    )
+    doubled = rows.duplicated("video")
+    if doubled.any():
+        video = rows.loc[doubled, "video"].iloc[0]
+        classes = rows.loc[rows["video"] == video, "class"]
+        raise DataError(
+            f"the video {video!r} has several labels in a single-label dataset",
+            where=dataset or None,
+            found=", ".join(map(repr, classes)),
+            expected="one label a video",
+        )
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write the rows as Parquet or CSV, by the ending of `path`, and the rest as JSON beside it."""
+    """Write the rows as Parquet, and the rest as JSON beside it."""
     with whole_file(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            manifest.rows.to_csv(temporary, index=False, lineterminator="\n")
-        else:
-            manifest.rows.to_parquet(temporary, index=False)
-    own = {"format": FORMAT, "rows_sha256": sha256_file(path)}
-    names = _Sidecar.model_fields
-    stated = {name: own[name] if name in own else getattr(manifest, name) for name in names}
+        manifest.rows.to_parquet(temporary, index=False)
+    hashes = {"sha256": manifest.sha256, "rows_sha256": sha256_file(path)}
+    stated = {"format": FORMAT, **hashes, **manifest.model_dump(mode="json")}
     write_json(path.with_suffix(".json"), stated)
 
 
@@ -243,21 +205,13 @@ def read_manifest(path: Path) -> Manifest:
     facts = read_json(sidecar)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise DataError("not a manifest of this version", where=str(sidecar))
-    stated = validate_stored(facts, _Sidecar, path, "not a readable manifest")
-    values: dict[str, Any] = {
-        entry.name: tuple(value) if isinstance(value, list) else value
-        for entry in fields(Manifest)
-        if (value := getattr(stated, entry.name, None)) is not None
-    }
     try:
-        if stated.rows_sha256 != sha256_file(path):
+        if facts.get("rows_sha256") != sha256_file(path):
             raise DataError("the manifest and its .json do not belong together", where=str(path))
-        if path.suffix.lower() == ".csv":
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        else:
-            rows = read_parquet(path, "manifest").to_pandas()
-        manifest = Manifest(**{**values, "rows": rows[COLUMNS]})
-        sound = manifest.sha256 == stated.sha256 and not _leads_out(manifest.rows["path"])
+        rows = read_parquet(path, "manifest").to_pandas()[COLUMNS]
+        stated = {**facts, "rows": rows}
+        manifest = validate_stored(stated, Manifest, path, "not a readable manifest")
+        sound = manifest.sha256 == facts.get("sha256") and not _leads_out(rows["path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"not a readable manifest: {str(error)[:200]}"
         raise DataError(what, where=str(path)) from error

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from vclip_cli.common.errors import UsageError, did_you_mean
-from vclip_cli.common.files import plain_name, sha256_json
+from vclip_cli.common.errors import require_known
+from vclip_cli.common.files import plain_name
 from vclip_cli.common.resources import find_yaml, list_yaml
 from vclip_cli.common.yaml_files import ErrorAt, Location, load_named, raise_all
-from vclip_cli.data.recipe import ClosedModel, Recipe, Text, Views
+from vclip_cli.data.label_set import ClosedModel, HashedModel
+from vclip_cli.data.recipe import Recipe, Text, Views
 from vclip_cli.data.split import ProtocolReference
 
 ANY_DATASET = "*"
@@ -26,6 +26,8 @@ ANY_DATASET = "*"
 
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """The file name of a metric, without its ending. A run refuses one that it does not find."""
+Joined = Literal["splits", "parts", "seeds"]
+"""What a mean in a table may be taken over."""
 
 
 def _listed(value: Any) -> Any:
@@ -85,16 +87,11 @@ class Aggregate(ClosedModel):
     the parts base and novel as a column of its own.
     """
 
-    over: list[Literal["splits", "parts", "seeds"]] = Field(default_factory=list)
+    over: Annotated[list[Joined], AfterValidator(_without_doubles)] = Field(default_factory=list)
     harmonic_mean: bool = False
 
-    @field_validator("over")
-    @classmethod
-    def _once(cls, over: list[str]) -> list[str]:
-        return _without_doubles(over)
 
-
-class Protocol(ClosedModel):
+class Protocol(HashedModel):
     """A versioned protocol. The classes of its keys say more about each.
 
     name, version, and the hash of the content stand in every split and record; tables keep
@@ -106,7 +103,7 @@ class Protocol(ClosedModel):
     methods are trained; what a recipe says of frames, views and text comes before the protocol's.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(plain_name)]
     version: int = Field(ge=1)
     title: str
     source: str
@@ -119,19 +116,9 @@ class Protocol(ClosedModel):
     frames_of: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     views: Views = Views()
     text: Text | None = None
-    metrics: list[MetricName] = Field(min_length=1)
+    metrics: Annotated[list[MetricName], Field(min_length=1), AfterValidator(_without_doubles)]
     aggregate: Aggregate = Aggregate()
     recipes: dict[str, Recipe] = Field(default_factory=dict)
-
-    @field_validator("name")
-    @classmethod
-    def _is_plain(cls, name: str) -> str:
-        return plain_name(name)
-
-    @field_validator("metrics")
-    @classmethod
-    def _once(cls, metrics: list[str]) -> list[str]:
-        return _without_doubles(metrics)
 
     @model_validator(mode="after")
     def _has_no_idle_keys(self) -> Protocol:
@@ -175,11 +162,6 @@ class Protocol(ClosedModel):
         idle = self.aggregate.harmonic_mean and not {"base", "novel"} <= parts
         yield ("aggregate", "harmonic_mean"), "it needs test lists of base and of novel", idle
 
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content; comments and layout do not count."""
-        return sha256_json(self.model_dump(mode="json"))
-
     @property
     def reference(self) -> ProtocolReference:
         """Name, version and hash, for provenance."""
@@ -191,11 +173,7 @@ class Protocol(ClosedModel):
 
     def recipe(self, name: str) -> Recipe:
         """A recipe by name. Raises UsageError with the near misses."""
-        if name not in self.recipes:
-            raise UsageError(
-                f"the protocol {self.name!r} has no recipe {name!r}",
-                hint=did_you_mean(name, self.recipes),
-            )
+        require_known(name, self.recipes, f"the protocol {self.name!r} has no recipe {name!r}")
         return self.recipes[name]
 
     def recipe_for(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, UsageError, require_known
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.draws import candidate_classes, select
 from vclip_cli.data.manifest import has_split
@@ -22,9 +22,9 @@ VALIDATION = "validation"
 class TestSet:
     """One list of videos to score, and the candidate classes.
 
-    name: `dataset/split` or `dataset/split/part`. rows: columns `video, path, class`, one row per
-    video and label; `path` is empty when absent, `class` for a video without labels. classes: the
-    candidates in order. listed: the split that the rows are, with its provenance.
+    rows: columns `video, path, class`, one row per video and label; `path` is empty when absent,
+    `class` for a video without labels. classes: the candidates in order. listed: the split that the
+    rows are, with its provenance.
     """
 
     __test__ = False  # pytest takes classes that begin with Test for its own
@@ -238,10 +238,7 @@ def _chosen(entries: Sequence[Entry], wanted: Sequence[str], dataset: Dataset) -
         names.append({split, entry.part or split, short, f"{dataset.config.name}/{short}"})
     known = sorted(set().union(*names))
     for name in wanted:
-        if name not in known:
-            raise UsageError(
-                f"the protocol has no test split {name!r}", hint=did_you_mean(name, known)
-            )
+        require_known(name, known, f"the protocol has no test split {name!r}")
     return [entry for entry, own in zip(entries, names, strict=True) if own & set(wanted)]
 
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from vclip_cli.common.files import sha256_json
 from vclip_cli.common.yaml_files import ErrorAt, Location
+from vclip_cli.data.label_set import ClosedModel, HashedModel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class ClosedModel(BaseModel):
-    """A part of a protocol's schema: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Views(ClosedModel):
@@ -132,7 +125,7 @@ class Augmentation(ClosedModel):
         return setting
 
 
-class Recipe(ClosedModel):
+class Recipe(HashedModel):
     """A published setting of a method under this protocol, with its source.
 
     datasets: the training sets that it is for, empty for all. start_from: the weights that training
@@ -165,11 +158,6 @@ class Recipe(ClosedModel):
     schedule: Schedule | None = None
     augmentation: Augmentation = Augmentation()
     notes: str = ""
-
-    @cached_property
-    def sha256(self) -> str:
-        """The hash of the parsed content."""
-        return sha256_json(self.model_dump(mode="json"))
 
     def idle_keys(self, multi_label: bool) -> Iterator[tuple[Location, str, bool]]:
         """Keys that may have no effect: place, why there is none, and whether that is the case."""

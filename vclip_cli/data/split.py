@@ -6,14 +6,14 @@ On disk: a CSV `video,class` that a spreadsheet opens, and a `.json` of the same
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vclip_cli import __version__
 from vclip_cli.common.errors import ComparisonRefused, DataError
@@ -22,17 +22,14 @@ from vclip_cli.common.safe_readers import read_json
 from vclip_cli.common.yaml_files import validate_stored
 from vclip_cli.data.annotation_files import csv_rows, read_lines
 from vclip_cli.data.dataset import Dataset
+from vclip_cli.data.label_set import ClosedModel
 
 FORMAT: Literal["vclip-split/1"] = "vclip-split/1"
 COLUMNS = ["video", "class"]
 _SHOWN = 3
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProtocolReference(_Closed):
+class ProtocolReference(ClosedModel):
     """The protocol that asked for a split."""
 
     name: str
@@ -40,7 +37,7 @@ class ProtocolReference(_Closed):
     sha256: str
 
 
-class Rule(_Closed):
+class Rule(ClosedModel):
     """How the videos were chosen.
 
     name: `official` (all of a split), `few-shot` (`draw_few_shot`), `base-to-novel` (`draw_base`)
@@ -58,7 +55,7 @@ class Rule(_Closed):
     nested: bool = False
 
 
-class ImportedFile(_Closed):
+class ImportedFile(ClosedModel):
     """The list that a split was imported from."""
 
     file: str
@@ -67,7 +64,7 @@ class ImportedFile(_Closed):
     labels_sha256: str | None = None
 
 
-class SharedVideos(_Closed):
+class SharedVideos(ClosedModel):
     """`shared` of the `of` videos of a test list are among the `training` training videos."""
 
     test: str
@@ -83,7 +80,7 @@ class SharedVideos(_Closed):
         )
 
 
-class Provenance(_Closed):
+class Provenance(ClosedModel):
     """Everything that is needed to make a split again, and the hashes of what it was made from."""
 
     format: Literal["vclip-split/1"] = FORMAT
@@ -107,7 +104,7 @@ class Provenance(_Closed):
 
     @model_validator(mode="after")
     def _has_what_its_rule_needs(self) -> Provenance:
-        """A key set to null would switch off a check."""
+        """Refuse null where the rule needs a value: it would switch off a check."""
         rule = self.rule
         needed: dict[str, object] = {"rule.split": rule.split}
         if rule.name == "imported":
@@ -143,7 +140,7 @@ class Split:
 
     @cached_property
     def altered(self) -> bool:
-        """Whether the rows are not those that the provenance was written for."""
+        """Whether the rows differ from those that the provenance was written for."""
         return sha256_bytes(self.csv) != self.provenance.sha256
 
     def save(self, path: str | Path) -> None:
@@ -292,20 +289,18 @@ def with_paths(split: Split, dataset: Dataset) -> pd.DataFrame:
     """`video, path, class` in the split's order; `path` is missing for rows not in the dataset."""
     known = dataset.manifest.rows[["video", "class", "path"]]
     if dataset.manifest.multi_label:  # a split may list a video without any of its own classes
-        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates(
-            ["video", "class"]
-        )
+        known = pd.concat([known, known.assign(**{"class": ""})]).drop_duplicates()
     joined = split.rows.merge(known, on=["video", "class"], how="left", sort=False)
     return joined[["video", "path", "class"]]
 
 
 def check_overlap(
-    training: Collection[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
+    training: Iterable[str], tests: Mapping[str, Iterable[str]], *, allowed: bool = False
 ) -> list[SharedVideos]:
-    """Compare the ids of a training list with those of test lists, by the name of each.
+    """The overlaps of a training list with test lists, given as name to video ids.
 
     A test list that shares videos with the training list measures memory. Raises ComparisonRefused
-    with counts and examples unless `allowed`; then the overlaps are returned, for the record.
+    with counts and examples where there are overlaps, unless they are `allowed`.
     """
     known = set(training)
     overlaps: list[SharedVideos] = []

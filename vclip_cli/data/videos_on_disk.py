@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -53,7 +53,6 @@ class VideosOnDisk:
       not text.
     """
 
-    root: Path
     paths: tuple[str, ...]
     folders: dict[str, int]
     unusable: tuple[str, ...] = ()
@@ -64,7 +63,7 @@ class VideosOnDisk:
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return self._grouped(lambda stem: stem)
+        return self._grouped(str)
 
     @cached_property
     def _by_untimed_stem(self) -> dict[str, list[str]]:
@@ -107,21 +106,22 @@ class Located:
     """Where listed videos are.
 
     paths: video id to path, only for those found.
+    absent: the ids of the others, in the order listed.
     unlisted: the paths that belong to no listed video, sorted.
-    remarks: videos with several files, and files that fit several videos.
+    remarks: videos with several files, files that fit several videos, unusable names.
     """
 
-    paths: dict[str, str]
-    unlisted: tuple[str, ...]
-    remarks: tuple[str, ...]
+    paths: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def scan_videos(root: Path) -> VideosOnDisk:
     """Every video file under a root, by its ending; links to folders are followed once.
 
-    Links may lead anywhere: the owner of the folder made them, as folders of links are usual on
-    clusters. A list, which may come from a stranger, cannot lead out of the root (see `inside`).
-    Raises DataError when the root is not a folder or one of its folders cannot be read.
+    Links may lead out of the root, as folders of links are usual on clusters. Lists may not: see
+    `inside`. Raises DataError when the root is not a folder or one of its folders cannot be read.
     """
     if not root.is_dir():
         raise DataError("the folder of videos does not exist", where=str(root))
@@ -151,7 +151,7 @@ def scan_videos(root: Path) -> VideosOnDisk:
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(folder)) from error
     return VideosOnDisk(
-        root, tuple(sorted(paths)), dict(sorted(folders.items())), tuple(sorted(unusable))
+        tuple(sorted(paths)), dict(sorted(folders.items())), tuple(sorted(unusable))
     )
 
 
@@ -173,7 +173,7 @@ def folders_unchanged(root: Path, folders: dict[str, int]) -> bool:
         return False
 
 
-def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
+def locate(listed: Sequence[tuple[str, str, str]], disk: VideosOnDisk) -> Located:
     """Match listed (video id, stated file, class) to the files of a root.
 
     A file goes to the video that it matches best. Where it matches several equally well, it goes to
@@ -204,16 +204,20 @@ def locate(listed: Iterable[tuple[str, str, str]], disk: VideosOnDisk) -> Locate
         remarks.append(f"{_count(several, 'listed video')} with several files; one was taken")
     if contested:
         remarks.append(f"{_count(contested, 'file')} that several listed videos fit; none has it")
+    if disk.unusable:
+        remarks.append(
+            f"{len(disk.unusable):,} files or folders were left out, as their names hold line"
+            f" breaks or bytes that are no text (such as {disk.unusable[0][:100]})"
+        )
+    absent = tuple(video for video, _, _ in listed if video not in paths)
     unlisted = tuple(path for path in disk.paths if path not in claims)
-    return Located(paths, unlisted, tuple(remarks))
+    return Located(paths, absent, unlisted, tuple(remarks))
 
 
 def _in_class_folder(paths: Sequence[str], class_name: str) -> str:
     wanted = fold(class_name)
-    for path in paths:
-        if wanted in (fold(part) for part in path.split("/")[:-1]):
-            return path
-    return paths[0]
+    folders = ((path, map(fold, path.split("/")[:-1])) for path in paths)
+    return next((path for path, names in folders if wanted in names), paths[0])
 
 
 def _count(names: Sequence[str], noun: str) -> str:

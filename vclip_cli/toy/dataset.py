@@ -34,9 +34,9 @@ def toy_dataset(name: str, folder: Path) -> Dataset:
     manifest = build_manifest(annotations, None, label_set, dataset=name)
     manifest.rows["path"] = [path for _, path, _, _ in listed]
     config = DatasetConfig(
-        name=name, videos=str(folder), format="toy", label_set=name, backbone=BACKBONE
+        name=name, videos=folder, format="toy", label_set=name, backbone=BACKBONE
     )
-    return Dataset(config, label_set, manifest, folder)
+    return Dataset(config, label_set, manifest)
 
 
 def _toy_rows(by_shape: bool) -> list[tuple[str, str, str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vclip_cli.common.errors import DataError, UsageError
-from vclip_cli.data.readers import detect_format, detect_reader, list_readers, load_reader
+from vclip_cli.data.readers import detect_format, list_readers, load_reader
 
 OFFICIAL = {"ucf101", "hmdb51", "kinetics", "ssv2", "charades"}
 
@@ -34,7 +34,6 @@ def test_names_with_hyphens_and_near_misses() -> None:
 
 
 def test_nothing_is_recognised_in_an_empty_folder(tmp_path: Path) -> None:
-    assert detect_reader(tmp_path) is None
     with pytest.raises(DataError, match="no known annotation format"):
         detect_format(tmp_path)
 
@@ -79,8 +78,8 @@ def test_official_formats_come_before_general_ones(name: str, tmp_path: Path) ->
     (tmp_path / "train.txt").write_text("a.mp4 0\n")
     (tmp_path / "yoga").mkdir()
     (tmp_path / "yoga" / "a.mp4").write_bytes(b"")
-    assert detect_reader(tmp_path) == name
-    assert detect_reader(tmp_path / file) == name
+    assert detect_format(tmp_path) == name
+    assert detect_format(tmp_path / file) == name
     assert len(load_reader(name).read(tmp_path).rows) == 1
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from vclip_cli.common.errors import DataError, UsageError, did_you_mean
+from vclip_cli.common.errors import DataError, require_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +65,8 @@ def reader_name(name: str) -> str:
 
     Raises UsageError with the near misses for an unknown name. Imports nothing.
     """
-    known = list_readers()
     stem = name.replace("-", "_")
-    if stem not in known:
-        hint = did_you_mean(stem, known)
-        raise UsageError(f"unknown annotation format {name!r}", hint=hint)
+    require_known(stem, list_readers(), f"unknown annotation format {name!r}")
     return stem
 
 
@@ -78,22 +75,16 @@ def load_reader(name: str) -> Reader:
     return cast(Reader, importlib.import_module(f"{__name__}.{reader_name(name)}"))
 
 
-def detect_reader(path: Path) -> str | None:
-    """The name of the format that a folder or file is in, None when no reader knows it."""
-    readers = {name: load_reader(name) for name in list_readers()}
-    ordered = sorted(readers, key=lambda name: getattr(readers[name], "GENERIC", False))
-    return next((name for name in ordered if readers[name].detects(path)), None)
-
-
 def detect_format(path: Path) -> str:
     """The name of the format that a folder or file is in. Raises DataError when none fits."""
-    found = detect_reader(path)
-    if found is None:
-        titles = [f"{name} ({load_reader(name).TITLE})" for name in list_readers()]
-        raise DataError(
-            "no known annotation format",
-            where=str(path),
-            expected="one of " + "; ".join(titles),
-            hint="name it with --format if it is one of these",
-        )
-    return found
+    readers = {name: load_reader(name) for name in list_readers()}
+    for name in sorted(readers, key=lambda name: getattr(readers[name], "GENERIC", False)):
+        if readers[name].detects(path):
+            return name
+    titles = [f"{name} ({reader.TITLE})" for name, reader in readers.items()]
+    raise DataError(
+        "no known annotation format",
+        where=str(path),
+        expected="one of " + "; ".join(titles),
+        hint="name it with --format if it is one of these",
+    )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
 from vclip_cli.data.annotation_files import csv_rows, numbered_lines, read_lines
-from vclip_cli.data.label_set import LabelSet, load_label_set
+from vclip_cli.data.label_set import LabelSet
 from vclip_cli.data.readers import COLUMNS, Annotations
 
 LISTED = ("video", "file", "class", "split", "source", "line")
@@ -75,40 +75,26 @@ def beginning(file: Path) -> str:
         return ""
 
 
-class Classes:
-    """Official names of the spellings in a list, each looked up once."""
+def numbered_classes(
+    files: Iterable[Path], label_set: LabelSet, kind: str, pattern: str, like: str
+) -> dict[str, str]:
+    """Code to official class, from files with lines `CODE NAME`.
 
-    def __init__(self, label_set: LabelSet | str) -> None:
-        self.label_set = load_label_set(label_set) if isinstance(label_set, str) else label_set
-        self._known: dict[str, str] = {}
-
-    def official(self, name: str, where: str) -> str:
-        """The official name. Raises DataError with the place and the near misses."""
-        if name not in self._known:
-            try:
-                self._known[name] = self.label_set.resolve(name)
-            except DataError as error:
-                raise error.at(where) from None
-        return self._known[name]
-
-    def numbered(self, files: Iterable[Path], kind: str, pattern: str, like: str) -> dict[str, str]:
-        """Code to official class, from files with lines `CODE NAME`.
-
-        kind: what a code is called in errors; pattern: a regular expression for it; like: a line as
-        an example. Raises DataError with file and line.
-        """
-        found: dict[str, str] = {}
-        for source in files:
-            for line, text in numbered_lines(source):
-                where = f"{source}:{line}"
-                code, _, name = text.partition(" ")
-                if not name.strip() or not re.fullmatch(pattern, code):
-                    expected = f"a {kind} and a name, such as {like!r}"
-                    raise DataError("not a class", where=where, found=repr(text), expected=expected)
-                if code in found:
-                    raise DataError(f"the {kind} {code!r} appears twice", where=where)
-                found[code] = self.official(name.strip(), where)
-        return found
+    kind: what a code is called in errors; pattern: a regular expression for it; like: an example of
+    a line. Raises DataError with file and line.
+    """
+    found: dict[str, str] = {}
+    for source in files:
+        for line, text in numbered_lines(source):
+            where = f"{source}:{line}"
+            code, _, name = text.partition(" ")
+            if not name.strip() or not re.fullmatch(pattern, code):
+                expected = f"a {kind} and a name, such as {like!r}"
+                raise DataError("not a class", where=where, found=repr(text), expected=expected)
+            if code in found:
+                raise DataError(f"the {kind} {code!r} appears twice", where=where)
+            found[code] = label_set.resolve(name.strip(), where)
+    return found
 
 
 def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
@@ -149,7 +135,7 @@ def read_csv(path: Path, required: Iterable[str], optional: Iterable[str] = ()) 
 
 
 def refuse_rows(listed: pd.DataFrame, wrong: pd.Series, what: str, expected: str, key: str) -> None:
-    """Raise DataError at the first row that is wrong, showing its `key`; nothing when none is."""
+    """Raise DataError at the first wrong row, with its value of `key`, where there is one."""
     if wrong.any():
         row = listed[wrong].iloc[0]
         raise DataError(what, where=_place(row), found=repr(row[key]), expected=expected)

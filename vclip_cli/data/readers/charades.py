@@ -12,12 +12,12 @@ import pandas as pd
 
 from vclip_cli.common.errors import DataError, did_you_mean
 from vclip_cli.data.annotation_files import inside
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import COLUMNS, Annotations
 from vclip_cli.data.readers._listing import (
-    Classes,
     OfficialFiles,
     count_remarks,
+    numbered_classes,
     read_csv,
     require_videos,
 )
@@ -47,13 +47,12 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     classes of the label set in order. Raises DataError.
     """
     files = _FILES.require(path)
-    classes = Classes(label_set or LABEL_SET)
+    label_set = label_set or load_label_set(LABEL_SET)
     index = _FILES.find(files[0].parent, _CLASSES)
-    codes = classes.numbered(index, "code", r"\S+", "c000 Holding some clothes")
+    codes = numbered_classes(index, label_set, "code", r"\S+", "c000 Holding some clothes")
     if not codes:
-        codes = {f"c{index:03d}": name for index, name in enumerate(classes.label_set.names)}
+        codes = {f"c{index:03d}": name for index, name in enumerate(label_set.names)}
     rows: list[tuple[str, str, str, str]] = []
-    listed: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     repeating = without = 0
     for source in sorted(files, reverse=True):
@@ -71,15 +70,13 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
             repeating += len(once) < len(names)
             without += not names
             rows.extend((video, video, name, split) for name in once)
-            listed.append((video, split))
-    videos = require_videos(pd.DataFrame(listed, columns=["video", "split"]), path)
-    remarks = count_remarks(videos, _OFFICIAL)
+    listed = require_videos(pd.DataFrame(rows, columns=list(COLUMNS), dtype="str"), path)
+    remarks = count_remarks(listed.rename(columns={"splits": "split"}), _OFFICIAL)
     if without:
         remarks.append(f"{without:,} videos have no action")
     if repeating:
         remarks.append(f"{repeating:,} videos repeat a class, which counts once")
-    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="str")
-    return Annotations(table, classes.label_set.name, multi_label=True, remarks=tuple(remarks))
+    return Annotations(listed, label_set.name, multi_label=True, remarks=tuple(remarks))
 
 
 def _actions(text: str, codes: dict[str, str], where: str) -> list[str]:

@@ -41,26 +41,15 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
         )
     by_split = all(split_name(video.split("/")[0]) and video.count("/") > 1 for video in filed)
     stems = Counter(without_ending(video) for video in filed)
-    names: dict[str, str] = {}
     rows = []
     for video in filed:
         parts = video.split("/")
         folder = parts[1] if by_split else parts[0]
-        if folder not in names:
-            names[folder] = folder
-            if label_set is not None:
-                names[folder] = _resolve(folder, label_set, path)
+        name = label_set.resolve(folder, f"{path}/{folder}") if label_set else folder
         stem = without_ending(video)
         split = split_name(parts[0]) if by_split else "all"
-        rows.append((stem if stems[stem] == 1 else video, video, names[folder], split))
+        rows.append((stem if stems[stem] == 1 else video, video, name, split))
     remarks: tuple[str, ...] = ()
     if loose := len(paths) - len(filed):
         remarks = (f"left out, as they are in no class folder: {loose:,}",)
     return Annotations(pd.DataFrame(rows, columns=list(COLUMNS), dtype=str), None, False, remarks)
-
-
-def _resolve(folder: str, label_set: LabelSet, root: Path) -> str:
-    try:
-        return label_set.resolve(folder)
-    except DataError as error:
-        raise error.at(str(root / folder)) from None

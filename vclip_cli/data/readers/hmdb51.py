@@ -11,9 +11,9 @@ from pathlib import Path
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.data.annotation_files import inside, numbered_lines
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import Annotations
-from vclip_cli.data.readers._listing import Classes, OfficialFiles, Row, official_annotations
+from vclip_cli.data.readers._listing import OfficialFiles, Row, official_annotations
 from vclip_cli.data.videos_on_disk import video_stem
 
 TITLE = "HMDB51 train and test splits"
@@ -44,11 +44,11 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
 
     Raises DataError.
     """
-    classes = Classes(label_set or LABEL_SET)
-    order = {name: index for index, name in enumerate(classes.label_set.names)}
+    label_set = label_set or load_label_set(LABEL_SET)
+    order = {name: index for index, name in enumerate(label_set.names)}
     parts: list[tuple[int, str, str, Path]] = []
     for source in _FILES.require(path):
-        name = classes.official(_FILES.part(source, "name"), str(source))
+        name = label_set.resolve(_FILES.part(source, "name"), str(source))
         parts.append((order[name], _FILES.part(source), name, source))
     rows: list[Row] = []
     for _, number, name, source in sorted(parts):
@@ -58,7 +58,7 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     found = {name for _, _, name, _ in parts}
     absent = [name for name in order if name not in found]
     remarks = [f"no list of {len(absent)} classes, such as {absent[0]!r}"] if absent else []
-    return official_annotations(rows, path, classes.label_set, _OFFICIAL, remarks)
+    return official_annotations(rows, path, label_set, _OFFICIAL, remarks)
 
 
 def _parse(text: str, where: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ import pandas as pd
 from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
-    Classes,
     OfficialFiles,
     beginning,
     official_annotations,
@@ -56,16 +55,16 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     files = _files(path) or _FILES.require(path)
     listed = pd.concat([_read_file(file) for file in files], ignore_index=True)
     first = require_videos(listed, path).drop_duplicates("class")
-    classes = Classes(label_set or _closest(set(first["class"]), path))
+    label_set = label_set or _closest(set(first["class"]), path)
     official = {"": ""}
     for label, source, line in zip(first["class"], first["source"], first["line"], strict=True):
         if label:
-            official[label] = classes.official(label, f"{source}:{line}")
+            official[label] = label_set.resolve(label, f"{source}:{line}")
     listed["class"] = listed["class"].map(official)
     unlabelled = int(listed.loc[listed["class"] == "", "video"].nunique())
     remarks = [f"{unlabelled:,} videos are listed without a label"] if unlabelled else []
     counts = dict.fromkeys(_ORDER, None)
-    return official_annotations(listed, path, classes.label_set, counts, remarks)
+    return official_annotations(listed, path, label_set, counts, remarks)
 
 
 def _files(path: Path) -> list[Path]:

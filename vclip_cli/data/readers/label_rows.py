@@ -11,8 +11,7 @@ from pathlib import Path
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.data.label_set import LabelSet
-from vclip_cli.data.readers import Annotations
-from vclip_cli.data.readers.list_file import list_files, read_lists
+from vclip_cli.data.readers import Annotations, list_file
 from vclip_cli.data.video_list import read_video_list
 
 TITLE = "CSV with a row for each video and label: `video,label`"
@@ -22,7 +21,13 @@ GENERIC = True
 
 def detects(path: Path) -> bool:
     """CSV files with the column `label` in which a video has rows with different labels."""
-    files = [path] if path.is_file() else list(list_files(path).values()) if path.is_dir() else []
+    files = (
+        [path]
+        if path.is_file()
+        else list(list_file.list_files(path).values())
+        if path.is_dir()
+        else []
+    )
     return any(_repeats_videos(file) for file in files if file.suffix.lower() == ".csv")
 
 
@@ -42,7 +47,7 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
 
     Raises DataError with file and line.
     """
-    annotations = read_lists(path, label_set, multi_label=True)
+    annotations = list_file.read(path, label_set, multi_label=True)
     rows = annotations.rows
     labelled = set(rows.loc[rows["class"] != "", "video"])
     superfluous = (rows["class"] == "") & rows["video"].isin(labelled)

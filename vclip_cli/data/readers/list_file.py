@@ -34,12 +34,7 @@ def detects(path: Path) -> bool:
     return path.suffix.lower() in _LIST_ENDINGS
 
 
-def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
-    """Read the list or lists; see `read_lists`."""
-    return read_lists(path, label_set)
-
-
-def read_lists(
+def read(
     path: Path, label_set: LabelSet | None = None, *, multi_label: bool = False
 ) -> Annotations:
     """Read the list or lists. The id of a video is its relative path without the ending.
@@ -56,7 +51,9 @@ def read_lists(
             where=str(path),
             expected="files such as train.txt, validation.csv, test.txt",
         )
-    names = _names(path)
+    beside = (path / name for name in _NAMES_FILES)
+    names_file = next((file for file in beside if path.is_dir() and file.is_file()), None)
+    names = read_class_names(names_file) if names_file is not None else None
     rows: list[tuple[str, str, str, str]] = []
     first_seen: dict[str, tuple[str, str]] = {}
     entries = [
@@ -82,14 +79,11 @@ def read_lists(
     remarks: tuple[str, ...] = ()
     if numbered:
         remarks = ("the labels are numbers without names: write the names into the label set",)
-    if multi_label and all(_has_two_numbers(entry) for _, _, entry in entries):
+    labels = [entry.labels for _, _, entry in entries]
+    if multi_label and all(len(pair) == 2 and all(map(str.isdecimal, pair)) for pair in labels):
         remarks += (TWO_LABELS,)
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
     return Annotations(table, None, multi_label, remarks)
-
-
-def _has_two_numbers(entry: ListEntry) -> bool:
-    return len(entry.labels) == 2 and all(label.isdecimal() for label in entry.labels)
 
 
 def list_files(folder: Path) -> dict[str, Path]:
@@ -113,12 +107,6 @@ def _is_list(path: Path) -> bool:
     return named and path.is_file()
 
 
-def _names(folder: Path) -> dict[str, str] | None:
-    files = (folder / name for name in _NAMES_FILES)
-    found = next((file for file in files if folder.is_dir() and file.is_file()), None)
-    return read_class_names(found) if found is not None else None
-
-
 def class_behind(
     label: str, label_set: LabelSet | None, names: dict[str, str] | None, where: str
 ) -> str:
@@ -136,10 +124,7 @@ def class_behind(
             expected = f"0 to {len(label_set.names) - 1}"
             raise DataError(f"the label {label} is no class", where=where, expected=expected)
         return label_set.names[int(label)]
-    try:
-        return label_set.resolve(label) if label_set is not None else label
-    except DataError as error:
-        raise error.at(where) from None
+    return label_set.resolve(label, where) if label_set is not None else label
 
 
 def _require_same_label(

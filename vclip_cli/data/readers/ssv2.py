@@ -14,10 +14,9 @@ from typing import Any
 from vclip_cli.common.errors import DataError
 from vclip_cli.common.safe_readers import parse_json
 from vclip_cli.data.annotation_files import inside, numbered_lines, read_lines
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import Annotations
 from vclip_cli.data.readers._listing import (
-    Classes,
     OfficialFiles,
     Row,
     beginning,
@@ -52,21 +51,21 @@ def detects(path: Path) -> bool:
 def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     """The lists that are there, in the order train, validation, test. Raises DataError."""
     files = _FILES.require(path)
-    classes = Classes(label_set or LABEL_SET)
-    answers = _answers(_FILES.find(files[0].parent, _ANSWERS), classes)
+    label_set = label_set or load_label_set(LABEL_SET)
+    answers = _answers(_FILES.find(files[0].parent, _ANSWERS), label_set)
     rows: list[Row] = []
     for source in sorted(files, key=lambda file: list(_OFFICIAL).index(_FILES.part(file))):
         split = _FILES.part(source)
         for record, line in _records(source):
             where = f"{source}:{line}" if line else str(source)
             video, name = _parse(record, where, needs_template=split != "test")
-            name = answers.get(video) if name is None else classes.official(name, where)
+            name = answers.get(video) if name is None else label_set.resolve(name, where)
             rows.append((video, video, name or "", split, str(source), line))
     unlabelled = len({row[0] for row in rows if not row[2]})
     remarks = []
     if unlabelled:
         remarks = [f"{unlabelled:,} test videos have no class: test-answers.csv names them"]
-    return official_annotations(rows, path, classes.label_set, _OFFICIAL, remarks)
+    return official_annotations(rows, path, label_set, _OFFICIAL, remarks)
 
 
 def _records(source: Path) -> list[tuple[Any, int]]:
@@ -101,7 +100,7 @@ def _parse(record: Any, where: str, *, needs_template: bool) -> tuple[str, str |
     return inside(video, where), template.translate(_BRACKETS) if template else None
 
 
-def _answers(files: list[Path], classes: Classes) -> dict[str, str]:
+def _answers(files: list[Path], label_set: LabelSet) -> dict[str, str]:
     """Test video to official class, from lines such as `208583;Moving something up`."""
     answers: dict[str, str] = {}
     for source in files:
@@ -110,7 +109,7 @@ def _answers(files: list[Path], classes: Classes) -> dict[str, str]:
             where = f"{source}:{line}"
             if not (video and semicolon and name):
                 raise DataError("not an answer", where=where, found=repr(text), expected="ID;CLASS")
-            official = classes.official(name.translate(_BRACKETS), where)
+            official = label_set.resolve(name.translate(_BRACKETS), where)
             if answers.setdefault(video, official) != official:
                 raise DataError(
                     f"the video {video!r} is listed with two classes",

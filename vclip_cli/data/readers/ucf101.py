@@ -10,9 +10,14 @@ from pathlib import Path
 
 from vclip_cli.common.errors import DataError
 from vclip_cli.data.annotation_files import inside, numbered_lines
-from vclip_cli.data.label_set import LabelSet
+from vclip_cli.data.label_set import LabelSet, load_label_set
 from vclip_cli.data.readers import Annotations
-from vclip_cli.data.readers._listing import Classes, OfficialFiles, Row, official_annotations
+from vclip_cli.data.readers._listing import (
+    OfficialFiles,
+    Row,
+    numbered_classes,
+    official_annotations,
+)
 from vclip_cli.data.videos_on_disk import video_stem
 
 TITLE = "UCF101 recognition splits"
@@ -43,24 +48,24 @@ def read(path: Path, label_set: LabelSet | None = None) -> Annotations:
     Raises DataError, also where a class number of a list differs from classInd.txt.
     """
     lists = _FILES.require(path)
-    classes = Classes(label_set or LABEL_SET)
+    label_set = label_set or load_label_set(LABEL_SET)
     index = _FILES.find(lists[0].parent, _CLASSES)
-    named = classes.numbered(index, "class number", r"\d+", "1 ApplyEyeMakeup")
+    named = numbered_classes(index, label_set, "class number", r"\d+", "1 ApplyEyeMakeup")
     numbers = {int(number): name for number, name in named.items()}
     rows: list[Row] = []
     for source in sorted(lists, key=lambda file: (file.stem[-1], file.stem.startswith("test"))):
         kind, number = source.stem.split("list0")
         for line, text in numbered_lines(source):
-            file, name = _parse(text, f"{source}:{line}", kind == "train", classes, numbers)
+            file, name = _parse(text, f"{source}:{line}", kind == "train", label_set, numbers)
             rows.append((video_stem(file), file, name, f"{kind}-{number}", str(source), line))
     remarks = []
     if not numbers:
         remarks = ["without classInd.txt the class numbers of the lists were not checked"]
-    return official_annotations(rows, path, classes.label_set, _OFFICIAL, remarks)
+    return official_annotations(rows, path, label_set, _OFFICIAL, remarks)
 
 
 def _parse(
-    text: str, where: str, train: bool, classes: Classes, numbers: dict[int, str]
+    text: str, where: str, train: bool, label_set: LabelSet, numbers: dict[int, str]
 ) -> tuple[str, str]:
     """The listed path and the official class of a line."""
     match = _LINE.fullmatch(text)
@@ -69,7 +74,7 @@ def _parse(
     if match is None or not folders or (train and match["number"] is None):
         expected = "CLASS/VIDEO.avi" + (" NUMBER" if train else "")
         raise DataError("not a line of this list", where=where, found=repr(text), expected=expected)
-    name = classes.official(folders[-1], where)
+    name = label_set.resolve(folders[-1], where)
     if match["number"] is not None and numbers and numbers.get(int(match["number"])) != name:
         raise DataError(
             f"the class number {match['number']} is not that of the folder {folders[-1]!r}",
