@@ -20,8 +20,8 @@ from golden_cases import SHIPPED, Case, read_meta
 from torch import Tensor
 
 from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.adapters.parts.prompts import encode_prompts
 from vclip_cli.models.contract import Adapter
-from vclip_cli.models.prompts import encode_prompts
 
 FOLDER = Path(os.environ.get("VCLIP_PARITY_DIR") or SHIPPED).resolve()
 NAMES = sorted({path.stem for kind in ("json", "safetensors") for path in FOLDER.glob(f"*.{kind}")})

@@ -29,7 +29,7 @@ FORKS.set_forkserver_preload(
     [
         *(f"vclip_cli.engine.{name}" for name in ("matrix", "embed", "extract", "training.train")),
         *("accelerate", "open_clip", "pandas", "rich.table", "sklearn.metrics"),
-        *("torch.utils.flop_counter", "vclip_cli.models.convert", "fault_work"),
+        *("torch.utils.flop_counter", "vclip_cli.models.adapters.layouts.convert", "fault_work"),
     ]
 )
 MADE_ANEW = {"log.jsonl", "run.json", "lock", "lock-owner.json"}

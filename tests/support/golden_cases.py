@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vclip_cli.models import load_adapter
+from vclip_cli.models.adapters.layouts.convert import ConversionReport, convert_checkpoint
 from vclip_cli.models.backbone import load_backbone
 from vclip_cli.models.contract import Adapter
-from vclip_cli.models.convert import ConversionReport, convert_checkpoint
 
 SHIPPED = Path(__file__).parents[1] / "parity"
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-5}

@@ -44,7 +44,7 @@ def convert(
     from vclip_cli.common.files import require_writable_folder
     from vclip_cli.common.yaml_files import parse_scalar
     from vclip_cli.data.label_set import read_labels
-    from vclip_cli.models.convert import convert_checkpoint
+    from vclip_cli.models.adapters.layouts.convert import convert_checkpoint
 
     out = out or source.with_suffix(".safetensors")
     if out.suffix != ".safetensors":

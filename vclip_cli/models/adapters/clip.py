@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vclip_cli.models.adapters.parts.prompts import encode_prompt_ensembles
 from vclip_cli.models.contract import Adapter, Prompts, backbone_identity
-from vclip_cli.models.prompts import encode_prompt_ensembles
 from vclip_cli.models.towers import encode_images
 
 

@@ -14,6 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from vclip_cli.common.errors import SpecError, UsageError
 from vclip_cli.models.adapters.clip import ClipAdapter
+from vclip_cli.models.adapters.parts.prompts import (
+    add_placeholder,
+    average_ensembles,
+    check_class_count,
+    flatten_prompts,
+    initial_context,
+)
 from vclip_cli.models.adapters.parts.shared_prefix import encode_with_prefix, encode_with_prefixes
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
@@ -23,13 +30,6 @@ from vclip_cli.models.fitting import (
     Fitting,
     shots_of,
     train_on_embeddings,
-)
-from vclip_cli.models.prompts import (
-    add_placeholder,
-    average_ensembles,
-    check_class_count,
-    flatten_prompts,
-    initial_context,
 )
 from vclip_cli.models.towers import text_tower
 

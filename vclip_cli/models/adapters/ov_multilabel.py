@@ -20,10 +20,10 @@ from vclip_cli.common.errors import SpecError, UsageError, WeightsError
 from vclip_cli.models.adapters.clip import ClipAdapter
 from vclip_cli.models.adapters.parts.label_encoder import PromptingTransformer
 from vclip_cli.models.adapters.parts.language_model import LanguageModel, load_language_model
+from vclip_cli.models.adapters.parts.prompts import average_ensembles, flatten_prompts
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable, check_kind
 from vclip_cli.models.layers import attend
-from vclip_cli.models.prompts import average_ensembles, flatten_prompts
 from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     BlockRunner,

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from vclip_cli.common.errors import SpecError, UsageError, did_you_mean
-from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
-from vclip_cli.models.layers import attend
-from vclip_cli.models.prompts import (
+from vclip_cli.models.adapters.parts.prompts import (
     add_placeholder,
     average_ensembles,
     check_class_count,
@@ -27,6 +24,9 @@ from vclip_cli.models.prompts import (
     initial_context,
     replace_context,
 )
+from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
+from vclip_cli.models.layers import attend
 from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import (
     attention_step,

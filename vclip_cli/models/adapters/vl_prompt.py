@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from vclip_cli.common.errors import SpecError
 from vclip_cli.models.adapters.clip import ClipAdapter
-from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
-from vclip_cli.models.prompts import (
+from vclip_cli.models.adapters.parts.prompts import (
     add_placeholder,
     average_ensembles,
     embed_words,
@@ -23,6 +21,8 @@ from vclip_cli.models.prompts import (
     in_batches,
     replace_context,
 )
+from vclip_cli.models.backbone import Backbone
+from vclip_cli.models.contract import AdapterConfig, Prompts, Trainable
 from vclip_cli.models.tensors import to_device
 from vclip_cli.models.towers import image_tower, text_tower, without_padding
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vclip_cli.common.errors import SpecError, UsageError
+from vclip_cli.models.adapters.parts.prompts import encode_prompts, flatten_prompts
 from vclip_cli.models.backbone import Backbone
 from vclip_cli.models.contract import Adapter, AdapterConfig, Prompts, Trainable
 from vclip_cli.models.layers import attend, attend_by_heads, heads_for
-from vclip_cli.models.prompts import encode_prompts, flatten_prompts
 from vclip_cli.models.towers import attention_step, image_tower, mlp_step, whole_block
 
 

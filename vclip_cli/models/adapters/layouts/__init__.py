@@ -1,1 +1,1 @@
-"""How the authors' checkpoints name their tensors: one file per method, with its `LAYOUTS`."""
+"""The authors' checkpoints: the rules, one file of `LAYOUTS` per method, and the conversion."""

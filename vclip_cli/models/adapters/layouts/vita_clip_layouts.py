@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vclip_cli.common.errors import UsageError, WeightsError
 from vclip_cli.common.preprocessing import Preprocessing
-from vclip_cli.models.backbone import Backbone
-from vclip_cli.models.released import (
+from vclip_cli.models.adapters.layouts.rules import (
     MASKS,
     RECOMPUTED,
     TEXT_TENSORS,
@@ -21,6 +20,7 @@ from vclip_cli.models.released import (
     first,
     missing_part,
 )
+from vclip_cli.models.backbone import Backbone
 
 _VITA_BLOCK = r"visual\.blocks\.(\d+)\."
 _VITA_RESBLOCK = r"clip.visual.transformer.resblocks.\1."

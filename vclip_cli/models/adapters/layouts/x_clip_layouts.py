@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vclip_cli.models.released import (
+from vclip_cli.models.adapters.layouts.rules import (
     INDEX,
     TEXT_TENSORS,
     KeyRule,

@@ -1,1 +1,1 @@
-"""Parts of single methods that are too large for their adapters' files."""
+"""Parts that several adapters share, or that are too large for the file of one."""

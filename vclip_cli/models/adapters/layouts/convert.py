@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from vclip_cli.common.errors import UsageError, WeightsError, did_you_mean
+from vclip_cli.models.adapters.layouts.rules import Layout, Reading, read_layout, unknown_names
 from vclip_cli.models.backbone import Backbone, load_backbone
 from vclip_cli.models.checkpoint import save_checkpoint
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method
-from vclip_cli.models.released import Layout, Reading, read_layout, unknown_names
 from vclip_cli.models.tensors import check_tensors, read_tensor_file, state_dict_of
 
 ANY_WEIGHTS = "random"
 """The base weights of a checkpoint that holds every tensor itself."""
-_LAYOUTS = Path(__file__).parent / "adapters" / "layouts"
+_LAYOUTS = Path(__file__).parent
 
 
 @dataclass(frozen=True)

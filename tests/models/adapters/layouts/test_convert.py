@@ -21,9 +21,9 @@ from torch import Tensor
 from vclip_cli.common.errors import UsageError, WeightsError
 from vclip_cli.common.preprocessing import CLIP_MEAN, IMAGENET_MEAN
 from vclip_cli.models import load_adapter
+from vclip_cli.models.adapters.layouts.convert import convert_checkpoint
 from vclip_cli.models.backbone import load_backbone
 from vclip_cli.models.checkpoint import read_info
-from vclip_cli.models.convert import convert_checkpoint
 from vclip_cli.models.tensors import read_tensor_file
 
 PROMPTED, VITA, X_CLIP = "vificlip_vl_shallow_ctxinit2", "vita_csc_ctx", "xclip"

@@ -1,6 +1,6 @@
 """Reading the checkpoints that the papers' authors released, by tables of rules.
 
-A layout (`adapters/layouts/`) is a list of rules from their tensors' names to ours. A target
+A layout (`*_layouts.py`) is a list of rules from their tensors' names to ours. A target
 `name#1` is the second of several parts that are concatenated, such as query, key and value maps
 that are stored apart. A target `name@1` is the second of several parts that are stacked, one a
 block.
