@@ -11,9 +11,10 @@ The names below are loaded when they are first used: importing the package costs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; `typing` would double the time
 if TYPE_CHECKING:
+    from typing import Any
+
     from vclip_cli import errors
     from vclip_cli.data.protocol import list_protocols as protocols
     from vclip_cli.library.datasets import add_dataset, datasets, make_split
