@@ -53,10 +53,14 @@ def test_classify_one_video_several_and_frames(circles: list[str]) -> None:
     assert np.allclose(again["probability"], one["probability"], atol=1e-6)
 
 
-def test_one_text_is_what_the_option_takes_and_one_video_is_a_video(circles: list[str]) -> None:
+def test_one_text_is_what_the_option_takes_and_one_video_is_a_video(
+    circles: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     model = vclip.load_model("clip", backbone="toy", workers=0)
     assert list(model.classify(circles[0], "star,circle")["label"]) == ["circle", "star"]
     assert model.encode_text("star").shape == (1, 128)
+    model.classify(circles[0], "toy-shape")  # meant as the label set
+    assert "one label, 'toy-shape'" in caplog.text
     for call in (lambda: model.classify(circles[0], [1, 2]), lambda: model.encode_text([1, 2])):
         with pytest.raises(vclip.errors.UsageError, match="a label is not a text"):
             call()

@@ -22,7 +22,8 @@ from vclip_cli.engine.encoding.model import load_method
 from vclip_cli.engine.encoding.settings import resolve_settings
 from vclip_cli.engine.requests import Request
 from vclip_cli.engine.specs import ComputeSpec
-from vclip_cli.engine.training.step import compiled_video, fused_on
+from vclip_cli.engine.training.optimiser import fused_on
+from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.contract import Adapter
 
 MEGABYTE = 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Labels = str | Sequence[str] | LabelSet
 """Names, the text of `--labels` (names with commas, a label set, a file), or a loaded label set."""
+log = logging.getLogger("vclip")
+
 Video = str | Path | np.ndarray | torch.Tensor
 """A video's file, or its frames, uint8 (T,H,W,3)."""
 
@@ -106,6 +109,8 @@ class Model(LoadedMethod):
         if top is not None and (not isinstance(top, int) or top < 1):
             raise UsageError("top is a number of labels", found=repr(top), expected="1 or more")
         classes = candidate_classes(self, label_set.names, "the labels")
+        if len(classes) == 1 and probability is None:
+            log.warning("there is one label, %r: its probability is always 1", classes[0])
         prompts = self._prompts(label_set, classes, settings)
         if stored is not None:
             text = stored_text(stored, self, prompts, encoder.compute)

@@ -16,8 +16,8 @@ from tiny_clip import BUILDS, tiny_backbone
 from vclip_cli.common.preprocessing import Preprocessing
 from vclip_cli.data.recipe import Augmentation, Optimizer, Recipe, SamplingRules, Schedule
 from vclip_cli.engine.training.augmentation import augment
+from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
 from vclip_cli.engine.training.samples import train_indices
-from vclip_cli.engine.training.step import build_optimizer, set_rate
 from vclip_cli.engine.training.targets import draw_labels, draw_mix, losses_of_videos
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from vclip_cli.data.recipe import Optimizer, Recipe, Schedule
+from vclip_cli.engine.training.optimiser import rate_factor
 from vclip_cli.engine.training.overrides import changed, override
-from vclip_cli.engine.training.step import rate_factor
 
 
 def test_the_rate_warms_up_and_falls() -> None:

@@ -24,7 +24,8 @@ from torch.utils._pytree import tree_leaves
 
 from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.training import loop
-from vclip_cli.engine.training.step import compiled_video, fused_on
+from vclip_cli.engine.training.optimiser import fused_on
+from vclip_cli.engine.training.step import compiled_video
 from vclip_cli.models.checkpoint import read_info
 from vclip_cli.models.contract import Adapter
 from vclip_cli.models.registry import find_method

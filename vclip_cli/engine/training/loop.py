@@ -23,11 +23,12 @@ from vclip_cli.common.errors import VclipError
 from vclip_cli.common.long_work import Progress, delay_interruption
 from vclip_cli.engine.runs.run_log import RunLog
 from vclip_cli.engine.runs.shards import Shard
+from vclip_cli.engine.training.optimiser import build_optimizer, set_rate
 from vclip_cli.engine.training.outcome import ResumeState, write_state
 from vclip_cli.engine.training.plan import TrainingPlan
 from vclip_cli.engine.training.samples import micro_batches, plan_updates, split_update, steps_of
 from vclip_cli.engine.training.selection import Selector
-from vclip_cli.engine.training.step import Trainer, TrainingForward, build_optimizer, set_rate
+from vclip_cli.engine.training.step import Trainer, TrainingForward
 from vclip_cli.engine.training.targets import mixes
 
 STEPS_A_FETCH = 20
