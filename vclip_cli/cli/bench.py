@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Sources = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DATASET | VIDEO… | FOLDER…]", help="What to measure. Default toy."),
+    typer.Argument(metavar="DATASET|VIDEO|FOLDER", help="What to measure. Default toy."),
 ]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; medians are shown.")]
 Store = Annotated[

@@ -11,7 +11,9 @@ from vclip_cli.cli import options
 from vclip_cli.cli.console import say, show, show_json
 from vclip_cli.common.errors import UsageError
 
-Source = Annotated[Path, typer.Argument(help="A released file of X-CLIP, ViFi-CLIP or Vita-CLIP.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A released file of X-CLIP, ViFi-CLIP or Vita-CLIP.")
+]
 Labels = Annotated[
     str | None,
     typer.Option(

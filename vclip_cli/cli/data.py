@@ -33,8 +33,9 @@ def add(
     name: Annotated[
         str,
         typer.Argument(
+            metavar="NAME",
             help="Its name. hmdb51, ucf101, kinetics400, kinetics600, ssv2 and charades imply"
-            " their label set."
+            " their label set.",
         ),
     ],
     videos: Annotated[
@@ -139,7 +140,7 @@ def list_(
 @app.command("check", cls=options.GroupedCommand)
 @options.takes("data check")
 def check(
-    name: Annotated[str, typer.Argument(help="A registered dataset, or toy.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered dataset, or toy.")],
     full: Annotated[
         bool, typer.Option("--full", help="Decode every frame, not only the first.")
     ] = False,

@@ -35,7 +35,7 @@ class Page:
 
 def guide(
     page: Annotated[
-        str | None, typer.Argument(metavar="[PAGE]", help="The page to show; without it, a list.")
+        str | None, typer.Argument(metavar="PAGE", help="The page to show; without it, a list.")
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Label sets: list, show, compare, embed and begin them.",
 )
 
-Name = Annotated[str, typer.Argument(help="A label set by name or .yaml file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A label set by name or .yaml file.")]
 
 
 @app.command("list")
@@ -150,7 +150,7 @@ def diff(
 
 @app.command("new")
 def new(
-    name: Annotated[str, typer.Argument(help="The name of your label set.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of your label set.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The .yaml file to write.")
     ] = None,
@@ -177,7 +177,10 @@ def new(
 def embed(
     labels: Annotated[
         str,
-        typer.Argument(help="Labels with commas between; a label set; or a .txt or .yaml file."),
+        typer.Argument(
+            metavar="LABELS",
+            help="Labels with commas between; a label set; or a .txt or .yaml file.",
+        ),
     ],
     out: Annotated[
         Path,

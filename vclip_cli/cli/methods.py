@@ -12,9 +12,11 @@ from vclip_cli.cli.console import say, show, show_json
 from vclip_cli.common.errors import UsageError
 
 Action = Annotated[
-    str | None, typer.Argument(metavar="[new]", help="new: write the file of a new method.")
+    str | None, typer.Argument(metavar="new", help="new: write the file of a new method.")
 ]
-Name = Annotated[str | None, typer.Argument(help="The new method's name, such as my-method.")]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The new method's name, such as my-method.")
+]
 Count = Annotated[
     bool,
     typer.Option("--count", help="Count what each trains on ViT-B/16, at the papers' settings."),

@@ -13,7 +13,7 @@ from vclip_cli.cli.console import progress, show, show_error, show_json
 if TYPE_CHECKING:
     from vclip_cli.engine.predict import RankedLabels
 
-Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO...")]
+Videos = Annotated[list[Path], typer.Argument(help="Video files.", metavar="VIDEO")]
 Labels = Annotated[
     str | None,
     typer.Option(

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def protocols(
     name: Annotated[
         str | None,
-        typer.Argument(help="Show this protocol (a name or a .yaml file), or `new` to begin one."),
+        typer.Argument(
+            metavar="NAME",
+            help="Show this protocol (a name or a .yaml file), or `new` to begin one.",
+        ),
     ] = None,
     new_name: Annotated[
-        str | None, typer.Argument(metavar="[NEW]", help="After `new`: the name of your protocol.")
+        str | None, typer.Argument(metavar="NEW", help="After `new`: the name of your protocol.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -22,7 +22,8 @@ DIFFERS = 6
 @options.takes("split")
 def split(
     dataset: Annotated[
-        str | None, typer.Argument(help="A registered dataset, or toy.", show_default=False)
+        str | None,
+        typer.Argument(metavar="DATASET", help="A registered dataset, or toy.", show_default=False),
     ] = None,
     nested: Annotated[
         bool, typer.Option("--nested", help="The K-shot draw is the beginning of the 2K-shot one.")

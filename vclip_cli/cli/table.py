@@ -14,7 +14,7 @@ from vclip_cli.cli import options
 def table(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Records, or folders that hold them. Default: runs/."),
+        typer.Argument(metavar="RUN", help="Records, or folders that hold them. Default: runs/."),
     ] = None,
     form: Annotated[
         str,

@@ -20,7 +20,7 @@ MISMATCH = 4
 def verify(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Records, or folders that hold them. Default: runs/."),
+        typer.Argument(metavar="RUN", help="Records, or folders that hold them. Default: runs/."),
     ] = None,
     rerun: Annotated[
         bool,
