@@ -291,7 +291,8 @@ def texts() -> Iterator[tuple[str, str]]:
     ends = {".py", ".md", ".yaml", ".yml", ".toml", ".cff", ".html", ".js", ".css", ".json", ""}
     for path in sorted([*single, *inside]):
         if path.suffix in ends and "__pycache__" not in path.parts:
-            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+            base = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT
+            yield str(path.relative_to(base)), path.read_text(encoding="utf-8")
 
 
 def machine_paths() -> Iterator[str]:

@@ -10,7 +10,6 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from fault_work import (
     printed,
     refuse,
     start,
+    take_away,
 )
 
 STORAGE = 4
@@ -115,18 +115,12 @@ def test_a_result_that_cannot_be_printed() -> None:
     assert "no space left to write" in ran.stderr and "standard output" in ran.stderr
 
 
-def _take_away(videos: Path, elsewhere: Path, emptied: bool) -> None:
-    videos.rename(elsewhere)
-    if emptied:
-        videos.mkdir()
-
-
 def _gone(work: str, number: int, emptied: bool, folder: Path, videos: Path) -> None:
     """Take the videos away when the child opens its `number`-th one."""
     arguments, out = SMALL_WORK[work], folder / "out"
     assert ended(start(arguments, folder / "whole")) == 0, printed(folder / "whole")
     wanted = content(folder / "whole")
-    take = partial(_take_away, videos, folder / "elsewhere", emptied)
+    take = take_away(videos, folder / "elsewhere", emptied)
     assert ended(start(arguments, out, disturb=at_clip(number, take))) == STORAGE, printed(out)
     _clear(out, "the folder of the videos has gone")
     finished = {"record.json", "predictions.parquet", "checkpoint.safetensors"}

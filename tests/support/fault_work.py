@@ -27,7 +27,8 @@ FORKS = multiprocessing.get_context("forkserver")
 that has never computed a gradient, after which torch allows none in a child."""
 FORKS.set_forkserver_preload(
     [
-        *(f"vclip_cli.engine.{name}" for name in ("matrix", "embed", "extract", "training.train")),
+        *("vclip_cli.engine.sweep", "vclip_cli.engine.training.train"),
+        *("vclip_cli.engine.stores.embed", "vclip_cli.engine.stores.extract"),
         *("accelerate", "open_clip", "pandas", "rich.table", "sklearn.metrics"),
         *("torch.utils.flop_counter", "vclip_cli.models.adapters.layouts.convert", "fault_work"),
     ]
@@ -174,6 +175,17 @@ def refuse(number: int) -> Act:
 
 def _refuse(number: int) -> None:
     raise OSError(number, os.strerror(number))
+
+
+def take_away(videos: Path, elsewhere: Path, emptied: bool) -> Act:
+    """Move the folder of the videos elsewhere; emptied: leave an empty one in its place."""
+    return partial(_take_away, videos, elsewhere, emptied)
+
+
+def _take_away(videos: Path, elsewhere: Path, emptied: bool) -> None:
+    videos.rename(elsewhere)
+    if emptied:
+        videos.mkdir()
 
 
 def send(number: int) -> Act:
