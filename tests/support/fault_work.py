@@ -202,6 +202,16 @@ def send_to_all(number: int) -> None:
     os.killpg(os.getpgrp(), number)
 
 
+def in_own_group(disturb: Callable[[], None]) -> Callable[[], None]:
+    """The child leads a group of its own first, so that a signal to all reaches its workers."""
+    return partial(_in_own_group, disturb)
+
+
+def _in_own_group(disturb: Callable[[], None]) -> None:
+    os.setpgid(0, 0)
+    disturb()
+
+
 def no_file_larger(size: int) -> Callable[[], None]:
     """A disturbance: what a full disk does to a file that grows beyond a size."""
     return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))

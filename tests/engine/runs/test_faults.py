@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from fault_work import (
     at_flush,
     content,
     ended,
+    in_own_group,
     prepare,
     printed,
     send,
@@ -151,14 +151,9 @@ def test_ended_with_all_its_processes(
     prepare(tmp_path, monkeypatch)
     arguments, out = SMALL_WORK[work], tmp_path / "out"
     assert ended(start(arguments, tmp_path / "whole")) == 0, printed(tmp_path / "whole")
-    disturb = partial(_alone, at_flush(number, partial(send_to_all, signal.SIGTERM)))
+    disturb = in_own_group(at_flush(number, partial(send_to_all, signal.SIGTERM)))
     workers = {"VCLIP_WORKERS": "2"}
     end = ended(start(arguments, out, disturb=disturb, environment=workers))
     assert end == 143 and "Traceback" not in printed(out), printed(out)
     assert ended(start(arguments, out, environment=workers)) == 0, printed(out)
     assert content(out) == content(tmp_path / "whole")
-
-
-def _alone(disturb: Callable[[], None]) -> None:
-    os.setpgid(0, 0)
-    disturb()
