@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # the last place: what nobody expected is a fault, said as one
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             found = f"{str(error.filename)[:100]}…"
             show_error(UsageError("a name is longer than any file's may be", found=found))

@@ -117,7 +117,7 @@ def _parse(arguments: list[str], where: str) -> None:
         assert command is not None, where
     try:
         command.make_context(verb, rest)
-    except Exception as error:
+    except Exception as error:  # whatever refuses the documented command, the place is named
         raise AssertionError(f"{where}\n{error}") from error
 
 

@@ -134,7 +134,7 @@ def test_a_method_or_dataset_that_is_not_there(vclip: Callable) -> None:
     with pytest.raises(vclip_cli.errors.UsageError, match="uint8"):
         vclip_cli.load_model(backbone="toy").classify(np.zeros((8, 4, 4, 3)), SHAPES)
     with pytest.raises(AttributeError):
-        _ = vclip_cli.clasify  # type: ignore[attr-defined]
+        _ = vclip_cli.clasify  # type: ignore[attr-defined]  # the name is misspelt
 
 
 def test_what_is_no_label_model_or_number_is_refused(vclip: Callable) -> None:

@@ -38,7 +38,7 @@ def _verbs_by_spec() -> dict[type, dict[str, list[str]]]:
 
 
 def _heading(spec: type) -> str:
-    return f"## {spec.GROUP}"  # type: ignore[attr-defined]
+    return f"## {spec.GROUP}"  # type: ignore[attr-defined]  # every spec has one
 
 
 def _one_heading_a_group(parts: list[str]) -> list[str]:

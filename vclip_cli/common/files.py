@@ -47,8 +47,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         _remove_leftovers(path.parent, begin)
         try:
             yield temporary
-        except Exception as error:
-            if found := _OS_ERROR.search(str(error)):  # the form of safetensors
+        except Exception as error:  # safetensors raises its own class for a disk's refusal
+            if found := _OS_ERROR.search(str(error)):
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
             raise
         with temporary.open("rb") as stream:
@@ -155,7 +155,7 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
                 holder = f"process {found['pid']} on {found['host']}, since {found['since']}"
             log.warning(f"waiting: {holder} is {what} {folder}")
             lock.acquire(timeout=-1, poll_interval=0.2)
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # filelock's, on a disk without locks
         problem = error if isinstance(error, OSError) else OSError(str(error))
         raise storage_error(problem, folder / LOCK_FILE) from error
     try:

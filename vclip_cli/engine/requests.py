@@ -285,18 +285,16 @@ class RunDocument:
 
     def _other_than(self, found: Mapping[str, Any]) -> str | None:
         """What differs from another run's document, for an error; None where that is unreadable."""
-        own = self.identity
-        if found.get("work") != own["work"]:
-            return f"a run of vclip {found['work']}" if "work" in found else None
-        names = []
-        for part in ("settings", "sources"):
-            other = found.get(part)
-            if isinstance(other, dict):
-                mine = json.loads(json.dumps(own[part]))
-                names += [name for name in mine if mine[name] != other.get(name)]
-                if part == "sources":
-                    names += [name for name in other if name not in mine]
-        return "it differs in " + ", ".join(dict.fromkeys(names)) if names else None
+        settings, sources = found.get("settings"), found.get("sources")
+        if not isinstance(settings, dict) or not isinstance(sources, dict):
+            return None
+        if found["work"] != self.work:
+            return f"a run of vclip {found['work']}"
+        own = json.loads(json.dumps(self.identity))  # tuples as lists, as the file has them
+        mine = own["sources"]
+        names = [name for name in own["settings"] if own["settings"][name] != settings.get(name)]
+        names += [name for name in mine | sources if mine.get(name) != sources.get(name)]
+        return "it differs in " + ", ".join(names) if names else None
 
     def as_dict(self) -> dict[str, Any]:
         """The document as `run.json` holds it."""

@@ -157,7 +157,7 @@ def _wrong_config_named(path: Path | None) -> Iterator[None]:
         yield
     except (WeightsError, UsageError):
         raise
-    except Exception as error:
+    except Exception as error:  # open_clip checks no config: a wrong value fails anywhere
         if path is None:
             raise
         raise WeightsError(

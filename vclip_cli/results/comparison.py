@@ -34,7 +34,6 @@ DIFFERENCE_NOTE = (
     " bootstrap over videos, the same resamples for both"
 )
 HEADERS = ("Test set", "Shots", "Seed", "Videos", "Only first right", "Only second right")
-MARKS = ("partial: scored with --limit", "videos of the training list were scored")
 
 
 def compare_methods(

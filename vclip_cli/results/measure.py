@@ -194,7 +194,7 @@ def _load(path: Path, changed: int) -> Metric:
         raise SpecError(f"the metric {path.stem!r} {problem}", where=str(path))
     try:
         return metric()
-    except Exception as error:
+    except Exception as error:  # a user's code may raise anything
         raise SpecError(
             f"the metric cannot be made: {type(error).__name__}: {error}", where=str(path)
         ) from error

@@ -64,7 +64,7 @@ def decord_errors(path: Path) -> Iterator[None]:
     """Turn any error, decord's own or a built-in one, into a VideoError that names the file."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # decord raises its own class and several built-in ones
         first_line = reason(error).split(" Stack trace")[0][:200]
         raise VideoError(f"decord cannot read it: {first_line}", where=str(path)) from error
 
