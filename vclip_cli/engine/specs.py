@@ -274,7 +274,9 @@ class RunSpec:
         env="VCLIP_USE_CACHE",
     )
     on_error: str = setting(
-        f"A video that cannot be read: skip it, stop, or {COUNT_AS_WRONG}.", default="skip"
+        f"A video that cannot be read: skip it, stop, or {COUNT_AS_WRONG}.",
+        default="skip",
+        choices=("skip", "stop", COUNT_AS_WRONG),
     )
     shard: str | None = setting(
         "Do the i-th of n shards, such as 1/3; join them with --merge.", lasting=False

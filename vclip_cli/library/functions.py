@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vclip_cli.common.errors import DataError, UsageError
 from vclip_cli.common.long_work import Progress, progress_of
 from vclip_cli.engine.requests import Request
+from vclip_cli.engine.specs import ModelSpec
 
 if TYPE_CHECKING:
     from vclip_cli.engine.encoding.label_embeddings import EmbeddedLabels
@@ -125,7 +126,7 @@ def _evaluations(
     loaded = model if isinstance(model, Loaded) else None
     if loaded is None:
         settings = _naming(model, settings)
-    elif given := {"method", "backbone", "pretrained", "checkpoint", "interpolate"} & set(settings):
+    elif given := {part.name for part in fields(ModelSpec)} & set(settings):
         raise UsageError("the model is loaded already", found=", ".join(sorted(given)))
     names: list[str | None] = list(_names(dataset)) or [None]
     if settings.get("out") is not None and len(names) > 1:

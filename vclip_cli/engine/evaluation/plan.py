@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vclip_cli import __version__
-from vclip_cli.common.errors import UsageError, did_you_mean
+from vclip_cli.common.errors import UsageError
 from vclip_cli.common.files import sha256_file
 from vclip_cli.data.dataset import Dataset
 from vclip_cli.data.protocol import Protocol, load_protocol
@@ -32,10 +32,7 @@ from vclip_cli.engine.loading.datasets import open_dataset, same_videos
 from vclip_cli.engine.requests import Request, RunDocument
 from vclip_cli.engine.runs.parts import Division
 from vclip_cli.engine.runs.shards import Shard, Workload, own_shard
-from vclip_cli.engine.specs import COUNT_AS_WRONG
 from vclip_cli.results.measure import find_metrics, own_metric_files
-
-ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +72,6 @@ def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> Eva
     method: a model that is loaded already; None to load what `request.model` names.
     """
     data, run = request.data, request.run
-    if run.on_error not in ON_ERROR:
-        raise UsageError(f"--on-error {run.on_error!r}", hint=did_you_mean(run.on_error, ON_ERROR))
     if run.shard is not None and run.merge:
         raise UsageError("--merge joins what shards have done; it takes no --shard")
     protocol = load_protocol(data.protocol or "zero-shot")
