@@ -118,7 +118,7 @@ def show_results(evaluated: list[Result]) -> None:
 
 
 def _tall_table(evaluated: list[Result], names: list[str]) -> Table:
-    """One row a metric, one column a test set."""
+    """One row per metric, one column per test set."""
     from rich.table import Table
 
     from vclip_cli.results.measure import described

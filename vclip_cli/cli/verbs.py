@@ -1,4 +1,4 @@
-"""The verbs, each built only when it is asked for: to build them all takes longer than many run."""
+"""The verbs. Each is built only when called: building all takes longer than many verbs run."""
 
 from __future__ import annotations
 

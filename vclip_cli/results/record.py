@@ -59,7 +59,7 @@ EVERYTHING_JOINED = RecordedAggregate(over=["splits", "parts", "seeds"], harmoni
 
 
 class RecordedProtocol(Closed):
-    """shots: training videos a class, null where the protocol trains on all or on none.
+    """shots: training videos per class, null if the protocol trains on all or none.
 
     metrics: the protocol's own, in its order. aggregate: what its tables join. Both are null in
     records of vclip 0.1; their tables show the main metric and join `EVERYTHING_JOINED`.
@@ -138,7 +138,7 @@ class RecordedMethod(Closed):
 
 
 class RecordedViews(Closed):
-    """Temporal clips and spatial crops a video."""
+    """Temporal clips and spatial crops per video."""
 
     clips: int = Field(ge=1)
     crops: int = Field(ge=1)

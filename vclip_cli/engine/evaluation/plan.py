@@ -42,8 +42,8 @@ ON_ERROR = ("skip", "stop", COUNT_AS_WRONG)
 class EvaluationPlan:
     """All that is decided before the first video is read.
 
-    request: what was asked, with the names resolved; validation: where a multi-label threshold is
-    chosen; shard: what this process does of the work.
+    request: the request with its names resolved; validation: the set that a multi-label threshold
+    is chosen on; shard: this process's share of the work.
     """
 
     request: Request
@@ -70,7 +70,7 @@ class EvaluationPlan:
 
 
 def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> EvaluationPlan:
-    """Resolve names, load the weights, and refuse what cannot work, before any video is read.
+    """Resolve names, load weights and refuse impossible requests before any video is read.
 
     method: a model that is loaded already; None to load what `request.model` names.
     """
@@ -193,7 +193,7 @@ def videos_of_passes(plan: EvaluationPlan) -> list[int]:
 
 
 def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
-    """What `--dry-run` prints. rate: videos a second of one process."""
+    """The output of `--dry-run`. rate: videos per second of one process."""
     size, count = plan.encoder.compute.batch_size, plan.shard.count
     passes = [Division(videos, size).videos_per_process(count) for videos in videos_of_passes(plan)]
     tests = []
