@@ -151,7 +151,7 @@ def _parameter(entry: Declared) -> inspect.Parameter:
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that say something: None stands for the default."""
+    """The settings that were given: None stands for the default."""
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -39,7 +39,7 @@ def read_extra_labels(path: Path, dataset: Dataset, classes: Sequence[str]) -> E
     """
     if not dataset.manifest.multi_label:
         raise UsageError(
-            "additional labels are for datasets with several labels a video",
+            "additional labels are for datasets with several labels per video",
             found=repr(dataset.config.name),
         )
     listed = read_video_list(path)

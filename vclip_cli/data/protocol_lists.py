@@ -143,7 +143,7 @@ def protocol_training(
         published = training_shots(protocol, dataset)
         if shots is None and len(published) != 1:
             raise UsageError(
-                "the number of training videos a class is missing",
+                "the number of training videos per class is missing",
                 expected="--shots " + "|".join(map(str, published)),
             )
         shots = published[0] if shots is None else shots

@@ -313,7 +313,7 @@ def dry_run(
     """
     names = _names(dataset)
     if rate is not None and not rate > 0:
-        raise UsageError("the rate is videos a second", found=repr(rate), expected="above 0")
+        raise UsageError("the rate is videos per second", found=repr(rate), expected="above 0")
     if verb in ("embed", "train") and len(names) > 1:
         raise UsageError(f"{verb} takes one dataset", found=", ".join(names))
     if verb == "eval":

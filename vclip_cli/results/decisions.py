@@ -1,4 +1,4 @@
-"""Several labels a video: probabilities from logits, decisions by a threshold, and their F1.
+"""Several labels per video: probabilities from logits, decisions by a threshold, and their F1.
 
 Shapes: N videos, K labels, R weightings of the videos. A label is decided for a video where its
 probability is at least the threshold. All results are shares in 0..1.

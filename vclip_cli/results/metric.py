@@ -83,12 +83,12 @@ class ScoredVideos:
 
     @cached_property
     def targets(self) -> NDArray[np.int64]:
-        """The true class (N,) of each video; for one label a video."""
+        """The true class (N,) of each video; for one label per video."""
         return self.positive.argmax(axis=1)
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """The rank (N,) of each video's true class, for one label a video; 0 for the best.
+        """The rank (N,) of each video's true class, for one label per video; 0 for the best.
 
         Equal scores rank in class order. A video without scores has the rank K.
         """

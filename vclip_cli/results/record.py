@@ -256,8 +256,8 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored, with `--allow-overlap`. marks: remarks
     that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null without one.
     metrics: the first one is the protocol's main metric. without_positives: classes that no scored
-    video belongs to, left out of averages over classes. decision: null for one label a video. cost:
-    null where it cannot be counted, and in early records.
+    video belongs to, left out of averages over classes. decision: null for single-label. cost: null
+    where it cannot be counted, and in early records.
     """
 
     schema_version: Literal[1] = 1

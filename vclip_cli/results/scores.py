@@ -62,7 +62,7 @@ def label_matrix(
     for row, names in enumerate(labels):
         if single and len(names) != 1:
             raise DataError(
-                "a single-label metric needs exactly one label a video",
+                "a single-label metric needs exactly one label per video",
                 found=f"{len(names)} labels at row {row}",
                 hint="multi-label test sets are measured by mAP",
             )

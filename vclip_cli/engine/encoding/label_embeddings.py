@@ -100,7 +100,7 @@ def embed_labels(
             batch = fresh[start : start + BATCH]
             encoded = encoder.encode_text([own for _, own in batch])
             if not isinstance(encoded, Tensor) or len(encoded) != len(batch):
-                raise UsageError(f"the text side of {adapter.name!r} is not one row a label")
+                raise UsageError(f"the text side of {adapter.name!r} is not one row per label")
             rows = encoded.float().cpu()
             store = LabelEmbeddings(
                 [*store.labels, *(name for name, _ in batch)],

@@ -174,8 +174,8 @@ def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
 def tests_by_classes(tests: Sequence[TestSet]) -> list[list[TestSet]]:
     """The tests that are scored in one pass: those of the same classes.
 
-    With several labels a video, the score of a label does not depend on the other labels, so tests
-    of fewer labels use the scores of all labels.
+    With several labels per video, a label's score does not depend on the other labels, so tests of
+    fewer labels use the scores of all labels.
     """
     widest = max((set(test.classes) for test in tests), key=len)
     if tests[0].multi_label and all(set(test.classes) <= widest for test in tests):

@@ -26,7 +26,7 @@ class ScoredPass:
     """The result of a scoring pass over its test sets.
 
     classes, prompts: in the order of the scores' columns; seconds: wall time; multiply_adds: of one
-    view; stored: the embeddings that were used, if any; decision: for several labels a video.
+    view; stored: the embeddings that were used, if any; decision: for several labels per video.
     """
 
     plan: EvaluationPlan

@@ -148,7 +148,7 @@ def losses_of_videos(
 ) -> Tensor:
     """One loss per video (B,), from logits (B,K), or (B,C) of the update's labels.
 
-    targets: class indices (B,), or padded labels (B,L). For several labels a video: binary
+    targets: class indices (B,), or padded labels (B,L). For several labels per video: binary
     cross-entropy of sigmoid(slope · (logit - bias)), with slope and bias from `probability`; the
     mean over all K labels, estimated for those not drawn.
     """
@@ -164,18 +164,18 @@ def losses_of_videos(
 
 
 def check_multi_label(recipe: Recipe, targets: Sequence[Sequence[int]], *, fits: bool) -> None:
-    """Refuse what makes no sense with several labels a video. Raises UsageError and DataError.
+    """Refuse what makes no sense with several labels per video. Raises UsageError and DataError.
 
     fits: whether the method is fitted on stored embeddings.
     """
     if fits:
         raise UsageError(
-            f"the method {recipe.method!r} needs exactly one class a video",
+            f"the method {recipe.method!r} needs exactly one class per video",
             hint="see vclip methods for those that train with several labels",
         )
     if recipe.augmentation.label_smoothing:
         raise UsageError(
-            "label smoothing cannot be used with several labels a video: it moves a part of one"
+            "label smoothing cannot be used with several labels per video: it moves a part of one"
             " label to the others",
             found=str(recipe.augmentation.label_smoothing),
             hint="--set augmentation.label_smoothing=0",
