@@ -74,7 +74,7 @@ def result_document(entry: Result) -> dict[str, Any]:
 
 
 def show_results(evaluated: list[Result]) -> None:
-    """The table of what was just measured, failures, and where everything lies."""
+    """Print the results, the failures, and the folder of the files."""
     from rich.table import Table
 
     from vclip_cli.results.measure import described

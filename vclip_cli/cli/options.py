@@ -16,7 +16,7 @@ from vclip_cli.common.settings import Declared
 from vclip_cli.engine.requests import settings_of
 
 OWN, OUTPUT = "Options", "Output"
-"""Headings in a verb's help: what the verb alone has, and what all verbs have."""
+"""Headings in a verb's help: options of the verb alone, and of all verbs."""
 
 
 def _quiet(value: bool) -> bool:

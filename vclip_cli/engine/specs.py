@@ -228,7 +228,7 @@ class WorkerSpec:
         return usable_workers() if self.workers is None else self.workers
 
     def workers_for(self, videos: int) -> int:
-        """The number of processes for so many videos."""
+        """The number of processes for this many videos."""
         if self.workers is None:
             return min(usable_workers(), -(-videos // CALLS_WORTH_A_WORKER))
         return min(self.workers, videos)

@@ -90,7 +90,7 @@ def average_precision(
     order = np.argsort(-scores, kind="stable")
     ranked = -scores[order]
     hits = np.flatnonzero(positive[order])
-    # the last item of each positive's group of equal scores: where its threshold falls
+    # each positive's threshold: the last item of its group of equal scores
     ends = np.searchsorted(ranked, ranked[hits], side="right") - 1
     if weights is None:
         weights = np.ones((len(scores), 1), dtype=np.int64)

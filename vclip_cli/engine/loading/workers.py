@@ -28,7 +28,7 @@ from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.specs import WorkerSpec
 
 CALLS_A_WORKER = 2000
-"""After so many calls a worker is replaced."""
+"""Calls after which a worker is replaced."""
 AHEAD = 4
 """Calls per worker that may be queued, or finished but not yet collected."""
 STARTS = 3
@@ -37,7 +37,7 @@ SECONDS_TO_STALL = 120
 """Extra wait beyond a call's time limit. After it, a worker must have died while sending its
 answer, and the others wait for its lock."""
 SECONDS_TO_END = 0.5
-"""A worker that does not end by itself in this time is killed."""
+"""Seconds that a worker has to end before it is killed."""
 TOO_LARGE = 86
 """The exit code of a worker that took too much memory."""
 SECONDS_BETWEEN_LOOKS = 0.02
