@@ -1,4 +1,4 @@
-"""Metrics of several labels a video, compared with scikit-learn's."""
+"""Metrics of several labels per video, compared with scikit-learn's."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _show(measured: Measured) -> None:
         f" medians of {facts['rounds']} rounds"
     )
     table = Table("part", title=title, title_justify="left")
-    for name in ("videos/s", "ms a video", "over REF", "… by CPU time", "share", "remark"):
+    for name in ("videos/s", "ms per video", "over REF", "… by CPU time", "share", "remark"):
         table.add_column(name, justify="left" if name == "remark" else "right")
     shares = measured.shares()
     for part in measured.parts:

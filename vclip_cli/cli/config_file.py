@@ -45,7 +45,7 @@ def _options_of(verb: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(entry: Declared, text: str) -> list[str]:
-    """Several values in one variable: one a line, since a prompt has blanks and commas in it."""
+    """Several values in one variable, one per line: a prompt may hold blanks and commas."""
     values = [line.strip() for line in text.splitlines() if line.strip()]
     if (expected := _problem(entry, values)) is not None:
         raise UsageError(f"{entry.variable}: wrong value", found=text[:80], expected=expected)

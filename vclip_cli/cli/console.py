@@ -72,8 +72,8 @@ def _console(error: bool) -> Console:
 def printable(text: str) -> str:
     """Text without control codes, which could rewrite what a terminal shows.
 
-    Nor does any character without a shape of its own pass: text that runs from right to left on
-    command, or blanks of no width, make one name look like another.
+    Invisible characters are replaced too: right-to-left marks and zero-width blanks can make one
+    name look like another.
     """
     if text.isprintable():
         return text
@@ -149,7 +149,7 @@ def show_error(error: VclipError) -> None:
 
 
 def _short(text: str) -> str:
-    """A part of an error on its line: a name with line breaks must not forge another part."""
+    """A part of an error on one line: a name with line breaks must not fake another part."""
     cut = text if len(text) <= _LONGEST_PART else f"{text[:_LONGEST_PART]} …"
     return printable(cut.replace("\n", " "))
 

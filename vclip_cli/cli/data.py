@@ -60,7 +60,7 @@ def add(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="The annotations' format, where it is not recognised."),
+        typer.Option("--format", help="The annotation format, if vclip does not recognise it."),
     ] = None,
     user: Annotated[
         bool, typer.Option("--user", help="For all your projects, not only for this one.")
@@ -149,7 +149,7 @@ def check(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Look at every listed video: does it exist, can it be read, does it exist twice.
+    """Check every listed video: is it there, readable, and not a duplicate.
 
     Exit code 4 when a listed video is missing, empty or cannot be decoded.
     Example:  vclip data check hmdb51 --json

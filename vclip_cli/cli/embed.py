@@ -21,8 +21,7 @@ def embed(
 ) -> None:
     """Store the embeddings of a dataset's videos, for every run with the same video encoder.
 
-    With --protocol, frames and views are those of the protocol. Shards add to one store: nothing is
-    merged.
+    --protocol sets the frames and views. All shards add to one store and need no merge.
 
     Example:  vclip embed toy --protocol few-shot
     """

@@ -74,7 +74,7 @@ def result_document(entry: Result) -> dict[str, Any]:
 
 
 def show_results(evaluated: list[Result]) -> None:
-    """The table of what was just measured, failures, and where everything lies."""
+    """Print the results, the failures, and the folder of the files."""
     from rich.table import Table
 
     from vclip_cli.results.measure import described
@@ -118,7 +118,7 @@ def show_results(evaluated: list[Result]) -> None:
 
 
 def _tall_table(evaluated: list[Result], names: list[str]) -> Table:
-    """One row a metric, one column a test set."""
+    """One row per metric, one column per test set."""
     from rich.table import Table
 
     from vclip_cli.results.measure import described

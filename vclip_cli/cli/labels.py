@@ -191,7 +191,7 @@ def embed(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Encode labels once, for `predict` and `eval`; a file that exists gets the labels it lacks.
+    """Encode labels once, for `predict` and `eval`; add missing labels to an existing file.
 
     Example:  vclip labels embed charades --checkpoint run.safetensors --out labels.safetensors
     """

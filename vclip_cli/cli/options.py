@@ -16,7 +16,7 @@ from vclip_cli.common.settings import Declared
 from vclip_cli.engine.requests import settings_of
 
 OWN, OUTPUT = "Options", "Output"
-"""Headings in a verb's help: what the verb alone has, and what all verbs have."""
+"""Headings in a verb's help: options of the verb alone, and of all verbs."""
 
 
 def _quiet(value: bool) -> bool:
@@ -151,7 +151,7 @@ def _parameter(entry: Declared) -> inspect.Parameter:
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that say something: None stands for the default."""
+    """The settings that were given: None stands for the default."""
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -25,7 +25,7 @@ Several = Annotated[
     bool | None,
     typer.Option(
         "--multi-label/--single-label",
-        help="A probability for each label by itself, or one distribution over all of them."
+        help="Independent probabilities per label, or one distribution over all labels."
         " Default: as the checkpoint was trained.",
     ),
 ]

@@ -22,7 +22,7 @@ def run(
     verbose: options.Verbose = False,
     **settings: Any,
 ) -> None:
-    """Train and evaluate every method with every seed; what is done is skipped, the rest resumed.
+    """Train and evaluate every method with every seed; skip finished jobs, resume the rest.
 
     Example:  vclip run --protocol base-to-novel --dataset toy --methods clip,vita-clip --seeds 1,2
     """

@@ -161,7 +161,7 @@ def _show_split(path: Path, as_json: bool) -> None:
             "shots, seed": f"{facts.shots}, {facts.seed}" if facts.shots else "none",
             "imported": facts.imported.file if facts.imported else "no",
             "videos, classes": f"{facts.videos:,}, {facts.classes:,}",
-            "videos a class": f"{few[0]} to {few[1]}" if few else "",
+            "videos per class": f"{few[0]} to {few[1]}" if few else "",
             "sha256": facts.sha256,
             "written by": f"vclip {facts.vclip_version}",
         }

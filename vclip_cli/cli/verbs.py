@@ -1,4 +1,4 @@
-"""The verbs, each built only when it is asked for: to build them all takes longer than many run."""
+"""The verbs. Each is built only when called: building all takes longer than many verbs run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class VerbGroup(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The verb of that name, None where there is none."""
+        """The verb of that name, None if it does not exist."""
         return build_verb(cmd_name) if cmd_name in VERBS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -61,7 +61,7 @@ class VerbGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The overview, for which no verb is imported."""
+        """Print the overview without importing a verb."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, (group, _, _, short) in VERBS.items():
             groups.setdefault(group, []).append((name, short))

@@ -1,4 +1,4 @@
-"""`vclip verify`: is a record still what its files say, and does its number come out again."""
+"""`vclip verify`: check a record against its files, and compute its metrics again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors that a person can cause or meet, each with its exit code.
+"""The expected errors, each with its exit code.
 
 Any other exception is a fault of vclip itself and exits with 1.
 """

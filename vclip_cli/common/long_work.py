@@ -38,10 +38,10 @@ def no_progress(description: str, total: int, done: int = 0) -> Iterator[Callabl
 
 
 def progress_of(asked: Progress | bool | None) -> Progress:
-    """The progress that a function of the library reports to.
+    """The progress that a library function reports to.
 
-    asked: one of the caller's own; True for a bar, False for none; None for a bar in a terminal or
-    a notebook.
+    asked: the caller's own; True for a bar, False for none; None for a bar in a terminal or a
+    notebook only.
     """
     if asked is None:
         asked = sys.stderr.isatty() or "ipykernel" in sys.modules

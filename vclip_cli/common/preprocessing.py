@@ -1,4 +1,4 @@
-"""What is done to a frame before the image tower; it belongs to the weights and travels with them.
+"""Preprocessing of frames for the image tower; stored with the weights that need it.
 
 Pixel statistics: OpenAI's CLIP (`clip/clip.py`) and torchvision's ImageNet models.
 """

@@ -44,7 +44,7 @@ def cache_folder() -> Path:
 
 
 def _user_folder(own: str, windows: str, windows_name: str, xdg: str, in_home: str) -> Path:
-    """The folder that the variable `own` names, or the system's place for such a folder."""
+    """The folder that the variable `own` names, or the system's default for it."""
     if chosen := os.environ.get(own):
         return Path(chosen).expanduser()
     if os.name == "nt" and (base := os.environ.get(windows)):
@@ -68,7 +68,7 @@ def is_user_code(path: Path) -> bool:
     """Whether a Python file lies in `adapters/` or `metrics/` of one of the user's folders."""
     try:
         found = user_folders()
-    except UsageError:  # no folder of VCLIP_PATH can be the file's
+    except UsageError:  # with a broken VCLIP_PATH no user file is loaded
         return False
     folders = [folder / kind for folder in found for kind in ("adapters", "metrics")]
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)

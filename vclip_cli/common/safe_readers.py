@@ -1,4 +1,4 @@
-"""JSON, Parquet and tensor files from anywhere: limits on what they hold, one error for damage."""
+"""Readers of untrusted JSON, Parquet and tensor files: limits, and one error for damage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_BYTES = 512 * 1024 * 1024
-"""A record of half a million videos that all failed has a quarter of this."""
+"""The size limit: four times a record with half a million failed videos."""
 MAX_DEPTH = 64
 MAX_TEXT = 100_000
 _INVISIBLE = re.compile(
@@ -26,7 +26,7 @@ _INVISIBLE = re.compile(
 )
 """Characters that JSON allows in texts and that can deceive: terminal codes, invisible marks."""
 _EXPANSION = 200
-"""Bytes in memory for a byte on disk; files that vclip writes stay below twenty."""
+"""Bytes in memory per byte on disk; files that vclip writes stay below twenty."""
 _ALWAYS_ALLOWED = 64 * 1024 * 1024
 
 

@@ -25,7 +25,7 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Setting:
-    """What a declaration says of a setting beside its type and its default.
+    """The declaration of a setting, besides its type and default.
 
     help: one line; short: a one-letter flag; low, high: bounds, inclusive; choices: all values that
     are allowed; metavar: what the help shows for the value; negatable: also offered as `--no-NAME`;

@@ -143,9 +143,9 @@ def load_model(path: Path, model: type[Model]) -> Model:
 
 
 def load_named(path: Path, model: type[Model], asked: str) -> Model:
-    """As `load_model`; a file that was asked for by its name must state that name.
+    """As `load_model`; a file found by its name must state that name.
 
-    asked: what a person asked for: a name, or a path, which may lead to a file of any name.
+    asked: the name or path that was given; a path may lead to a file of any name.
     """
     loaded = load_model(path, model)
     stated = getattr(loaded, "name", None)
@@ -203,7 +203,7 @@ def _is_misspelt(details: ErrorDetails, unknown: Sequence[Location]) -> bool:
 def _problems(
     details: ErrorDetails, model: type[BaseModel], source: str, lines: dict[Location, int]
 ) -> Iterable[tuple[int | None, SpecError]]:
-    """The line and the error of each problem that one of pydantic's errors stands for."""
+    """The lines and errors of the problems behind one pydantic error."""
     raised = details.get("ctx", {}).get("error")
     if isinstance(raised, ErrorAt):
         several = (raised, *raised.others[: MAX_PROBLEMS - 1])
@@ -230,7 +230,7 @@ def _problems(
 
 
 def _keys_beside(model: type[BaseModel], location: Location) -> list[str]:
-    """The keys that the schema knows where an unknown key stands."""
+    """The known keys at the place of an unknown key."""
     kind: Any = model
     for part in location[:-1]:
         if fields := getattr(kind, "model_fields", {}):

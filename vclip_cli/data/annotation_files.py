@@ -15,7 +15,7 @@ from vclip_cli.common.errors import DataError
 from vclip_cli.common.files import read_limited
 
 MAX_BYTES = 512 * 1024 * 1024
-"""The longest official list, that of Kinetics, has a twentieth of this."""
+"""The size limit: twenty times the longest official list, that of Kinetics."""
 EVERYTHING = ("all", "full")
 """Both stand for every listed video."""
 

@@ -13,7 +13,7 @@ from vclip_cli.common.long_work import Progress, no_progress
 from vclip_cli.data.dataset import Dataset
 
 Probe = Callable[[Sequence[Path]], Iterable[str | None]]
-"""Says why each of some files cannot be decoded, None for a readable one, in order."""
+"""For each file in order, why it cannot be decoded; None for a readable file."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class OtherFolder:
 class CheckReport:
     """The result of a check. Videos are named by id, files by relative path.
 
-    duplicates: groups of paths with the same bytes. duplicates_across_splits: those of them whose
-    videos are in a training and in another split of the same number. unreadable: path to reason.
+    duplicates: groups of paths with the same bytes. duplicates_across_splits: those whose
+    videos are in a training split and another split of the same number. unreadable: path to reason.
     mislabelled: files in a folder that is named after another class than the listed one.
     """
 
@@ -152,7 +152,7 @@ def _same_bytes(root: Path, sizes: dict[str, int]) -> tuple[tuple[str, ...], ...
 
 
 def _crosses(splits: Sequence[str]) -> bool:
-    """Whether the videos stand in a training split and in another one that belongs to it."""
+    """Whether the videos are in a training split and in another split of the same number."""
     names = {name for joined in splits for name in joined.split(";")}
     for training in (name for name in names if name.split("-")[0] == "train"):
         ending = training.removeprefix("train")

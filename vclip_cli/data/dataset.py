@@ -112,10 +112,10 @@ def add_dataset(
 ) -> Dataset:
     """Register a dataset, or register it again, and build its manifest.
 
-    label_set: a name, a .yaml file, or a list of class names (.txt or .csv). Without it the label
-    set of the dataset's or the format's name is taken; where there is none, one is written from the
-    classes found. user: into the user's config folder, not the project's. Raises UsageError for a
-    bad name, DataError for missing or broken files.
+    label_set: a name, a .yaml file, or a list of class names (.txt or .csv). By default it is the
+    label set named like the dataset or the format, or else a new one with the classes found. user:
+    register in the user's config folder, not the project's. Raises UsageError for a bad name,
+    DataError for missing or broken files.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(

@@ -70,7 +70,7 @@ def _with_unlabelled(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 
 
 def candidate_classes(dataset: Dataset, rule: Rule) -> tuple[list[str], tuple[str, ...]]:
-    """The classes that a rule is about, in order, and remarks on how they were found."""
+    """The classes that a rule covers, in order, and remarks on how they were found."""
     label_set = dataset.label_set
     if rule.half is None:
         return (label_set.subset(rule.subset) if rule.subset else list(label_set.names)), ()

@@ -1,7 +1,7 @@
-"""Additional labels of training videos from a plain CSV `video,label`, one row a label.
+"""Additional labels of training videos from a CSV `video,label`, one row per label.
 
-For example the labels that a multimodal model wrote for each video. New names join the training
-vocabulary; known ones are further labels of the video.
+A multimodal model may have written them, for example. New names join the training vocabulary; known
+ones are added to the video's labels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_extra_labels(path: Path, dataset: Dataset, classes: Sequence[str]) -> E
     """
     if not dataset.manifest.multi_label:
         raise UsageError(
-            "additional labels are for datasets with several labels a video",
+            "additional labels are for datasets with several labels per video",
             found=repr(dataset.config.name),
         )
     listed = read_video_list(path)

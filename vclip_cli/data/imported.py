@@ -29,10 +29,10 @@ def import_split(
 ) -> Split:
     """A split of the videos of a list, in its order, each with the dataset's own class.
 
-    labels_file: names the classes behind the list's numbers. The dataset's classes are kept; where
-    the list's labels differ, a remark says so with counts. subset: the label set's subset of
-    classes that the list is about. Raises DataError with file and line for a broken list, for
-    videos that are not in the dataset or appear twice, and for classes outside the subset.
+    labels_file: maps the list's class numbers to names. The dataset's classes are kept; a remark
+    counts labels of the list that differ. subset: the label set's subset of classes that the list
+    covers. Raises DataError with file and line for a broken list, for videos that are not in the
+    dataset or appear twice, and for classes outside the subset.
     """
     listed = read_video_list(list_file)
     ids = match_videos(dataset, listed)
@@ -62,8 +62,8 @@ def import_split(
 def _index(rows: pd.DataFrame) -> dict[tuple[str, str], str | None]:
     """The ids of a manifest by every name that a list may use; None where several share a name.
 
-    A key is a kind of name and the name: the `id`, the `path` on disk, the file name (`stem`), and
-    of a name that carries the times of a Kinetics video the one without them (`untimed`).
+    A key is a kind of name and the name: the `id`, the `path` on disk, the file name (`stem`), or a
+    Kinetics file name without its times (`untimed`).
     """
     index: dict[tuple[str, str], str | None] = {}
     firsts = rows.drop_duplicates("video")
@@ -78,7 +78,7 @@ def _index(rows: pd.DataFrame) -> dict[tuple[str, str], str | None]:
 
 
 def _find(path: str, index: dict[tuple[str, str], str | None]) -> str | None:
-    """The id that a listed path means, by the first kind of name that decides it."""
+    """The id of a listed path, by the first kind of name that gives a unique video."""
     plain, stem = without_ending(path), video_stem(path)
     kinds = (("id", plain), ("path", plain), ("stem", stem), ("untimed", stem))
     keys = (*kinds, ("stem", without_times(stem)))

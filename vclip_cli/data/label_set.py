@@ -37,7 +37,7 @@ from vclip_cli.common.yaml_files import ErrorAt, load_named, raise_all
 
 NATURAL = "natural"
 _HINTS = 50
-"""Problems of a file for which near misses are looked up."""
+"""The most problems per file that get suggestions of similar names."""
 
 
 class ClosedModel(BaseModel):
@@ -216,7 +216,7 @@ class LabelSet(HashedModel):
 
 @lru_cache(maxsize=4096)
 def fold(name: str) -> str:
-    """Letters and digits only, without case: the part that all respellings of a name share."""
+    """Lower-case letters and digits only: equal for all respellings of a name."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return "".join(character for character in plain if character.isalnum())
 
@@ -313,7 +313,7 @@ def label_set_of(labels: Iterable[str], where: str) -> LabelSet:
 class LabelDiff:
     """What differs between two label sets.
 
-    only_a, only_b: classes that the other set knows under no spelling. respelled: pairs of names
+    only_a, only_b: classes that the other set has in no spelling. respelled: pairs of names
     (a, b) of one class. texts: (name in a, text in a, text in b). reordered: whether the classes
     that both have are in another order.
     """

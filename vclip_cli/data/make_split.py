@@ -1,4 +1,4 @@
-"""Making the splits of a protocol for a dataset, or importing a published list in their place."""
+"""Make the splits of a protocol for a dataset, or import a published list instead."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def make_split(
 ) -> MadeSplit:
     """The training split of a protocol for a dataset, and its test splits.
 
-    protocol: a name, a .yaml file or a loaded one; may be missing with `from_list`. shots, seed:
-    K videos a class and which draw; the protocol's only or first one where None. nested: the K-shot
-    draw is the beginning of the 2K-shot one. from_list: import this list instead of drawing;
-    from_labels: the names behind its numbers; part: what it is (`train`, `test`, …); subset: the
-    subset of the classes that it is about. against: official splits or split files that the
+    protocol: a name, a .yaml file or a loaded one; may be missing with `from_list`. shots: K videos
+    per class; seed: of the draw; None takes the protocol's only or first one. nested: the K-shot
+    draw is the beginning of the 2K-shot draw. from_list: import this list instead of drawing;
+    from_labels: file with the class name of each number in the list; part: `train`, `test`, …;
+    subset: the class subset that the list covers. against: official splits or split files that the
     training list must not share videos with. allow_overlap: keep such a list, and mark it.
 
     Raises UsageError for arguments that do not fit together, DataError for a list or a dataset that

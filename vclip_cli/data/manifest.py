@@ -186,7 +186,7 @@ def _require_one_label(rows: pd.DataFrame, dataset: str) -> None:
             f"the video {video!r} has several labels in a single-label dataset",
             where=dataset or None,
             found=", ".join(map(repr, classes)),
-            expected="one label a video",
+            expected="one label per video",
         )
 
 

@@ -130,7 +130,7 @@ class Protocol(HashedModel):
         return self
 
     def _idle_in_lists(self) -> Iterator[tuple[Location, str, bool]]:
-        """Places of keys, why one would have no effect there, and whether that is the case."""
+        """Keys that may have no effect: place, reason, and whether the reason applies."""
         for use, entries in (("train", self.train), ("test", self.test)):
             for index, entry in enumerate(entries):
                 drawn = entry.draw != "official"

@@ -1,4 +1,4 @@
-"""From a protocol and a dataset to lists of videos: what is tested, and what is trained on."""
+"""The training and test lists of a protocol for a dataset."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def protocol_training(
         published = training_shots(protocol, dataset)
         if shots is None and len(published) != 1:
             raise UsageError(
-                "the number of training videos a class is missing",
+                "the number of training videos per class is missing",
                 expected="--shots " + "|".join(map(str, published)),
             )
         shots = published[0] if shots is None else shots
@@ -171,7 +171,7 @@ def trains_on(protocol: Protocol, dataset: Dataset) -> bool:
 
 
 def training_shots(protocol: Protocol, dataset: Dataset) -> list[int]:
-    """The published numbers of training videos a class; empty where all are trained on."""
+    """The published numbers of training videos per class; empty if all videos are used."""
     entry = _entries(protocol, protocol.train, dataset, "trains on")[0]
     if entry.draw == "official":
         return []
@@ -198,8 +198,8 @@ def _entries(
 ) -> list[Entry]:
     """The entries for this dataset: by its name, by its label set's name, or those for any.
 
-    Of these the first group of which the dataset has a split at all. A copy that was registered as
-    plain class folders lacks the official splits, and is treated like any other folder of videos.
+    Returns the first of these groups that names a split of the dataset. A copy registered as plain
+    class folders lacks the official splits, and is treated like any other folder of videos.
     """
     is_open = {"seen", "unseen"} <= set(dataset.label_set.subsets)
     fitting = [entry for entry in entries if entry.open_vocabulary in (None, is_open)]
@@ -303,7 +303,7 @@ def _listed_test(dataset: Dataset, path: Path) -> TestSet:
 
 
 def listed_classes(split: Split, dataset: Dataset, *, training: bool) -> tuple[str, ...]:
-    """The classes that a split is about, in order: those of its rule.
+    """The classes that a split covers, in order: those of its rule.
 
     For an imported list without a subset: all classes of the label set, or in training the classes
     that occur.

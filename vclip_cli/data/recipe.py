@@ -1,4 +1,4 @@
-"""A protocol's recipes: how a method is trained, and what a paper states of it."""
+"""A protocol's recipes: how a method is trained, with the source of each value."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class Recipe(HashedModel):
     notes: str = ""
 
     def idle_keys(self, multi_label: bool) -> Iterator[tuple[Location, str, bool]]:
-        """Keys that may have no effect: place, why there is none, and whether that is the case."""
+        """Keys that may have no effect: place, reason, and whether the reason applies."""
         given = self.model_fields_set
         yield ("negatives",), "videos have one label here", "negatives" in given and not multi_label
         sampling, how = self.sampling, self.augmentation

@@ -104,7 +104,7 @@ class Provenance(ClosedModel):
 
     @model_validator(mode="after")
     def _has_what_its_rule_needs(self) -> Provenance:
-        """Refuse null where the rule needs a value: it would switch off a check."""
+        """Refuse null for a value that the rule needs: null would switch off a check."""
         rule = self.rule
         needed: dict[str, object] = {"rule.split": rule.split}
         if rule.name == "imported":
@@ -299,8 +299,8 @@ def check_overlap(
 ) -> list[SharedVideos]:
     """The overlaps of a training list with test lists, given as name to video ids.
 
-    A test list that shares videos with the training list measures memory. Raises ComparisonRefused
-    with counts and examples where there are overlaps, unless they are `allowed`.
+    Accuracy on videos that were trained on measures memory, not generalisation. Raises
+    ComparisonRefused with counts and examples where there are overlaps, unless they are `allowed`.
     """
     known = set(training)
     overlaps: list[SharedVideos] = []

@@ -1,4 +1,4 @@
-"""Whether a split file is what its provenance says, and what its rule gives today."""
+"""Check a split file against its provenance, and against what its rule draws today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of videos in the forms that method repositories use, one entry a line.
+"""Lists of videos in the forms that method repositories use, one entry per line.
 
 - `path label`, `path l1 l2 …`: blanks; labels are numbers or one class name
 - `path,label`, `path,l1,l2`: commas; a path with a comma stands in double quotes

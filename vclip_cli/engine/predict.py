@@ -31,8 +31,8 @@ class RankedLabels:
 class Candidates:
     """The labels to rank.
 
-    text: what `Encoder.encode_text` gave for them; per_label: a probability for each label by
-    itself, None for the softmax over the labels; top: how many labels a video gets.
+    text: their embeddings from `Encoder.encode_text`; per_label: independent probabilities per
+    label, None for the softmax over the labels; top: labels per video.
     """
 
     names: Sequence[str]
@@ -60,7 +60,7 @@ def predict_videos(
 ) -> list[RankedLabels]:
     """Rank the labels for each video; a video that cannot be read carries its error instead.
 
-    store: of the embeddings of files that were seen before.
+    store: holds embeddings of files seen before.
     """
     files = [path.parent.resolve() / path.name for path in videos]
     listed = [ListedVideo(str(p), file.as_posix()) for p, file in zip(videos, files, strict=True)]

@@ -119,9 +119,9 @@ TAKES: dict[str, dict[type, str]] = {
     "labels show": {TextSpec: "text"},
     "labels diff": {TextSpec: "text"},
 }
-"""The settings that each verb, and the library's function of that name, takes, by their group.
+"""The settings of each verb, and of the library function of that name, by group.
 
-A `+` marks one that may be given several times: the verb makes a request for each value."""
+A `+` marks a repeatable setting: the verb makes one request per value."""
 
 
 @lru_cache(maxsize=len(TAKES))
@@ -144,7 +144,7 @@ def _names(takes: str) -> list[str]:
 
 
 def lasting_settings() -> dict[str, Declared]:
-    """What a config file and the environment may hold: key to declaration."""
+    """The settings that a config file and the environment may hold: key to declaration."""
     specs = dict.fromkeys(spec for takes in TAKES.values() for spec in takes)
     found = [entry for spec in specs for entry in declared(spec) if entry.setting.lasting]
     return {entry.key: entry for entry in found}
@@ -167,7 +167,7 @@ class Request:
 
     @classmethod
     def of(cls, verb: str, keywords: Mapping[str, Any], function: str | None = None) -> Request:
-        """The request of a verb from its settings by name. function: what an error names instead.
+        """The request of a verb from its settings by name. function: its name in errors.
 
         Raises UsageError for an unknown name, with the near misses, and for a wrong value.
         """
@@ -206,20 +206,20 @@ def plain(value: Any) -> Any:
 _PLACES = frozenset(
     ("out", "resume", "cache", "shard", "merge", "checkpoint", "start_from", "label_embeddings")
 )
-"""Where a run's files lie, and how it was carried out: no part of a record."""
+"""Settings about file places and execution, which are not recorded."""
 _NO_EFFECT = _PLACES | {
     *("workers", "video_timeout", "limit_memory", "compile", "gradient_checkpointing"),
     *("save_every", "stop_after", "device", "frames_from", "allow_overlap", "train_list"),
     *("protocol", "split"),
     *("extra_labels", "backbone", "pretrained", "set", "recipe"),
 }
-"""Settings left out of a run's identity. They change no result beyond rounding, or name files whose
-content is hashed among the sources."""
+"""Settings left out of a run's identity. They change results only by rounding, or name files whose
+content is hashed in the sources."""
 
 
 @dataclass(frozen=True)
 class RunDocument:
-    """What a run does: its settings, resolved, and the hash of everything that it reads.
+    """A run's resolved settings and the hashes of everything that it reads.
 
     `run.json`, a record's `config` and a checkpoint's header hold it or its settings; its hash
     tells whether two runs compute the same. sources: versions, hashes and facts by name; they are
@@ -256,14 +256,14 @@ class RunDocument:
         return sha256_json(self.identity)
 
     def default_folder(self, name: str) -> Path:
-        """Where the run lies unless `--out` says otherwise."""
+        """The run's folder without `--out`."""
         data, name = self.request.data, f"{name}_{self.sha256[:10]}"
         return Path("runs") / Path(str(data.protocol)).stem / str(data.dataset) / name
 
     def earlier(self, folder: Path) -> dict[str, Any] | None:
-        """The `run.json` that an equal run has left in a folder, None where there is none.
+        """The `run.json` that an equal run left in a folder, None without one.
 
-        Raises UsageError where the folder holds a run with other settings, or a damaged one.
+        Raises UsageError if the folder holds a run with other settings, or a damaged run.
         """
         path = folder / RUN_FILE
         if not path.is_file():
@@ -272,7 +272,7 @@ class RunDocument:
         if found.get("sha256") == self.sha256:
             return found
         hint = "choose another with --out, or replace it with --no-resume"
-        if found and "work" not in found:  # only `table` and `verify` read what 0.1 has written
+        if found and "work" not in found:  # only `table` and `verify` read runs of 0.1
             raise UsageError(
                 "a run of version 0.1 cannot be continued", where=str(folder), hint=hint
             )
@@ -284,7 +284,7 @@ class RunDocument:
         )
 
     def _other_than(self, found: Mapping[str, Any]) -> str | None:
-        """What differs from another run's document, for an error; None where that is unreadable."""
+        """The differences from another run's document, for an error; None if it is unreadable."""
         settings, sources = found.get("settings"), found.get("sources")
         if not isinstance(settings, dict) or not isinstance(sources, dict):
             return None

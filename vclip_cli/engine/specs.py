@@ -1,4 +1,4 @@
-"""What a person can choose: every setting, declared once.
+"""Every setting, declared once.
 
 A field here is an option of the verbs that take it (`requests.py`), a key of `config.yaml`, a
 variable `VCLIP_…`, a keyword of the library's functions and a line in `docs/settings.md`.
@@ -21,9 +21,9 @@ from vclip_cli.common.settings import setting
 SOURCE = "source"
 COUNT_AS_WRONG = "count-as-wrong"
 SECONDS_A_VIDEO = 300.0
-"""How long one video may take where workers read it: an hour of video takes less."""
+"""The default time limit for one video in a worker; an hour of video takes less."""
 MOST_WORKERS = 8
-"""Unless more are asked for: these keep up with a GPU, and each takes memory."""
+"""The default limit: so many keep up with a GPU, and each takes memory."""
 CALLS_WORTH_A_WORKER = 8
 """Starting a worker takes as long as reading this many videos."""
 
@@ -114,7 +114,7 @@ class TextSpec:
 
     GROUP: ClassVar[str] = "Text"
     template: tuple[str, ...] | None = setting(
-        "Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one a line."
+        "Prompt with {class} in it. Repeat for an ensemble; a .txt file holds one per line."
     )
     text: str | None = setting(
         "Wording of the class names: natural, or a paper's own; see: vclip labels show."
@@ -128,7 +128,7 @@ class TextSpec:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """How a method is trained, beside what its recipe says."""
+    """Changes to how a method's recipe trains it."""
 
     GROUP: ClassVar[str] = "Training"
     recipe: str | None = setting(
@@ -154,12 +154,12 @@ class TrainSpec:
         lasting=False,
     )
     extra_labels: Path | None = setting(
-        "More labels of training videos, one a row: video,label. For several labels a video.",
+        "CSV of more labels for training videos: a row video,label each. Multi-label only.",
         metavar="FILE.csv",
         lasting=False,
     )
     save_every: int = setting(
-        "Save the state of the run every so many steps.", default=50, low=1, lasting=False
+        "Save the state of the run every N steps.", default=50, low=1, lasting=False
     )
     stop_after: int | None = setting(
         "Stop after this many steps in all; the same command without it continues.",
@@ -228,7 +228,7 @@ class WorkerSpec:
         return usable_workers() if self.workers is None else self.workers
 
     def workers_for(self, videos: int) -> int:
-        """The number of processes for so many videos."""
+        """The number of processes for this many videos."""
         if self.workers is None:
             return min(usable_workers(), -(-videos // CALLS_WORTH_A_WORKER))
         return min(self.workers, videos)
@@ -298,10 +298,10 @@ class StoreSpec:
         lasting=False,
     )
     clips: int = setting(
-        "Keep also the frames of so many temporal views.", default=1, low=1, lasting=False
+        "Also keep the frames of N temporal views.", default=1, low=1, lasting=False
     )
     segments_jitter: int | None = setting(
-        "Keep also K candidates in each of the T segments, from which training draws.",
+        "Also keep K candidate frames per segment, from which training draws.",
         low=1,
         metavar="K",
         lasting=False,

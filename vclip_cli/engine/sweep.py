@@ -51,7 +51,7 @@ class Job:
 
 
 def trains(method: str) -> bool:
-    """Whether a method has anything to train: `clip` has not."""
+    """Whether a method has anything to train; `clip` has nothing."""
     return find_method(method).trainable is not Adapter.trainable
 
 
@@ -86,7 +86,7 @@ def plan_sweep(request: Request, datasets: Sequence[str]) -> list[Job]:
 
 
 def sweep_log(request: Request, jobs: int) -> AbstractContextManager[RunLog]:
-    """The log of all jobs together; it counts those that have not begun.
+    """The log of all jobs together; it also counts jobs that have not begun.
 
     Raises UsageError where the folder cannot be written.
     """

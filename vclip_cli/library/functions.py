@@ -183,7 +183,7 @@ def sweep(
 ) -> list[tuple[Job, list[Result]]]:
     """Train and evaluate every method with every seed: what `vclip run` does.
 
-    settings: those of `vclip run`. What is done is not repeated, what was interrupted is resumed.
+    settings: those of `vclip run`. Finished jobs are skipped, interrupted ones resumed.
     """
     from vclip_cli.engine.sweep import plan_sweep, run_job, sweep_log
 
@@ -252,7 +252,7 @@ def estimate(
 ) -> Estimate:
     """How much disk and time `extract` would need, from a sample; nothing is written.
 
-    settings: those of `vclip extract`; rate: videos a second of one process, None to measure it.
+    settings: those of `vclip extract`; rate: videos per second of one process, None to measure it.
     """
     from vclip_cli.engine.runs.shards import own_shard
     from vclip_cli.engine.stores.extract_plan import estimate as estimate_plan
@@ -310,11 +310,11 @@ def dry_run(
 ) -> dict[str, Any]:
     """What a verb would do, as a JSON-able document: settings, lists, folders, work per process.
 
-    verb: `eval`, `train`, `run` or `embed`; rate: videos a second of one process, for the time.
+    verb: `eval`, `train`, `run` or `embed`; rate: videos per second of one process, for the time.
     """
     names = _names(dataset)
     if rate is not None and not rate > 0:
-        raise UsageError("the rate is videos a second", found=repr(rate), expected="above 0")
+        raise UsageError("the rate is videos per second", found=repr(rate), expected="above 0")
     if verb in ("embed", "train") and len(names) > 1:
         raise UsageError(f"{verb} takes one dataset", found=", ".join(names))
     if verb == "eval":

@@ -39,7 +39,7 @@ Video = str | Path | np.ndarray | torch.Tensor
 class Ranking:
     """Ranked labels of several videos.
 
-    probability: the map from logits to one probability a label, None for the softmax over labels.
+    probability: maps logits to independent probabilities, None for the softmax over labels.
     """
 
     videos: list[RankedLabels]
@@ -71,9 +71,9 @@ class Model(LoadedMethod):
     ) -> pd.DataFrame:
         """Labels by probability, best first: columns `label` and `probability`.
 
-        videos: one video, or a list of them, which adds a column `video` in front; top: only so
-        many labels a video; multi_label: a probability for each label by itself, None as the
-        checkpoint was trained. Raises VideoError for a video that cannot be read.
+        videos: one video, or a list of them, which adds a column `video` in front; top: the number
+        of labels per video; multi_label: independent probabilities per label, None to follow the
+        checkpoint's training. Raises VideoError for a video that cannot be read.
         """
         import pandas as pd
 
@@ -158,7 +158,7 @@ class Model(LoadedMethod):
         return torch.stack(vectors)
 
     def encode_text(self, labels: Labels) -> Any:
-        """What the method's text side makes of the labels: (K,E) where it has one vector each."""
+        """The labels' text representation: (K,E) if the method has one vector per label."""
         label_set = as_label_set(labels)
         classes = candidate_classes(self, label_set.names, "the labels")
         prompts = self._prompts(label_set, classes, self._settings())

@@ -26,7 +26,7 @@ Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
 
 
 def collect_records(paths: Paths) -> list[LoadedRecord]:
-    """The named records, and every `record.json` below the named folders.
+    """All records at some paths: record files, and every `record.json` below folders.
 
     Sorted by path, each file once. Raises RecordError for a damaged record, DataError when a path
     does not exist or there is no record at all.

@@ -103,7 +103,7 @@ def _side(records: Sequence[LoadedRecord], name: str) -> list[LoadedRecord]:
 def _pair(
     ones: Sequence[LoadedRecord], others: Sequence[LoadedRecord], one: str, other: str
 ) -> tuple[list[Pair], list[str]]:
-    """The records of the same test set and seed; one without a seed is paired with every seed."""
+    """Pairs of records of one test set and seed; a record without a seed pairs with every seed."""
     pairs: list[Pair] = []
     alone: list[tuple[str, list[LoadedRecord]]] = []
     tests = sorted({_test(x) for x in (*ones, *others)}, key=lambda t: (dataset_order(t[0]), t[1:]))
@@ -138,7 +138,7 @@ def _test(loaded: LoadedRecord) -> tuple[str, str, int]:
 
 
 def _fits(loaded: LoadedRecord, test: tuple[str, str, int]) -> bool:
-    """Whether a record is of a test set; an untrained method's is of every number of shots."""
+    """Whether a record fits a test set; an untrained method fits every number of shots."""
     own = _test(loaded)
     untrained = loaded.record.adapter.checkpoint_sha256 is None
     return own == test or (own[:2] == test[:2] and untrained)

@@ -1,4 +1,4 @@
-"""Several labels a video: probabilities from logits, decisions by a threshold, and their F1.
+"""Several labels per video: probabilities from logits, decisions by a threshold, and their F1.
 
 Shapes: N videos, K labels, R weightings of the videos. A label is decided for a video where its
 probability is at least the threshold. All results are shares in 0..1.
@@ -42,8 +42,8 @@ def fit_sigmoid(logits: NDArray[Any], positive: NDArray[np.bool_]) -> tuple[floa
     """(slope, bias) of p = sigmoid(slope · (logit - bias)) with the highest likelihood.
 
     One pair for all labels; the slope is above 0, so no ranking changes. This is Platt scaling with
-    Platt's softened targets, which keep the slope finite. Raises DataError when all pairs are
-    positive, or none is.
+    Platt's softened targets, which keep the slope finite. Raises DataError if all pairs are
+    positive, or all negative.
     """
     from scipy.optimize import minimize
     from scipy.special import expit

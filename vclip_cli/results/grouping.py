@@ -1,8 +1,8 @@
 """Which records share a row, a column and a cell of a table.
 
 A row is one method with one setting. A column is one dataset, number of shots, part and split. A
-cell joins what the protocol's `aggregate` names (splits, parts, seeds). All else that changes a
-score keeps records apart.
+cell joins what the protocol's `aggregate` names (splits, parts, seeds). Any other setting that
+changes a score keeps records in separate rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RowKey(NamedTuple):
     """A method as a row names it.
 
     frames; views (clips and crops): more than one where they differ between datasets. settings:
-    what tells the row from others of the same name.
+    those that distinguish rows of the same name.
     """
 
     method: str
@@ -201,7 +201,7 @@ def _require_equal_class_counts(grouped: Grouped) -> None:
 
 
 def settings_of(record: Record, joined: Collection[str]) -> dict[str, str]:
-    """What changes a score beside data, protocol and split: name to printable value.
+    """The settings that change a score, besides data, protocol and split: name to printed value.
 
     Seeds are among these settings where they are not joined.
     """

@@ -103,7 +103,7 @@ class TableLayout:
         return places
 
     def _base_of(self, key: ColumnKey) -> ColumnKey | None:
-        """The base column that a novel one is joined with: of its split, else the only one."""
+        """The base column for a novel column: that of the same split, else the only one."""
         if key.part != "novel" or not self.joined.harmonic_mean:
             return None
         bases = [other for other in self.tests if other[:3] == (key.dataset, key.shots, "base")]
@@ -113,7 +113,7 @@ class TableLayout:
         return base if base in bases else bases[0]
 
     def columns(self) -> tuple[Column, ...]:
-        """The columns with headers that say no more than is needed to tell them apart."""
+        """The columns, with the shortest headers that tell them apart."""
         several_shots = len({key.shots for key in self.tests}) > 1
         several_units = len(set(self.units.values())) > 1
         columns = []
@@ -331,7 +331,7 @@ def record_marks(
 
 
 def scored_mark(records: Sequence[Record], notes: Footnotes) -> list[str]:
-    """The mark of how many listed videos were scored, where some were not."""
+    """The mark for a result in which some listed videos were not scored."""
     counts = [record.counts for record in records]
     scored, of = sum(count.scored for count in counts), sum(count.listed for count in counts)
     over = f" over {len(records)} records" if len(records) > 1 else ""

@@ -111,7 +111,7 @@ def described(name: str) -> Metric:
 
 
 def with_extensions(names: Sequence[str]) -> list[str]:
-    """The names, each followed by the metrics that extend it, such as `f1_macro_chosen`.
+    """The names, each followed by the metrics that extend that name, such as `f1_macro_chosen`.
 
     The name of an extension begins with the name that it extends.
     """

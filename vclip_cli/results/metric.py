@@ -61,8 +61,8 @@ class MetricValue(Closed):
 class ScoredVideos:
     """A test set as a metric sees it.
 
-    scores: (N,K) floats. positive: (N,K), which labels each video has. threshold: at or above it a
-    label is predicted, as chosen on the validation part; None without one. unread: the last
+    scores: (N,K) floats. positive: (N,K), which labels each video has. threshold: chosen on the
+    validation part; labels at or above it are predicted; None without one. unread: the last
     `unread` videos have no scores, their rows are zeros, and they count as wrong.
     """
 
@@ -83,12 +83,12 @@ class ScoredVideos:
 
     @cached_property
     def targets(self) -> NDArray[np.int64]:
-        """The true class (N,) of each video; for one label a video."""
+        """The true class (N,) of each video; for one label per video."""
         return self.positive.argmax(axis=1)
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
-        """The rank (N,) of each video's true class, for one label a video; 0 for the best.
+        """The rank (N,) of each video's true class, for one label per video; 0 for the best.
 
         Equal scores rank in class order. A video without scores has the rank K.
         """
@@ -170,9 +170,9 @@ class Metric:
     name: as in protocols and records. title: as tables print it. kinds: the kinds of protocol that
     it is for. unit: for `%` the functions give shares in 0..1, which are reported times 100; for
     any other unit they give the number itself. direction: whether a higher or a lower value is
-    better. digits: decimals that tables print. resamples: how often the bootstrap draws the videos
-    anew. extends: the metric beside which this one is computed where a threshold was chosen; its
-    name begins this one's. The function is `value`, or `weighted`, which is faster: define one.
+    better. digits: decimals that tables print. resamples: the number of bootstrap draws. extends:
+    the metric that this one accompanies once a threshold is chosen; this name starts with that
+    name. The function is `value`, or `weighted`, which is faster: define one.
     """
 
     name: ClassVar[str]

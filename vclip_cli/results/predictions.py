@@ -1,8 +1,8 @@
-"""Predictions files: one row a video, with its labels and its scores, as Parquet.
+"""Predictions files: one row per video, with its labels and its scores, as Parquet.
 
-There is one float32 column a class, in the order of the classes. Every option of the writer is
-fixed, so equal predictions give equal bytes (with one version of pyarrow, which writes its own
-version into the file).
+There is one float32 column per class, in class order. Every option of the writer is fixed, so equal
+predictions give equal bytes (with one version of pyarrow, which writes its own version into the
+file).
 """
 
 from __future__ import annotations

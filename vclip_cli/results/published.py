@@ -41,8 +41,8 @@ class Figure(Closed):
     """One printed number, in %.
 
     split: without the number of a repeat; part: `base`, `novel`, `harmonic_mean`, or another part;
-    tests: the test sets that it is the mean of, None where that is not stated; std_source: the
-    source of the deviation where it is not the value's.
+    tests: the test sets that the number averages, None if not stated; std_source: the source of the
+    deviation, if it is not that of the value.
     """
 
     dataset: str

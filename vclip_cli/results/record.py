@@ -59,7 +59,7 @@ EVERYTHING_JOINED = RecordedAggregate(over=["splits", "parts", "seeds"], harmoni
 
 
 class RecordedProtocol(Closed):
-    """shots: training videos a class, null where the protocol trains on all or on none.
+    """shots: training videos per class, null if the protocol trains on all or none.
 
     metrics: the protocol's own, in its order. aggregate: what its tables join. Both are null in
     records of vclip 0.1; their tables show the main metric and join `EVERYTHING_JOINED`.
@@ -138,7 +138,7 @@ class RecordedMethod(Closed):
 
 
 class RecordedViews(Closed):
-    """Temporal clips and spatial crops a video."""
+    """Temporal clips and spatial crops per video."""
 
     clips: int = Field(ge=1)
     crops: int = Field(ge=1)
@@ -256,8 +256,8 @@ class Record(Closed):
     overlap_allowed: videos of the training list were scored, with `--allow-overlap`. marks: remarks
     that every table must print. seeds: by use (`split`, `train`, `bootstrap`), null without one.
     metrics: the first one is the protocol's main metric. without_positives: classes that no scored
-    video belongs to, left out of averages over classes. decision: null for one label a video. cost:
-    null where it cannot be counted, and in early records.
+    video belongs to, left out of averages over classes. decision: null for single-label. cost: null
+    where it cannot be counted, and in early records.
     """
 
     schema_version: Literal[1] = 1

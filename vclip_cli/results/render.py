@@ -247,7 +247,7 @@ def _html_headers(table: ResultTable) -> list[str]:
 
 
 def render_csv(tables: Sequence[ResultTable]) -> str:
-    """One line a result, for spreadsheets; numbers are not rounded.
+    """One line per result, for spreadsheets; numbers are not rounded.
 
     Tables follow each other under one header; `table` holds their titles.
     """
@@ -261,7 +261,7 @@ def render_csv(tables: Sequence[ResultTable]) -> str:
 
 
 def result_rows(tables: Sequence[ResultTable]) -> tuple[list[str], list[list[Any]]]:
-    """The names of the columns, and one row a result: texts as they are, numbers not rounded."""
+    """Column names and one row per result: texts unchanged, numbers not rounded."""
     headers = list(dict.fromkeys(name for table in tables for name in table.row_headers))
     rows = []
     for table in tables:

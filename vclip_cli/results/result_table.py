@@ -142,7 +142,7 @@ class ResultTable:
         return f"{text} (n={cell.n})" if self.show_n and cell.n else text
 
     def groups(self) -> list[tuple[str, int]]:
-        """The upper headers and over how many columns each goes; empty without lower headers."""
+        """The upper headers and the columns that each spans; empty without lower headers."""
         if not any(column.name for column in self.columns):
             return []
         names = groupby(column.group for column in self.columns)
@@ -179,7 +179,7 @@ class Footnotes:
         return self._marks.setdefault(text, DOUBLE_DAGGER)
 
     def second_hand(self, text: str) -> str:
-        """The mark of figures that others than the method's authors published; text: the source."""
+        """The mark of figures not published by the method's own authors; text: the source."""
         used = self._used(SECTION)
         return self._marks.setdefault(text, SECTION + (str(used + 1) if used else ""))
 

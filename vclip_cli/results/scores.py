@@ -62,7 +62,7 @@ def label_matrix(
     for row, names in enumerate(labels):
         if single and len(names) != 1:
             raise DataError(
-                "a single-label metric needs exactly one label a video",
+                "a single-label metric needs exactly one label per video",
                 found=f"{len(names)} labels at row {row}",
                 hint="multi-label test sets are measured by mAP",
             )
@@ -90,7 +90,7 @@ def average_precision(
     order = np.argsort(-scores, kind="stable")
     ranked = -scores[order]
     hits = np.flatnonzero(positive[order])
-    # the last item of each positive's group of equal scores: where its threshold falls
+    # each positive's threshold: the last item of its group of equal scores
     ends = np.searchsorted(ranked, ranked[hits], side="right") - 1
     if weights is None:
         weights = np.ones((len(scores), 1), dtype=np.int64)

@@ -62,7 +62,7 @@ class ResultTables:
     left_out: int = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a result, as in `to_csv`; numbers are not rounded."""
+        """One row per result, as in `to_csv`; numbers are not rounded."""
         import pandas as pd
 
         names, rows = result_rows(self.tables)
@@ -73,7 +73,7 @@ class ResultTables:
         return render(self.tables, "md")
 
     def to_csv(self) -> str:
-        """One line a result, for spreadsheets; numbers are not rounded."""
+        """One line per result, for spreadsheets; numbers are not rounded."""
         return render(self.tables, "csv")
 
     def to_latex(self) -> str:

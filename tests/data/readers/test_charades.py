@@ -1,4 +1,4 @@
-"""The Charades CSV files: many actions a video, one row per class."""
+"""The Charades CSV files: many actions per video, one row per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training with several labels a video through the command line, and its memory."""
+"""Training with several labels per video through the command line, and its memory."""
 
 from __future__ import annotations
 
@@ -135,4 +135,4 @@ def test_additional_labels_are_for_several_labels_a_video(vclip: Callable) -> No
 def test_methods_fitted_to_one_class_are_refused(vclip: Callable) -> None:
     run = vclip("train", "-p", "multi-label", "-d", "toy-multi", "-m", "coop", "--out", "run")
     assert run.code == 2, run.err
-    assert "one class a video" in run.err
+    assert "one class per video" in run.err

@@ -1,4 +1,4 @@
-"""Mixing, soft targets, and the losses of one class and of several labels a video."""
+"""Mixing, soft targets, and the losses of one class and of several labels per video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of official formats share: finding files, reading tables, joining splits."""
+"""Shared by the readers of official formats: finding files, reading tables, joining splits."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def official_annotations(
     official: Mapping[str, int | None],
     remarks: Sequence[str] = (),
 ) -> Annotations:
-    """One row per video of official lists with one class a video; see `LISTED` for the columns.
+    """One row per video of official lists with one class per video; see `LISTED` for the columns.
 
     official: split name to its official number of videos. remarks: those of the reader. Raises
     DataError for empty lists, for a video with two classes or in two parts of one numbered split.
@@ -218,7 +218,7 @@ def _refuse_conflicts(repeated: pd.DataFrame, pairs: pd.DataFrame) -> None:
 
 
 def count_remarks(listed: pd.DataFrame, official: Mapping[str, int | None]) -> list[str]:
-    """What is missing or more than in the official lists.
+    """Remarks on differences from the official lists: missing splits and other counts.
 
     official: split name to its number of videos, None where copies are known to differ.
     """

@@ -75,7 +75,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _closest(labels: set[str], path: Path) -> LabelSet:
-    """The label set that lacks the fewest labels; the path's `600` decides where both lack none."""
+    """The label set that lacks the fewest labels; on a tie, `600` in the path decides."""
     candidates = [load_label_set(name) for name in _LABEL_SETS]
     if "600" in "".join(path.resolve().parts[-2:]):
         candidates.reverse()

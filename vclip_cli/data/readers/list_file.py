@@ -110,7 +110,7 @@ def _is_list(path: Path) -> bool:
 def class_behind(
     label: str, label_set: LabelSet | None, names: dict[str, str] | None, where: str
 ) -> str:
-    """The class name that a label of a list stands for: a number or a name in any spelling.
+    """The class name of a list's label, which is a number or a name in any spelling.
 
     names: label id to name; it comes before the label set's order. Raises DataError at `where`.
     """

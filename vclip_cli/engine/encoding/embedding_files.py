@@ -1,6 +1,6 @@
 """The files of an embedding store: shards that hold their own checksum.
 
-A shard is a .safetensors file with one float32 tensor `embeddings` (N, …), a row a video. Its
+A shard is a .safetensors file with one float32 tensor `embeddings` (N, …), one row per video. Its
 header holds the sources of the rows (JSON under `vclip`) and the sha256 of rows and values. Shards
 are written whole and never changed. They are the only index of a store, and any number of processes
 may add to it.
@@ -64,7 +64,7 @@ def write_shard(folder: Path, rows: ShardRows, values: np.ndarray) -> Path:
 
 
 def read_header(path: Path) -> ShardFile:
-    """Everything of a shard but its values, which are not yet checked. Raises DataError."""
+    """Read a shard's header; its values are not read or checked. Raises DataError."""
     with open_tensors(path, _DAMAGED) as stream:
         facts, values = stream.metadata(), stream.get_slice(TENSOR)
         rows = ShardRows(**json.loads(facts["vclip"]))

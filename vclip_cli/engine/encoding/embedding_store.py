@@ -47,8 +47,8 @@ log = logging.getLogger("vclip")
 class EmbeddingStore:
     """The embeddings of one key.
 
-    description: what the key is the hash of; stores_all: add embeddings of any size, and fail where
-    that fails; read_only: add none.
+    description: the facts that the key hashes; stores_all: store embeddings of any size, and raise
+    if that fails; read_only: store none.
     """
 
     description: dict[str, Any]
@@ -57,7 +57,7 @@ class EmbeddingStore:
 
     @property
     def key(self) -> str:
-        """The hash of all that the embeddings depend on."""
+        """The hash of everything that the embeddings depend on."""
         return sha256_json(self.description)
 
     @property
@@ -92,9 +92,9 @@ def embedding_store(
 
 
 def recorded_store(key: str, adapter: Adapter) -> EmbeddingStore | None:
-    """The store of a recorded key, to read from; sampling and precision are the recorded run's.
+    """The store of a record's key, read-only; sampling and precision are those of that run.
 
-    None where it is not there, or belongs to another image encoder than the adapter's.
+    None if there is no such store, or if it belongs to another image encoder than the adapter's.
     """
     description = read_note(cache_folder() / FOLDER / key[:16] / DESCRIPTION_FILE)
     if description.get("format") != FORMAT:
@@ -143,7 +143,7 @@ class StoredEmbeddings:
                     self._places.setdefault(position, (shard, row))
 
     def __contains__(self, position: int) -> bool:
-        """Whether the embedding of this video is stored, and sound as far as is known."""
+        """Whether the embedding of this video is stored and not known to be damaged."""
         if position not in self._places:
             return False
         shard, _ = self._places[position]
@@ -166,7 +166,7 @@ class StoredEmbeddings:
         return np.stack(rows)
 
     def damage(self, positions: Sequence[int]) -> dict[str, dict[str, int]]:
-        """Signs of damage met when stored videos were decoded, by video id of those with any."""
+        """Damage found when these videos were decoded, by video id; sound videos are left out."""
         found = {}
         for position in positions:
             shard, row = self._places[position]
@@ -184,9 +184,9 @@ class StoredEmbeddings:
             self._damage |= damage
 
     def flush(self) -> None:
-        """Write what was added as one shard. A cache that cannot be written only costs time.
+        """Write the added rows as one shard. If the cache cannot be written, only time is lost.
 
-        Raises StorageError where the store must take all embeddings (`stores_all`).
+        Raises StorageError only for a store that must take all embeddings (`stores_all`).
         """
         if not self._added:
             return
@@ -220,5 +220,5 @@ class StoredEmbeddings:
 
 
 def _source(root: Path, path: str, video: str) -> tuple[Path, str]:
-    """What a row belongs to: a file under any id; without a file, an id of the folder."""
+    """The key of a row: its file, whatever the video id; without a file, folder and video id."""
     return root / path, "" if path else video

@@ -26,12 +26,12 @@ from vclip_cli.video.preprocess import normalise
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 PerLabel = Callable[[torch.Tensor], torch.Tensor]
-"""Logits (B,K) to one score for each label by itself, such as a probability."""
+"""Maps logits (B,K) to independent scores per label, such as probabilities."""
 
 
 @dataclass(frozen=True)
 class RawLogits:
-    """Logits as they are: for ranking, and for fitting a probability to them."""
+    """Unchanged logits, for ranking and for fitting probabilities."""
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """The same logits."""
@@ -68,7 +68,7 @@ def known_precision(name: str) -> str:
 
 
 def resolve_compute(asked: ComputeSpec) -> ComputeSpec:
-    """The same with the device that `auto` stands for here.
+    """The spec with `auto` replaced by this machine's device.
 
     Raises UsageError for a device that is not there, and for an unknown precision.
     """
@@ -78,12 +78,12 @@ def resolve_compute(asked: ComputeSpec) -> ComputeSpec:
 
 
 def device_name(device: torch.device) -> str:
-    """What a record calls the device: the GPU's own name, or the kind."""
+    """The device as records name it: the GPU's model name, else the device type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Mixed precision for the towers; fp32 leaves everything as it is."""
+    """Autocast for the towers; does nothing for fp32."""
     dtype = PRECISIONS[known_precision(precision)]
     if dtype is None:
         return contextlib.nullcontext()
@@ -94,7 +94,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 class Encoder:
     """An adapter on its device, and how it computes: without gradients, in one precision.
 
-    compute: with the device resolved (`resolve_compute`); the caller moves the adapter there.
+    compute: its device is resolved (`resolve_compute`); the caller moves the adapter to it.
     workers: the processes that read its videos.
     """
 
@@ -114,7 +114,7 @@ class Encoder:
             yield
 
     def encode_text(self, prompts: Sequence[Sequence[str]]) -> Any:
-        """What `score` needs of K classes; prompts: one list a class."""
+        """The text representation of K classes for `score`; prompts: one list per class."""
         with self.computing():
             return self.adapter.encode_text(prompts)
 
@@ -124,9 +124,10 @@ class Encoder:
             return self.adapter.encode_video(self._normalised(frames, preprocessing))
 
     def embed(self, frames: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
-        """Frames uint8 (B,V,T,S,S,3) to what may be stored of them, float32 (B,V,…).
+        """Frames uint8 (B,V,T,S,S,3) to storable embeddings, float32 (B,V,…).
 
-        That is what the adapter's `cacheable` names: (T,E) for `frame`, its own for `video`.
+        The adapter's `cacheable` decides their shape: (T,E) per view for `frame`, its own for
+        `video`.
         """
         with self.computing():
             by_frame = self.adapter.cacheable == "frame"
@@ -154,9 +155,8 @@ class Encoder:
     ) -> np.ndarray:
         """The representation of B·V videos to scores float32 (B,K), averaged over the views.
 
-        text: what `encode_text` gave. Scores are the softmax over the classes, or what `per_label`
-        makes of each logit. pooled: `encoded` is what `pool` gave, so that only small products are
-        left to do.
+        text: what `encode_text` gave. Scores are the softmax over the classes, or `per_label` of
+        the logits. pooled: `encoded` comes from `pool`, so only small products remain.
         """
         with torch.inference_mode(), self._few_threads() if pooled else contextlib.nullcontext():
             with autocast(self.device, self.compute.precision):
@@ -165,8 +165,8 @@ class Encoder:
             return per_view.unflatten(0, (-1, views)).mean(dim=1).float().cpu().numpy()
 
     def vectors(self, encoded: Any, views: int) -> torch.Tensor:
-        """The representation of B·V videos to one vector a video (B,E): the mean over its views,
-        each of unit length. Raises UsageError where the method has no such vector."""
+        """The representation of B·V views to one vector per video (B,E): the mean of its
+        unit-length views. Raises UsageError if the method has no such vector."""
         with torch.inference_mode():
             each = torch.nn.functional.normalize(self.adapter.embedding(encoded).float(), dim=-1)
             return each.unflatten(0, (-1, views)).mean(dim=1)
@@ -198,10 +198,10 @@ FLOPS_PER_MULTIPLY_ADD = 2
 def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> int | None:
     """The multiply-adds of one view: `encode_video` of T frames, and `score` against all classes.
 
-    text: what the adapter's `encode_text` gave; encoding the classes is not counted, as it is done
-    once for all videos. Nothing is computed: tensors have shapes only, so that this takes a
-    fraction of a second on any backbone. A hook turns off shortcuts that skip unused tokens, since
-    papers count the whole architecture. Gives None for an adapter that reads values of tensors.
+    text: the result of the adapter's `encode_text`. Text encoding is not counted, since it runs
+    once for all videos. Nothing is computed: tensors have shapes only, so this takes a fraction of
+    a second. A hook turns off shortcuts that skip unused tokens, since papers count the whole
+    architecture. Returns None for an adapter that reads tensor values.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -215,7 +215,7 @@ def count_multiply_adds(adapter: Adapter, text: Any, reading: VideoReading) -> i
             counted_operations() as counter,
         ):
             adapter.score(adapter.encode_video(torch.empty(shape, device=adapter.device)), text)
-    except RuntimeError:  # raised where a tensor without values is asked for one
+    except RuntimeError:  # the adapter read the value of a tensor that has none
         return None
     finally:
         watched.remove()

@@ -1,7 +1,7 @@
 """Label embeddings as a file: computed once, extended at any time, refused for other weights.
 
-It is a .safetensors file with one row a label. Its header holds the name and the prompts of each
-label, and what identifies the method, the backbone and the checkpoint that computed them.
+It is a .safetensors file with one row per label. Its header holds each label's name and prompts,
+and identifies the method, backbone and checkpoint that computed them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SAVE_EVERY = 8
 
 @dataclass(frozen=True, eq=False)
 class LabelEmbeddings:
-    """embeddings: (K,…), what the adapter's `encode_text` gave; labels, prompts: of each row."""
+    """embeddings: (K,…), from the adapter's `encode_text`; labels, prompts: one entry per row."""
 
     labels: list[str]
     prompts: list[list[str]]
@@ -46,7 +46,7 @@ class LabelEmbeddings:
 
 @dataclass(frozen=True)
 class EmbeddedLabels:
-    """What `embed_labels` did: labels that it encoded, that the file had, and in all."""
+    """The counts of `embed_labels`: labels newly encoded, kept from the file, and in total."""
 
     encoded: int
     kept: int
@@ -54,7 +54,7 @@ class EmbeddedLabels:
 
 
 def identity_of(method: LoadedMethod, precision: str) -> dict[str, Any]:
-    """What embeddings depend on besides the prompts: names, config and hashes."""
+    """Everything but the prompts that embeddings depend on: names, config and hashes."""
     facts = method.describe()
     config = {name: value for name, value in facts["config"].items() if name != "language_model"}
     return {
@@ -100,7 +100,7 @@ def embed_labels(
             batch = fresh[start : start + BATCH]
             encoded = encoder.encode_text([own for _, own in batch])
             if not isinstance(encoded, Tensor) or len(encoded) != len(batch):
-                raise UsageError(f"the text side of {adapter.name!r} is not one row a label")
+                raise UsageError(f"the text side of {adapter.name!r} is not one row per label")
             rows = encoded.float().cpu()
             store = LabelEmbeddings(
                 [*store.labels, *(name for name, _ in batch)],
@@ -179,7 +179,7 @@ def _read_own(path: Path, method: LoadedMethod, precision: str) -> LabelEmbeddin
 def stored_text(
     path: Path, method: LoadedMethod, prompts: Sequence[Sequence[str]], compute: ComputeSpec
 ) -> Tensor:
-    """What `Encoder.encode_text` would give, read from the file, on the run's device.
+    """The result of `Encoder.encode_text`, read from the file, on the run's device.
 
     Raises DataError for prompts that the file lacks.
     """

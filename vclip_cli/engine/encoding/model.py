@@ -50,7 +50,7 @@ class TrainingFacts:
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> TrainingFacts:
-        """The facts in a checkpoint's header; what an older version did not write has a default."""
+        """The facts in a checkpoint's header; facts that older versions lack get defaults."""
         return cls(**{part.name: header[part.name] for part in fields(cls) if part.name in header})
 
 
@@ -58,7 +58,7 @@ class TrainingFacts:
 class LoadedMethod:
     """An adapter in eval mode, and what identifies its weights.
 
-    backbone: the backbone's description, hashed before a checkpoint changed its towers.
+    backbone: its description, with the hash of its weights before the checkpoint was loaded.
     """
 
     adapter: Adapter
@@ -69,7 +69,7 @@ class LoadedMethod:
 
     @property
     def training(self) -> TrainingFacts:
-        """How the checkpoint was trained; nothing for weights that were not trained here."""
+        """How the checkpoint was trained; empty for weights not trained by vclip."""
         return TrainingFacts.of(self.info.training if self.info is not None else {})
 
     def describe(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class LoadedMethod:
         }
 
     def stated_views(self) -> dict[str, Any]:
-        """What a checkpoint states of frames, views, text and templates: as it was trained."""
+        """The frames, views, text and templates that the checkpoint was trained with."""
         if self.info is None:
             return {}
         stated = dict(self.training.evaluation)
@@ -119,7 +119,7 @@ def candidate_classes(method: LoadedMethod, classes: Sequence[str], where: str) 
 
 
 def load_method(spec: ModelSpec, *, default_backbone: str | None = None) -> LoadedMethod:
-    """Build the adapter that was asked for, on the CPU in float32, in eval mode.
+    """Build the requested adapter on the CPU, in float32 and eval mode.
 
     Raises UsageError for unknown names, WeightsError for weights that are missing or do not fit.
     """
@@ -189,12 +189,12 @@ def _interpolate(adapter: Adapter, alpha: float, *, known: bool) -> None:
 
 
 def load_start(spec: ModelSpec, start_from: Path | None, default_backbone: str) -> LoadedMethod:
-    """The method to train, with the tensors that an earlier checkpoint brings.
+    """The method to train, with the tensors of an earlier checkpoint loaded.
 
-    A checkpoint of the same method gives all its tensors, one of another method those that both
-    have: the towers of a `vifi-clip` under a `vl-prompt` (ViFi-CLIP's bridge and prompt). The new
-    checkpoint carries them, so that it needs nothing but the plain backbone. Raises WeightsError
-    when nothing fits.
+    A checkpoint of the same method gives all its tensors. One of another method gives those that
+    both have: the towers of a `vifi-clip` under a `vl-prompt` (ViFi-CLIP's bridge and prompt). The
+    new checkpoint carries them, so it needs only the plain backbone. Raises WeightsError when
+    nothing fits.
     """
     if start_from is None:
         return load_method(spec, default_backbone=default_backbone)

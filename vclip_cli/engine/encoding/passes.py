@@ -1,4 +1,4 @@
-"""One pass over a set of videos: read them, encode what is not stored, and use it batch by batch.
+"""One pass over a set of videos: read them, encode those not stored, yield batch by batch.
 
 Every loop over videos uses `encoded_batches`. Two are in this module: scoring, which leaves parts
 to resume from, and filling the embedding store. Both can be divided among processes.
@@ -42,7 +42,7 @@ class EncodedBatch(VideoBatch):
 
     positions: of the videos that could be read, or are stored; encoded: the adapter's
     representation of their B·V views, on the device, None without any video; pooled: whether that
-    came from embeddings; fresh: how many videos were encoded now, in so many seconds.
+    came from embeddings; fresh: videos encoded now, which took `seconds`.
     """
 
     encoded: Any = None
@@ -64,9 +64,9 @@ def encoded_batches(
 ) -> Iterator[EncodedBatch]:
     """The videos of some parts, encoded, in the batches of the division.
 
-    starts: of the parts, None for all. stored: embeddings to reuse and to add to; they are written
-    at the end of each part, so that a resumed run finds all or none of a batch. pooled: encode to
-    embeddings and pool these, as with a store. read_all: also read the videos whose embeddings are
+    starts: the first positions of the parts, None for all. stored: embeddings to reuse and to add
+    to, written after each part, so a resumed run finds all or none of a batch. pooled: encode to
+    embeddings and pool them, as with a store. read_all: also read the videos whose embeddings are
     stored, and give the frames. store_only: leave `encoded` out. Raises what `video_batches` and
     the store raise.
     """
@@ -100,7 +100,7 @@ def _with_embeddings(
     batch: VideoBatch,
     stored: StoredEmbeddings | None,
 ) -> EncodedBatch:
-    """Join what was read of a batch with what is stored of it, in the order of `positions`.
+    """Join the new and the stored embeddings of a batch, in the order of `positions`.
 
     `encoded` holds embeddings (B,V,…), not yet pooled.
     """
@@ -203,7 +203,7 @@ def score_videos(
 def _scores_of(
     encoder: Encoder, text: Any, videos: VideoSet, batch: EncodedBatch, per_label: PerLabel | None
 ) -> Scores:
-    """The scores of a batch; latency: seconds a video that was encoded now."""
+    """The scores of a batch; latency: seconds per newly encoded video."""
     began = time.perf_counter()
     scores = np.zeros((0, 0), np.float32)
     if batch.encoded is not None:
@@ -238,7 +238,7 @@ def _note_part(log: RunLog, finished: dict[int, Scores], start: int, seconds: fl
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a pass did: videos found stored, encoded by it, and failed."""
+    """The counts of a pass: videos already stored, newly encoded, and failed."""
 
     reused: int
     encoded: int
@@ -253,7 +253,7 @@ def embed_videos(
     *,
     progress: Progress = no_progress,
 ) -> Embedded:
-    """Encode and store what is missing of this process's shard.
+    """Encode and store the missing embeddings of this process's shard.
 
     Each process writes files of its own into the one store. Rank 0 of a launch waits for the others
     and returns what all have done; any other process returns what it has done itself. The store
@@ -297,9 +297,9 @@ def _note_path(store: EmbeddingStore, shard: Shard) -> Path:
 
 
 def _wait_for(store: EmbeddingStore, videos: VideoSet, note: Path) -> Embedded:
-    """The note of another process, once the store holds the videos that it counts.
+    """The note of another process, once the store holds as many videos as the note counts.
 
-    So the note of a killed launch is not taken for one of this launch.
+    The wait keeps a killed launch's note from passing for this launch's.
     """
     seen: list[Embedded] = []
 

@@ -1,6 +1,6 @@
-"""The settings of a run: what was asked for, over the recipe, over the protocol; and prompts.
+"""The settings of a run (options win over the recipe, the recipe over the protocol), and prompts.
 
-Values of the protocol that a person overrides are named here and stand in the record. No torch.
+Protocol values that the user overrides are listed and recorded. Loads no torch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def resolve_settings(
     text: TextSpec | None = None,
     planned: dict[str, Any] | None = None,
 ) -> Settings:
-    """Join what was asked, what the protocol states, and the defaults of the method.
+    """Combine the options, the protocol's values and the method's defaults.
 
     planned: `frames`, `clips`, `crops`, `rule`, `stride`, `templates`, `text` as far as the
     protocol and its recipe state them. Raises ComparisonRefused when a checkpoint is tied to
@@ -117,7 +117,7 @@ def read_templates(values: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def reading_from(reading: VideoReading, dataset: str) -> VideoReading:
-    """The same reading, with frames from the store where one was asked for.
+    """The same reading, from the frame store if one was asked for.
 
     Raises UsageError for a store that does not keep the frames that the reading needs.
     """
@@ -128,7 +128,7 @@ def reading_from(reading: VideoReading, dataset: str) -> VideoReading:
 
 
 def protocol_views(protocol: Protocol, dataset: Dataset, method: LoadedMethod) -> dict[str, Any]:
-    """What is stated of frames, views and text.
+    """The stated frames, views and text.
 
     The checkpoint wins over the protocol's recipe for the method, and the recipe over the protocol.
     """
@@ -160,10 +160,10 @@ def recipe_views(recipe: Recipe) -> dict[str, Any]:
 
 
 def _stated_text(text: Text | None, dataset: Dataset) -> dict[str, Any]:
-    """What is stated of the prompts.
+    """The stated text variant and templates.
 
-    A paper's text variant that the label set lacks is left out, so that `natural` is used. A label
-    set of a person's own classes lacks them all.
+    If the label set lacks a paper's text variant, `natural` is used. The label sets of users' own
+    classes lack all of them.
     """
     stated: dict[str, Any] = {}
     if text is not None and text.variant in dataset.label_set.variants:
@@ -199,7 +199,7 @@ def fill(template: str, text: str) -> str:
 def class_prompts(
     label_set: LabelSet, classes: Sequence[str], variant: str, templates: Sequence[str]
 ) -> list[list[str]]:
-    """One list of prompts a class, in the order of `classes`. Raises UsageError."""
+    """One list of prompts per class, in the order of `classes`. Raises UsageError."""
     check_templates(templates)
     texts = [label_set.text(name, variant) for name in classes]
     return [[fill(template, text) for template in templates] for text in texts]

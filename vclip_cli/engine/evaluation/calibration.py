@@ -1,10 +1,9 @@
-"""From logits to a probability for each label by itself, never a softmax over the labels.
+"""From logits to an independent probability per label, never a softmax over labels.
 
-A method that was trained with several labels a video uses the sigmoid of its own loss. The logits
-of other methods are not log odds: all cosines of CLIP lie far above 0, so a plain sigmoid would
-predict every label. Where the dataset has a validation part, slope and bias are fitted to its true
-labels, one pair for all labels, which changes no ranking. Elsewhere a fixed guess is used and
-recorded.
+A method trained with several labels per video uses the sigmoid of its own loss. The logits of other
+methods are not log odds: all cosines of CLIP lie far above 0, so a plain sigmoid would predict
+every label. If the dataset has a validation part, one slope and one bias for all labels are fitted
+to its true labels; no ranking changes. Otherwise a fixed guess is used and recorded.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from vclip_cli.results.scores import label_matrix
 
 STATED_COSINE = 0.25
 STATED_SLOPE = 40.0
-"""The fixed guess: p = sigmoid(40 · (cosine - 0.25)). OpenAI's CLIP models give related pairs some
-0.3, unrelated ones 0.2. The slope is low enough for probabilities not to round to 0 or 1."""
+"""The fixed guess: p = sigmoid(40 · (cosine - 0.25)). OpenAI's CLIP models give related pairs about
+0.3 and unrelated ones 0.2. The slope is too low to round probabilities to 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def trained_probability(method: LoadedMethod) -> LabelProbability | None:
 def own_probability(method: LoadedMethod) -> LabelProbability:
     """The trained sigmoid, or the fixed guess.
 
-    A backbone that was trained with a sigmoid (SigLIP) brings the bias of the guess.
+    For a backbone trained with a sigmoid (SigLIP), the guess uses the backbone's own bias.
     """
     trained = trained_probability(method)
     if trained is not None:

@@ -54,7 +54,7 @@ PARTS = "parts"
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A method on one test set: its record, where that lies, and whether an earlier run made it."""
+    """A method on one test set: its record, the record's path, and whether it was reused."""
 
     test: TestSet
     record: Record
@@ -68,12 +68,12 @@ class Result:
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """One row a class: name, value and number of videos of the metric `record.per_class`."""
+        """One row per class: name, value and videos, for the metric `record.per_class`."""
         return pd.DataFrame([entry.model_dump() for entry in self.record.per_class.values])
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a scored video, as the predictions file has it."""
+        """One row per scored video, as in the predictions file."""
         assert self.record.predictions is not None  # evaluation always writes them
         return pd.read_parquet(self.path.with_name(self.record.predictions.file))
 
@@ -86,7 +86,7 @@ class Result:
 def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> list[Result]:
     """Score all test sets of a plan and write predictions and records.
 
-    Of several processes rank 0 writes, and gives what was evaluated. An interrupted run continues
+    Of several processes only rank 0 writes and returns results. An interrupted run continues
     after its last finished part; a finished run is read, not repeated.
     Raises DataError when no listed video can be scored, UsageError when the folder holds another
     run.
@@ -113,7 +113,7 @@ def evaluate_plan(plan: EvaluationPlan, *, progress: Progress = no_progress) -> 
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """What the passes of a plan share. store: of embeddings to reuse, None for no reuse."""
+    """The state that a plan's passes share. store: the embeddings to reuse, None for none."""
 
     plan: EvaluationPlan
     store: EmbeddingStore | None
@@ -125,7 +125,7 @@ class Scoring:
     ) -> ScoredPass | None:
         """Score the union of several test sets over the classes of the widest one.
 
-        shard: None for the whole in this process, without a log. See `score_videos`.
+        shard: None scores everything in this process, without a log. See `score_videos`.
         """
         plan, run = self.plan, self.plan.request.run
         reading, stored_texts = plan.settings.reading, plan.request.text.label_embeddings
@@ -167,7 +167,7 @@ class Scoring:
         return ScoredPass(plan, classes, prompts, scores, started, seconds, cost, stored)
 
     def logits(self, test: TestSet) -> Scores:
-        """The logits of a test set, which every process scores as a whole."""
+        """The logits of a test set; every process scores the whole set."""
         scored = self.score([test], RawLogits())
         assert scored is not None  # no shard was given
         return scored.scores
@@ -228,7 +228,7 @@ def _finish(test: TestSet, scored: ScoredPass) -> Result:
 
 
 def _finished(plan: EvaluationPlan, test: TestSet) -> Result | None:
-    """The record of an earlier, equal run whose predictions are still what it says."""
+    """The record of an equal earlier run, if its predictions file still matches it."""
     path = plan.folder / test.name.replace("/", "_") / RECORD_FILE
     if not path.is_file():
         return None

@@ -39,8 +39,8 @@ from vclip_cli.results.measure import find_metrics, own_metric_files
 class EvaluationPlan:
     """All that is decided before the first video is read.
 
-    request: what was asked, with the names resolved; validation: where a multi-label threshold is
-    chosen; shard: what this process does of the work.
+    request: the request with its names resolved; validation: the set that a multi-label threshold
+    is chosen on; shard: this process's share of the work.
     """
 
     request: Request
@@ -67,7 +67,7 @@ class EvaluationPlan:
 
 
 def plan_evaluation(request: Request, method: LoadedMethod | None = None) -> EvaluationPlan:
-    """Resolve names, load the weights, and refuse what cannot work, before any video is read.
+    """Resolve names, load weights and refuse impossible requests before any video is read.
 
     method: a model that is loaded already; None to load what `request.model` names.
     """
@@ -169,8 +169,8 @@ def labels_of(test: TestSet) -> dict[str, tuple[str, ...]]:
 def tests_by_classes(tests: Sequence[TestSet]) -> list[list[TestSet]]:
     """The tests that are scored in one pass: those of the same classes.
 
-    With several labels a video, the score of a label does not depend on the other labels, so tests
-    of fewer labels use the scores of all labels.
+    With several labels per video, a label's score does not depend on the other labels, so tests of
+    fewer labels use the scores of all labels.
     """
     widest = max((set(test.classes) for test in tests), key=len)
     if tests[0].multi_label and all(set(test.classes) <= widest for test in tests):
@@ -188,7 +188,7 @@ def videos_of_passes(plan: EvaluationPlan) -> list[int]:
 
 
 def planned_evaluation(plan: EvaluationPlan, rate: float | None) -> dict[str, Any]:
-    """What `--dry-run` prints. rate: videos a second of one process."""
+    """The output of `--dry-run`. rate: videos per second of one process."""
     size, count = plan.encoder.compute.batch_size, plan.shard.count
     passes = [Division(videos, size).videos_per_process(count) for videos in videos_of_passes(plan)]
     tests = []

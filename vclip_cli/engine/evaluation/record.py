@@ -23,10 +23,10 @@ from vclip_cli.results.measure import measure
 
 @dataclass(frozen=True, eq=False)
 class ScoredPass:
-    """What a scoring pass gave for its test sets.
+    """The result of a scoring pass over its test sets.
 
     classes, prompts: in the order of the scores' columns; seconds: wall time; multiply_adds: of one
-    view; stored: the embeddings that were used, if any; decision: for several labels a video.
+    view; stored: the embeddings that were used, if any; decision: for several labels per video.
     """
 
     plan: EvaluationPlan
@@ -61,7 +61,7 @@ class ScoredPass:
 def build_record(
     scored: ScoredPass, test: TestSet, predictions: records.PredictionsFile
 ) -> records.Record:
-    """Measure a test set and join the measures with where they come from.
+    """Measure a test set and build its record, with the provenance.
 
     scored: narrowed to the test set.
     """
@@ -173,7 +173,7 @@ def build_record(
 
 
 def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
-    """What every table must say of this result."""
+    """The remarks that every table must print with this result."""
     marks = [
         f"{overlap.shared:,} of {overlap.of:,} videos of {overlap.test} were trained on"
         for overlap in plan.overlaps
@@ -191,7 +191,7 @@ def _marks(plan: EvaluationPlan, test: TestSet, unread: int) -> list[str]:
 
 
 def _overrides(plan: EvaluationPlan) -> list[records.Override]:
-    """What differs from the protocol at test time, and from the recipe in training."""
+    """The values that differ from the protocol at test time, or from the recipe in training."""
     used, alpha = plan.document.settings, plan.method.interpolate
     changes: dict[str, tuple[Any, Any]] = {} if alpha is None else {"interpolate": (1, alpha)}
     for name, stated in plan.settings.overrides.items():

@@ -71,7 +71,7 @@ def toy_folder(name: str = "toy") -> Path:
 
 
 def prepare_videos(name: str, videos: Collection[str], *, progress: Progress = no_progress) -> None:
-    """Render those of the listed videos that the cache lacks; nothing to do for real datasets."""
+    """Render the listed toy videos that the cache lacks; real datasets need nothing."""
     if name not in EMBEDDED:
         return
     from vclip_cli.toy.multi import multi_videos
@@ -101,8 +101,8 @@ def default_store(dataset: str) -> Path:
 def open_frames(frames_from: str, dataset: str, decoder: str) -> FrameStore | None:
     """The store that `--frames-from` names, None for the video files themselves.
 
-    Raises UsageError when it was made by another decoder than the one asked for, DataError when it
-    is not there, damaged, or of another dataset.
+    Raises UsageError if another decoder than the requested one made the store, DataError if the
+    store is missing, damaged, or of another dataset.
     """
     if frames_from == SOURCE:
         return None
@@ -174,7 +174,7 @@ def require_large_enough(store: FrameStore | None, spec: Preprocessing, crops: i
 
 
 def require_videos(root: Path) -> None:
-    """Check, after a video could not be read, that the folder of all videos is still there.
+    """Check after a failed read that the folder of videos still exists.
 
     Without this, a disk that is unmounted during a run would turn every later video into a failure.
     Raises DataError; the folder of an unmounted disk is empty.
@@ -206,8 +206,7 @@ def decode_listed(
     """The wanted frames of a listed video, from its file below `root` or from the store.
 
     path: relative to the root, empty where the video is not on disk. With a store, frames come from
-    the store only; a file that is on disk must have the size that it had when it was extracted.
-    Raises VideoError.
+    it only; if the file is on disk too, its size must be that at extraction. Raises VideoError.
     """
     if store is None:
         if not path:

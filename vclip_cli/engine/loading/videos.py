@@ -58,9 +58,8 @@ class ListedVideo:
 class VideoReading:
     """How every video of a run is read.
 
-    input: what the frames are, with `frames` and `preprocessing` stated; where nothing else is
-    stated, one view of uniformly sampled frames. store: where the frames were extracted to, None to
-    decode the video files.
+    input: which frames; `frames` and `preprocessing` must be stated. By default there is one view
+    of uniformly sampled frames. store: the frame store to read, None to decode the video files.
     """
 
     input: InputSpec
@@ -100,7 +99,7 @@ class VideoReading:
 
     @property
     def decoder_facts(self) -> dict[str, Any]:
-        """Name, library, version and mode of what decoded, or will decode, the videos."""
+        """Name, library, version and mode of the decoder of these videos."""
         return self.store.settings.decoder if self.store else describe_decoder(self.decoder)
 
     @property
@@ -124,8 +123,8 @@ class VideoReading:
 class VideoSet:
     """The videos of a pass, and how they are read.
 
-    root: their folder; videos: in order, so that a position stands for a video; dataset: the name
-    of theirs, empty for single files.
+    root: their folder; videos: in order, a position stands for a video; dataset: its name, empty
+    for single files.
     """
 
     root: Path
@@ -141,7 +140,7 @@ class VideoSet:
         return replace(self, videos=[self.videos[position] for position in positions])
 
     def stamp(self, item: ListedVideo) -> SourceFile:
-        """Size and modification time of a video's file; with a frame store, as extracted."""
+        """Size and modification time of a video's file; with a frame store, those at extraction."""
         store = self.reading.store
         if store is None:
             return item.source(self.root)
@@ -198,9 +197,9 @@ def failed_video(video: str, path: str, error: VclipError) -> FailedVideo:
 class VideoBatch:
     """Some videos as they were read.
 
-    positions: of the videos that could be read; frames: of these, uint8 (B,V,T,S,S,3), None
-    without any; failures: the other videos; errors: their errors, by position; damage: signs of
-    damage, by video id; sound videos are left out.
+    positions: the videos that could be read; frames: theirs, uint8 (B,V,T,S,S,3), None if none
+    could; failures: the other videos; errors: theirs, by position; damage: signs of damage by video
+    id, without sound videos.
     """
 
     positions: list[int]
@@ -233,9 +232,9 @@ def video_batches(
 ) -> Iterator[VideoBatch]:
     """The batches of positions in order; a video that cannot be read becomes a failure.
 
-    So does one that takes longer or more memory than `workers` allows, or ends its worker.
-    pin_memory: for a GPU; the next batches are then made while this one is used. Raises DataError
-    when the folder of videos has gone.
+    So does a video that exceeds the time or memory of `workers`, or crashes its worker. pin_memory:
+    for a GPU; the next batches are prepared while this one is used. Raises DataError when the
+    folder of videos has gone.
     """
     read = _batches(videos, batches, workers, pin_memory)
     return prefetched(read) if pin_memory else read
@@ -277,10 +276,10 @@ _END = object()
 
 
 def prefetched(items: Generator[Item, None, None], depth: int = 2) -> Iterator[Item]:
-    """The same items in the same order, each made in a thread while those before it are used.
+    """The same items in the same order, made ahead in a thread.
 
-    depth: how many may wait; more would only take memory. An exception of `items` is raised in its
-    turn. When the caller leaves early, `items` is closed.
+    depth: how many items may wait; more only take memory. An exception of `items` is raised at its
+    place in the order. When the caller leaves early, `items` is closed.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     left = threading.Event()
@@ -321,7 +320,7 @@ def prefetched(items: Generator[Item, None, None], depth: int = 2) -> Iterator[I
 def undecodable(
     paths: Sequence[Path], workers: WorkerSpec, *, full: bool = False
 ) -> Iterator[str | None]:
-    """Why each file cannot be decoded, None for one that can, in order.
+    """For each file in order, why it cannot be decoded; None if it can.
 
     full: decode every frame, not only the first.
     """

@@ -1,4 +1,4 @@
-"""Calls in worker processes, so that one that crashes, hangs or takes too much memory ends alone.
+"""Calls in worker processes: a call that crashes, hangs or takes too much memory ends alone.
 
 Video decoders are large C libraries that read files from anywhere. A call that takes too long or
 too much memory is ended together with its worker. A worker that dies costs the call that it was
@@ -28,16 +28,16 @@ from vclip_cli.common.errors import VclipError
 from vclip_cli.engine.specs import WorkerSpec
 
 CALLS_A_WORKER = 2000
-"""After so many calls a worker is replaced."""
+"""Calls after which a worker is replaced."""
 AHEAD = 4
-"""Calls a worker that may wait or be finished before their turn."""
+"""Calls per worker that may be queued, or finished but not yet collected."""
 STARTS = 3
-"""How often a pool is started again without a result in between."""
+"""How often a pool is restarted without a result in between."""
 SECONDS_TO_STALL = 120
-"""Waited beyond the time limit of a call. Then a worker died while it sent its answer, and the
-other workers wait for the lock that it held."""
+"""Extra wait beyond a call's time limit. After it, a worker must have died while sending its
+answer, and the others wait for its lock."""
 SECONDS_TO_END = 0.5
-"""A worker that does not end by itself in this time is killed."""
+"""Seconds that a worker has to end before it is killed."""
 TOO_LARGE = 86
 """The exit code of a worker that took too much memory."""
 SECONDS_BETWEEN_LOOKS = 0.02
@@ -157,7 +157,7 @@ _starting = threading.Lock()
 
 @contextlib.contextmanager
 def _main_left_out() -> Iterator[None]:
-    """Processes that this thread spawns within do not learn of `__main__`."""
+    """Processes that this thread spawns in this context do not import `__main__`."""
     thread = threading.get_ident()
     with _starting:
         prepare = spawn.get_preparation_data
@@ -177,7 +177,7 @@ def _main_left_out() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Threads and processes that are started within never receive SIGINT.
+    """Threads and processes started in this context never receive SIGINT.
 
     A terminal sends Ctrl-C to every process of a command, and a worker that is just starting would
     print a traceback.
@@ -247,4 +247,4 @@ def _memory(name: str) -> int:
     for line in Path("/proc/self/status").read_bytes().splitlines():
         if line.startswith(name.encode()):
             return int(line.split()[1]) * 1024
-    raise ValueError(f"/proc/self/status says nothing of {name}")
+    raise ValueError(f"/proc/self/status has no {name}")

@@ -1,4 +1,4 @@
-"""The software and the machine: what records state of them, and what `vclip doctor` reports."""
+"""Software and machine facts for records and for `vclip doctor`."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ OPTIONAL = ("transformers", "accelerate", "tensorboard")
 def package_facts() -> dict[str, Any]:
     """Version and commit of this package.
 
-    The commit is that of the checkout that the package runs from, None for an installed package.
-    `+changed` marks local edits. The repository of the working folder plays no part.
+    The commit is that of the package's own checkout, None for an installed package; the working
+    folder's repository is ignored. `+changed` marks local edits.
     """
     root = Path(__file__).resolve().parents[3]
     commit = None
@@ -62,7 +62,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what can change a number, `python` among them."""
+    """The versions of Python and of the libraries that can change a number."""
     return {"python": platform.python_version(), **_installed(LIBRARIES)}
 
 

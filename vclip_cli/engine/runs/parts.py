@@ -32,7 +32,7 @@ class Division:
 
     @property
     def size(self) -> int:
-        """Videos a part: at least 64, and whole batches."""
+        """Videos per part: at least 64, in whole batches."""
         return -(-PART_SIZE // self.batch_size) * self.batch_size
 
     @property
@@ -58,7 +58,7 @@ class Division:
     def by_part(
         self, starts: Sequence[int], results: Iterable[Result]
     ) -> Iterator[tuple[int, list[Result]]]:
-        """The results of the batches of some parts, one a batch, collected part by part."""
+        """Group results, one per batch, by part."""
         left = iter(results)
         for start in starts:
             batches = -(-len(self.part(start)) // self.batch_size)
@@ -85,11 +85,11 @@ class FailedVideo:
 
 @dataclass(frozen=True)
 class Scores:
-    """scores: float32 (N,K) of the videos that could be read, in the order they were listed.
+    """scores: float32 (N,K) of the readable videos, in list order.
 
-    damage: signs of damage, by video id; sound videos are left out. fresh: how many videos this
-    pass encoded; latency: median over its batches of the seconds that one of these took in the
-    model, None without any; processes: how many shared the pass.
+    damage: signs of damage, by video id; sound videos are left out. fresh: videos that this pass
+    encoded; latency: their seconds per video in the model, the median over batches, None without
+    any; processes: how many shared the pass.
     """
 
     videos: list[str]
@@ -129,7 +129,7 @@ def write_part(folder: Path, start: int, part: Scores) -> None:
 
 
 def read_part(folder: Path, start: int) -> Scores | None:
-    """A part that is there, None for one that is not. Raises DataError for a damaged one."""
+    """Read a part; None if it does not exist. Raises DataError for a damaged part."""
     path = part_path(folder, start)
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The log of a run: a file of JSON lines in its folder, and what it tells of the run.
+"""The log of a run: a JSON-lines file in its folder, and the diagnosis from it.
 
 A run only appends to its log and never reads it, so no result depends on it.
 """
@@ -63,9 +63,8 @@ def open_run_log(
 ) -> Iterator[RunLog]:
     """Log an attempt at some work: its start, what is noted on the way, and how it ended.
 
-    work: the verb; shard: of this process, where several share the folder; facts: such as the
-    number of videos. A log that has a start and no end is that of a killed run. Raises
-    StorageError.
+    work: the verb; shard: this process's, if several share the folder; facts: such as the number of
+    videos. A log with a start and no end means that the run was killed. Raises StorageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = RunLog(folder / (LOG_FILE if shard is None or shard.is_main else f"log-{shard}.jsonl"))

@@ -1,4 +1,4 @@
-"""How work is divided among processes, and what each of them would do. Loads no torch.
+"""How work is divided among processes, and how much each would do. Loads no torch.
 
 The processes are those of one launch, or the shards of a scheduler's job array. `accelerate launch`
 and `torchrun` tell each process its rank in the environment. Processes exchange nothing: they share
@@ -91,7 +91,7 @@ def wait_until(ready: Callable[[], bool]) -> None:
 
 
 def require_all_shards(folder: Path, notes: str) -> int:
-    """How many shards there are, after a look at whether all of them are finished.
+    """Check that all shards are finished and return their number.
 
     notes: the pattern of the files that finished shards leave in the folder; `shard-2-of-3` stands
     in their paths. Raises DataError where one is missing, or where shards of different divisions
@@ -127,8 +127,8 @@ def require_all_shards(folder: Path, notes: str) -> int:
 
 @dataclass(frozen=True)
 class Workload:
-    """videos: how many each process has left to do, by rank; rate: videos a second of one process,
-    None where it was not measured."""
+    """videos: how many each rank has left to do; rate: videos per second of one process, None if
+    not measured."""
 
     videos: Sequence[int]
     rate: float | None = None

@@ -1,4 +1,4 @@
-"""What lies in the cache folder, what made it, and how it is cleared. Loads no torch.
+"""The entries of the cache: listing them, what made them, and clearing. Loads no torch.
 
 Only files that this package writes are listed and deleted. All others stay.
 """

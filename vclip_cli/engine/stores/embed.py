@@ -1,4 +1,4 @@
-"""`vclip embed`: the embeddings of a dataset's videos, computed ahead of the runs that use them."""
+"""`vclip embed`: compute a dataset's embeddings before the runs that use them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _items(dataset: Dataset, splits: Sequence[str] | None, limit: int | None) ->
 
 @dataclass(frozen=True)
 class EmbedOutcome:
-    """What `vclip embed` did. videos: of the run; encoded: now; reused: stored before."""
+    """The counts of `vclip embed`. videos: in all; encoded: newly; reused: stored before."""
 
     folder: Path
     key: str
@@ -114,7 +114,7 @@ def embed_plan(plan: EmbedPlan, *, progress: Progress = no_progress) -> EmbedOut
 
 
 def planned_embedding(plan: EmbedPlan, rate: float | None) -> dict[str, Any]:
-    """What `--dry-run` prints. rate: videos a second of one process."""
+    """The output of `--dry-run`. rate: videos per second of one process."""
     reading, size = plan.videos.reading, plan.videos.reading.preprocessing.size
     empty = torch.zeros(1, 1, reading.sampling.frames, size, size, 3, dtype=torch.uint8)
     plan.encoder.adapter.to(plan.encoder.device)

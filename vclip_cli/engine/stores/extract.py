@@ -1,7 +1,7 @@
 """`vclip extract`: the frames of a dataset's videos, decoded once and kept as JPEGs. No torch.
 
-Several processes or shards may share the work. Each fills a store of its own, and one process joins
-them in the order of the dataset, which gives the bytes of a store that one process made.
+Several processes or shards may share the work. Each fills its own store. One process then joins
+them in dataset order, to the same bytes as a single process.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ DONE_FILE = "done.json"
 class Extracted:
     """A store after a run.
 
-    listed: videos of the run; stored: of these, with frames; written: in this run; changed: of
-    these, because their files had changed; damaged_sources: stored videos with signs of damage;
+    listed: videos of the run; stored: those with frames; written: those written in this run;
+    changed: those written because their files changed; damaged_sources: stored videos with damage;
     failures: video and reason; checked: what `--verify` found; size: bytes on disk.
     """
 
@@ -87,8 +87,8 @@ def extract(plan: ExtractPlan, *, progress: Progress = no_progress) -> Extracted
 def _fill_store(
     plan: ExtractPlan, *, progress: Progress = no_progress
 ) -> tuple[int, int, Checked | None]:
-    """Extract what the store lacks. Gives how many videos were written, how many of these because
-    their files had changed, and what a check found. Raises what `extract` raises."""
+    """Extract the missing videos. Returns how many videos were written, how many of them had
+    changed files, and the result of a check. Raises what `extract` raises."""
     request = plan.request
     require_writable_folder(plan.folder)
     with (

@@ -1,4 +1,4 @@
-"""What `vclip extract` has to do: what a store lacks or holds damaged, and its size. No torch."""
+"""Planning of `vclip extract`: missing and damaged videos, and disk space. No torch."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def size_on_disk(folder: Path) -> int:
 class Task:
     """A video to extract.
 
-    changed: its file has changed; damaged: its frames in the store are damaged; again: it could not
-    be decoded before, and its file has not changed.
+    changed: its file has changed; damaged: its stored frames are damaged; again: an earlier decode
+    failed, and its file has not changed.
     """
 
     video: ListedVideo
@@ -122,8 +122,8 @@ def open_tasks(
 ) -> list[Task]:
     """What a store that was made with these settings lacks.
 
-    Where other versions made it, videos that these could not decode are not tried again. Raises
-    UsageError where other versions made it and something must be added.
+    If other versions made the store, videos that they could not decode are not tried again, and
+    UsageError is raised if anything must be added.
     """
     found = [_what_to_do(plan.root, video, index, checked) for video in plan.videos]
     tasks = [task for task in found if task is not None]
@@ -265,9 +265,9 @@ def estimate(
 ) -> Estimate:
     """Compress a random sample of the videos that are left to do; nothing is written.
 
-    shard: one of those that the work is divided into; rate: videos a second of one process, None
-    for that of the sample. The sample grows until the mean size is known to 5 %, or a minute has
-    passed. Raises UsageError when the store has other settings, DataError when it is damaged.
+    shard: one shard of the work; rate: videos per second of one process, None to measure the
+    sample's. The sample grows until the mean size is known to 5 %, or a minute has passed. Raises
+    UsageError when the store has other settings, DataError when it is damaged.
     """
     folder, videos = plan.folder, plan.videos
     checked, there = None, 0

@@ -1,7 +1,7 @@
 """Training on stored embeddings, for methods that keep the image encoder frozen (`fits`).
 
-The training videos are read as at the test, without augmentation. They are decoded and encoded once
-for all such methods, seeds and numbers of shots.
+Training videos are read as at test, without augmentation. They are decoded and encoded once for all
+such methods, seeds and numbers of shots.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def fit_on_embeddings(plan: TrainingPlan, progress: Progress) -> ResumeState:
 def embed_shard(plan: TrainingPlan, progress: Progress) -> None:
     """Store this process's shard of the embeddings that rank 0 of a launch fits on.
 
-    Rank 0 waits for the others. Nothing is done where nothing may be stored.
+    Rank 0 waits for the others. Does nothing if embeddings may not be stored.
     """
     shard = launched_shard()
     if shard.count == 1 or not plan.request.run.cache:
@@ -78,7 +78,7 @@ def embed_shard(plan: TrainingPlan, progress: Progress) -> None:
 
 
 def _training_videos(plan: TrainingPlan) -> VideoSet:
-    """The training videos, read as at the test. Raises UsageError for a frame store that lacks the
+    """The training videos, read as at test. Raises UsageError if the frame store lacks the
     frames."""
     listed = [ListedVideo(item.video, item.path) for item in plan.data.items]
     asked = InputSpec(decoder=plan.data.reading.decoder)

@@ -1,6 +1,6 @@
 """The training loop: updates of a fixed global batch, whatever the memory and the processes.
 
-Every draw is seeded by what it is for (epoch and video, or step). A run that was killed therefore
+Every draw is seeded by its purpose (epoch and video, or step). A run that was killed therefore
 continues from its last saved step and ends with the same weights, bit for bit on one kind of
 machine.
 """
@@ -32,7 +32,7 @@ from vclip_cli.engine.training.step import Trainer, TrainingForward
 from vclip_cli.engine.training.targets import mixes
 
 STEPS_A_FETCH = 20
-"""Losses stay on the device for so many steps at most: fetching one waits for the device."""
+"""The most steps that losses stay on the device; fetching one waits for the device."""
 TRACKED_FOLDER = "tensorboard"
 
 
@@ -41,7 +41,7 @@ def build_accelerator(plan: TrainingPlan) -> Accelerator:
     device, precision = plan.encoder.device, plan.encoder.compute.precision
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    # accelerate keeps one state a process, and a second run may want another precision.
+    # accelerate keeps one state per process; a second run may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
@@ -122,7 +122,7 @@ def fit(
 
 @dataclass
 class LossBuffer:
-    """Losses that are still on the device, with their rates, and where they go once fetched."""
+    """Losses that are still on the device, with their rates, and where to put them."""
 
     state: ResumeState
     accelerator: Accelerator

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: the checkpoint, the losses, and the state it resumes from."""
+"""The output of a training run: the checkpoint, the losses, and the resume state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 LOSS_FILE = "loss.csv"
 STATE_FILE = "resume.pt"
 STORED_IDS = 20_000
-"""A checkpoint names the videos that it was trained on, for the overlap guard, up to so many."""
+"""The most training videos that a checkpoint lists for the overlap check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class TrainingRun:
 
 
 def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRun:
-    """Write the checkpoint of a finished run; name the saved state of one that stopped early.
+    """Write the checkpoint of a finished run; for an early stop, name the saved state instead.
 
     Raises StorageError.
     """
@@ -134,9 +134,9 @@ def finish(plan: TrainingPlan, state: ResumeState, seconds: float) -> TrainingRu
 
 
 def _trained_videos(plan: TrainingPlan) -> dict[str, Any]:
-    """The videos that these weights have seen, those of the checkpoint they began with included.
+    """The videos that these weights were trained on, with those of their starting checkpoint.
 
-    videos: ids by dataset; unlisted: datasets of which there are more than can be stored.
+    videos: ids by dataset; unlisted: datasets with too many ids to store.
     """
     start = plan.request.training.start_from
     before = read_info(start).training if start is not None else {}

@@ -18,7 +18,7 @@ _GROUPS = ("optimizer", "schedule", "augmentation", "sampling", "views", "text")
 _OPTIONAL: dict[str, type[BaseModel]] = {"optimizer": Optimizer, "schedule": Schedule}
 """Groups that a recipe may lack."""
 ALWAYS_USED = ("frames", "config", "text", "preprocessing", "backbone", "views", "sampling")
-"""Keys of a recipe that also change a method that is fitted on stored embeddings."""
+"""Recipe keys that have an effect on methods fitted on stored embeddings."""
 
 
 def override(recipe: Recipe, settings: Sequence[str], options: Iterable[str]) -> Recipe:
@@ -85,7 +85,7 @@ def _known(values: dict[str, Any], options: Iterable[str]) -> dict[str, tuple[st
 def check_fitting(
     request: Request, method: type[Adapter], recipe: Recipe, changes: Iterable[str]
 ) -> None:
-    """Refuse what would have no effect on a method that is fitted on stored embeddings.
+    """Refuse settings without effect on a method that is fitted on stored embeddings.
 
     changes: the dotted keys of the recipe that `--set` changed. Raises UsageError.
     """

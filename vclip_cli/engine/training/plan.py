@@ -1,4 +1,4 @@
-"""What `vclip train` was asked for, and all that is decided before the first video is read."""
+"""The plan of `vclip train`: all that is decided before the first video is read."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ FOLLOWING = ("frames", "classes")
 class TrainingPlan:
     """All that is decided before the first video is read.
 
-    request: what was asked, with the names resolved; data: the videos, how they are read, and by
-    which recipe; overrides: key of the recipe to (published, used).
+    request: the request with its names resolved; data: the videos, how they are read, and the
+    recipe; overrides: key of the recipe to (published, used).
     """
 
     request: Request
@@ -197,7 +197,7 @@ def plan_run(request: Request) -> TrainingPlan:
 def _open_store(
     request: Request, recipe: Recipe, preprocessing: Preprocessing
 ) -> FrameStore | None:
-    """The store that was asked for, once it is known to keep what the recipe draws."""
+    """The requested store, after a check that it keeps the frames that the recipe draws."""
     store = open_frames(request.input.frames_from, str(request.data.dataset), request.input.decoder)
     require_draws(store, recipe.frames, recipe.sampling.train)
     if request.training.select_on is not None:
@@ -232,9 +232,9 @@ def choose_recipe(request: Request, protocol: Protocol) -> tuple[str, Recipe, Re
 
 
 def _default_recipe(method: type[Adapter], protocol: Protocol, dataset: str) -> Recipe:
-    """What a method without a published setting is trained with, until `--set` says otherwise.
+    """The recipe of a method without a published setting; `--set` can change it.
 
-    A method that is fitted on stored embeddings is fitted in the way of its own paper.
+    A method fitted on stored embeddings is fitted as in its own paper.
     """
     trained: dict[str, Any] = {"batch_size": 1024}
     if not method.fits:

@@ -1,7 +1,7 @@
-"""Training samples: which videos make which update on which rank, and their frames.
+"""Training samples: the videos of each update and rank, and their frames.
 
-Every draw comes from a seed that names what it is for, so it does not depend on the order of work,
-on the process or on the worker.
+The seed of a draw encodes its purpose, so no draw depends on the order of work, the process or the
+worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def seed_of(*parts: object) -> int:
 
 
 def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
-    """(steps in all, steps an epoch) for `count` training videos."""
+    """(steps in all, steps per epoch) for `count` training videos."""
     assert recipe.schedule is not None  # checked by plan_run
     an_epoch = -(-count // recipe.batch_size)
     if recipe.schedule.steps is not None:
@@ -52,7 +52,7 @@ def steps_of(count: int, recipe: Recipe) -> tuple[int, int]:
 
 
 def plan_updates(count: int, recipe: Recipe, seed: int, steps: int) -> Iterator[list[SampleKey]]:
-    """The keys of each of `steps` updates; every epoch has an order of its own."""
+    """The keys of each of `steps` updates; every epoch is shuffled anew."""
     done, epoch = 0, 0
     while done < steps:
         order = np.random.default_rng(seed_of("order", seed, epoch)).permutation(count).tolist()
@@ -83,7 +83,7 @@ def train_indices(
 ) -> np.ndarray:
     """The indices of the frames of one sample, (T,), in a video of `count` frames.
 
-    candidates: how many frames a segment a store keeps for random draws; None for all.
+    candidates: frames per segment that a store keeps for random draws; None for all.
     """
     rng = np.random.default_rng(seed)
     rule, frames = recipe.sampling.train, recipe.frames

@@ -24,7 +24,7 @@ from vclip_cli.results.metric import scored_videos
 
 @dataclass(frozen=True, eq=False)
 class Selector:
-    """Scores the split after each epoch and keeps the tensors of the best, the first of equals.
+    """Scores the split after each epoch and keeps the best epoch's tensors; the first wins a tie.
 
     labels: the class names of each of the videos.
     """

@@ -1,7 +1,7 @@
 """One update of the weights: micro-batches forward and backward, ranks summed, the optimizer.
 
-A global batch has a fixed size. Whatever does not fit on the device at once is accumulated, and
-each rank computes its shard of it.
+A global batch has a fixed size. Each rank computes its shard, in micro-batches that fit on the
+device.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def compiled_video(adapter: Adapter) -> Callable[[Tensor], Any]:
 
 @dataclass(eq=False)
 class Trainer:
-    """What the updates of a run work with. The state is changed by every update."""
+    """The objects that a run's updates share; every update changes the state."""
 
     data: TrainingData
     forward: TrainingForward

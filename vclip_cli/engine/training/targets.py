@@ -1,4 +1,4 @@
-"""What an update trains towards: mixed videos, soft targets, labels, and the losses.
+"""Targets and losses: mixed videos, soft targets, labels.
 
 B videos, K classes or labels of the run, C labels of an update, T C H W as everywhere.
 
@@ -6,8 +6,8 @@ Mixing: video 2j is mixed with video 2j+1 of a global batch. The order is random
 will do. Partners always stay together, so the result depends neither on how a
 batch is split into micro-batches nor on how many processes share it.
 
-Several labels a video: binary cross-entropy on the labels that the videos of an update have, and on
-some drawn ones that none of them has.
+Several labels per video: binary cross-entropy on the labels of an update's videos and on some drawn
+labels that none of these videos has.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class UpdateLabels:
     """The labels on which the loss of one update is computed.
 
     indices: (C,) in ascending order, on the CPU. weights: (C,), 1 for a label that a video of the
-    update has. A drawn label also stands for those that were not drawn: its weight makes the
-    expected loss that over all labels.
+    update has. A drawn label also stands for those not drawn: with its weight, the expected loss
+    equals the loss over all labels.
     """
 
     indices: Tensor
@@ -146,11 +146,11 @@ def losses_of_videos(
     labels: UpdateLabels | None,
     probability: Mapping[str, float],
 ) -> Tensor:
-    """One loss a video (B,), from logits (B,K), or (B,C) of the update's labels.
+    """One loss per video (B,), from logits (B,K), or (B,C) of the update's labels.
 
-    targets: class indices (B,), or padded labels (B,L). For several labels a video: binary
-    cross-entropy of sigmoid(slope · (logit - bias)), of which `probability` holds slope and bias;
-    the mean over all K labels, with an estimate for those that were not drawn.
+    targets: class indices (B,), or padded labels (B,L). For several labels per video: binary
+    cross-entropy of sigmoid(slope · (logit - bias)), with slope and bias from `probability`; the
+    mean over all K labels, estimated for those not drawn.
     """
     if labels is None:
         hard = (targets[:, None] == torch.arange(classes, device=targets.device)).float()
@@ -164,18 +164,18 @@ def losses_of_videos(
 
 
 def check_multi_label(recipe: Recipe, targets: Sequence[Sequence[int]], *, fits: bool) -> None:
-    """Refuse what makes no sense with several labels a video. Raises UsageError and DataError.
+    """Refuse what makes no sense with several labels per video. Raises UsageError and DataError.
 
     fits: whether the method is fitted on stored embeddings.
     """
     if fits:
         raise UsageError(
-            f"the method {recipe.method!r} needs exactly one class a video",
+            f"the method {recipe.method!r} needs exactly one class per video",
             hint="see vclip methods for those that train with several labels",
         )
     if recipe.augmentation.label_smoothing:
         raise UsageError(
-            "label smoothing cannot be used with several labels a video: it moves a part of one"
+            "label smoothing cannot be used with several labels per video: it moves a part of one"
             " label to the others",
             found=str(recipe.augmentation.label_smoothing),
             hint="--set augmentation.label_smoothing=0",

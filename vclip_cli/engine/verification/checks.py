@@ -43,7 +43,7 @@ def some(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A record at `path`, and what has been found of it so far."""
+    """A record at `path`, and its checks so far."""
 
     path: Path
     record: Record
@@ -71,7 +71,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one command has hashed so far; files do not change while it runs."""
+    """Hashes that one command has computed; it assumes that files do not change meanwhile."""
 
     files: dict[Path, str] = field(default_factory=dict)
     backbones: dict[tuple[str, str | None], str] = field(default_factory=dict)

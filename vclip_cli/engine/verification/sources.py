@@ -1,4 +1,4 @@
-"""What a record was made from, as it is now: protocol, dataset, lists, label texts, weights."""
+"""Checks of a record's sources as they are now: protocol, dataset, lists, texts, weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vclip_cli.results.predictions import Predictions
 from vclip_cli.results.record import Record
 
 SEARCHED_LEVELS = 3
-"""How many folders above a record its checkpoint is searched below."""
+"""How many folders above a record the search for its checkpoint goes."""
 TRAINING_LIST = "train.csv"
 
 
@@ -103,7 +103,7 @@ def _check_list(
 
 
 def splits_of(record: Record) -> list[str]:
-    """How the record's one test set is named to a protocol: by its split file, or its name."""
+    """The `--split` value of the record's test set: its split file, or its name."""
     asked = record.config.get("split") or record.config.get("splits") or []
     split = record.dataset.split
     files = [name for name in asked if name.endswith(".csv") and Path(name).stem == split]

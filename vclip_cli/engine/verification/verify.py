@@ -82,10 +82,10 @@ def verify_record(
 ) -> Verified:
     """Check everything that a record names.
 
-    asked: the checkpoint (None to search near the record), where the backbone's weights lie now,
-    device and workers; seen: the hashes of a command that looks at many records; again: evaluate
-    again and allow metrics to move by `tolerance` points. What is missing here (a dataset, weights)
-    counts as not checked; a missing predictions file differs. Raises RecordError for a damaged
+    asked: the checkpoint (None to search near the record), the present place of the backbone's
+    weights, device and workers; seen: hashes shared by the records of one command; again: evaluate
+    again; metrics may move by `tolerance` points. A missing dataset or weights file counts as not
+    checked; a missing predictions file counts as different. Raises RecordError for a damaged
     record, and what evaluation raises.
     """
     record = read_record(path)
@@ -199,7 +199,7 @@ def _rerun(
 
 
 def _request(record: Record, asked: Request, checkpoint: Path | None) -> Request:
-    """The request that a record was made by, with what the record states outside its config.
+    """The request that made a record, with the facts that the record holds outside its config.
 
     asked: device, workers and where the backbone's weights lie now.
     """
